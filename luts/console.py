@@ -1,0 +1,103 @@
+"""Command-line manners shared by every ``python -m`` module.
+
+They live in the lowest package because every other one may import it.
+"""
+
+import argparse
+import contextlib
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from typing import NoReturn, TypeVar
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from luts.errors import InputError
+
+Item = TypeVar("Item")
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose complaints are one line and exit with status 2."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print one line without the usage block, and exit with status 2."""
+        self.exit(2, f"error: {message} (see {self.prog} --help)\n")
+
+
+def run(main: Callable[[], None]) -> NoReturn:
+    """Call ``main`` and exit: 0, 2 with one line for an `InputError`, 130 for Ctrl-C."""
+    try:
+        main()
+    except InputError as error:
+        sys.stderr.write("error: " + " ".join(str(error).split()) + "\n")
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:
+        # The reader of our output (`| head`) has gone; stop Python from complaining at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    sys.exit(0)
+
+
+class Reporter:
+    """Where a long job shows what it does: progress bars and notes on standard error.
+
+    Args:
+        quiet: show nothing.
+    """
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        self.quiet = quiet
+        self.console = Console(stderr=True, quiet=quiet)
+
+    def note(self, text: str) -> None:
+        """One line of plain text."""
+        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    @contextlib.contextmanager
+    def bar(self, title: str, total: int | None) -> Iterator[Callable[..., None]]:
+        """A progress bar; the value is ``advance(steps=1, *, status="")``."""
+        columns = (
+            TextColumn("{task.description:<22}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[status]}"),
+        )
+        with Progress(*columns, console=self.console, disable=self.quiet) as progress:
+            task = progress.add_task(title, total=total, status="")
+
+            def advance(steps: int = 1, *, status: str | None = None) -> None:
+                fields = {} if status is None else {"status": status}
+                progress.update(task, advance=steps, **fields)  # type: ignore[arg-type]
+
+            yield advance
+
+    def track(self, items: Iterable[Item], title: str, total: int | None = None) -> Iterator[Item]:
+        """Yield ``items`` under a progress bar."""
+        if total is None and hasattr(items, "__len__"):
+            total = len(items)
+        with self.bar(title, total) as advance:
+            for item in items:
+                yield item
+                advance()
+
+
+SILENT = Reporter(quiet=True)
+
+
+def quieten_libraries() -> None:
+    """Keep libraries' own log lines off the terminal; our reporter speaks instead."""
+    logging.getLogger("optuna").setLevel(logging.WARNING)

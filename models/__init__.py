@@ -1,0 +1,1 @@
+"""Networks, topologies, approximate layers, training and data."""

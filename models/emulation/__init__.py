@@ -1,0 +1,1 @@
+"""Quantisation, sites, assignments and the emulated network."""

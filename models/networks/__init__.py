@@ -1,0 +1,1 @@
+"""Architectures, experts and topologies in plain PyTorch; nothing here knows a multiplier."""
