@@ -1,0 +1,34 @@
+"""Random shifts and flips of a whole batch at once."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+
+def shift_and_flip(
+    pixels: Tensor, *, shift_px: int, flip: bool, generator: torch.Generator
+) -> Tensor:
+    """Move every image by its own offset, zeros coming in, and mirror every other one by chance.
+
+    Args:
+        pixels: ``[N, C, H, W]`` of any type.
+        shift_px: largest shift in each direction.
+        flip: mirror left and right with probability one half.
+        generator: on the CPU, whatever the device of the pixels, so that a seed means one thing.
+    """
+    if not (shift_px or flip):
+        return pixels
+    count, _, height, width = pixels.shape
+    device = pixels.device
+    span = 2 * shift_px + 1
+    offsets = torch.randint(span, (2, count, 1), generator=generator)
+    rows = torch.arange(height) + offsets[0]
+    columns = torch.arange(width) + offsets[1]
+    if flip:
+        mirrored = torch.randint(2, (count, 1), generator=generator, dtype=torch.bool)
+        columns = torch.where(mirrored, columns.flip(1), columns)
+    padded = functional.pad(pixels, (shift_px,) * 4) if shift_px else pixels
+    image = torch.arange(count, device=device)[:, None, None]
+    # Advanced indices around a slice put the channel last: [N, H, W, C], viewed back as NCHW.
+    moved = padded[image, :, rows.to(device)[:, :, None], columns.to(device)[:, None, :]]
+    return moved.permute(0, 3, 1, 2)

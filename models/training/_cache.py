@@ -1,0 +1,105 @@
+"""Trained weights, kept under a hash of everything that made them."""
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, TypeVar
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from luts.console import SILENT, Reporter
+from models.training._files import atomically, cache_folder
+
+Net = TypeVar("Net", bound=nn.Module)
+
+# To be raised when training changes in a way that its making does not show.
+_FORMAT = 1
+
+
+def trained(
+    make_net: Callable[[], Net],
+    making: Mapping[str, Any],
+    train: Callable[[Net], object],
+    *,
+    cache_dir: Path | None = None,
+    reporter: Reporter = SILENT,
+) -> Net:
+    """The network that ``train`` makes, from the cache if the same was made before.
+
+    Args:
+        make_net: builds the untrained network, the same one each time.
+        making: everything that decides the weights: architecture, topology, recipe, data, seed;
+            values that JSON can hold. The versions of torch and timm are added.
+        train: trains the network in place.
+        cache_dir: ``weights`` in the cache folder by default.
+        reporter: told where the weights came from.
+
+    Returns:
+        The network in evaluation mode.
+    """
+    making = _complete(making)
+    path = weights_path(making, cache_dir=cache_dir)
+    net = make_net()
+    if path.exists():
+        problem = _load(net, path)
+        if problem is None:
+            reporter.note(f"trained weights from {path}")
+            return net.eval()
+        reporter.note(f"cached weights cannot be used and are made again: {path}: {problem}")
+    train(net)
+    net.eval()
+    save_weights(net, path, making)
+    return net
+
+
+def weights_path(making: Mapping[str, Any], *, cache_dir: Path | None = None) -> Path:
+    """Where the cache keeps the weights of this making."""
+    making = _complete(making)
+    digest = hashlib.sha256(_canonical(making).encode()).hexdigest()[:16]
+    words = [str(making[key]) for key in ("arch", "topology") if key in making]
+    name = re.sub(r"[^\w.-]+", "_", "-".join([*words, digest]))
+    return (cache_dir or cache_folder() / "weights") / f"{name}.safetensors"
+
+
+def save_weights(net: nn.Module, path: Path, making: Mapping[str, Any]) -> None:
+    """Write all parameters and buffers with their making as metadata; a half file is never seen."""
+    # Cloned, as safetensors refuses tensors that share memory.
+    tensors = {
+        key: value.detach().cpu().clone().contiguous() for key, value in net.state_dict().items()
+    }
+    with atomically(path) as temporary:
+        save_file(tensors, temporary, metadata={"making": _canonical(making)})
+
+
+def read_making(path: Path) -> dict[str, Any]:
+    """How the weights in ``path`` came about, empty if the file does not say."""
+    with safe_open(path, framework="pt") as file:
+        metadata = file.metadata() or {}
+    return dict(json.loads(metadata.get("making", "{}")))
+
+
+def _load(net: nn.Module, path: Path) -> str | None:
+    """Load, or say why not; the network is untouched in that case."""
+    try:
+        tensors = load_file(path)
+    except (SafetensorError, OSError, ValueError) as error:
+        return f"{type(error).__name__}: {error}"
+    own = {key: value.shape for key, value in net.state_dict().items()}
+    if own != {key: value.shape for key, value in tensors.items()}:
+        return "its tensors are not those of the network"
+    net.load_state_dict(tensors)
+    return None
+
+
+def _complete(making: Mapping[str, Any]) -> dict[str, Any]:
+    versions = {name: ".".join(version(name).split(".")[:2]) for name in ("torch", "timm")}
+    return {"format": _FORMAT, "versions": versions, **making}
+
+
+def _canonical(making: Mapping[str, Any]) -> str:
+    return json.dumps(making, sort_keys=True, separators=(",", ":"))

@@ -1,0 +1,207 @@
+"""Training and scoring."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from luts.console import SILENT, Reporter
+from luts.errors import InputError
+from models.training._augment import shift_and_flip
+from models.training._data import Data, Split
+from models.training._recipe import TrainingRecipe
+from models.training._state import TrainingState
+
+
+@dataclass(frozen=True)
+class Score:
+    """How well a network does: top-1 accuracy from 0 to 1, mean cross-entropy in nats."""
+
+    accuracy: float
+    cross_entropy: float
+    images: int
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One pass: training loss and accuracy as it went, and the validation score if asked for."""
+
+    epoch: int
+    loss: float
+    accuracy: float
+    seconds: float
+    validation: Score | None = None
+
+
+@dataclass(frozen=True)
+class History:
+    """What a training run went through, epoch by epoch."""
+
+    epochs: tuple[Epoch, ...]
+
+    def as_dicts(self) -> list[dict[str, Any]]:
+        """Plain values for JSON and checkpoints."""
+        return [asdict(epoch) for epoch in self.epochs]
+
+    @classmethod
+    def from_dicts(cls, rows: list[dict[str, Any]]) -> "History":
+        """The inverse of `as_dicts`."""
+        epochs = []
+        for row in rows:
+            score = row["validation"]
+            score = None if score is None else Score(**score)
+            epochs.append(Epoch(**{**row, "validation": score}))
+        return cls(tuple(epochs))
+
+
+def auxiliary_loss(net: nn.Module) -> Tensor | None:
+    """Sum of the load-balancing terms that expert layers left behind in the last forward pass."""
+    terms = [getattr(module, "auxiliary_loss", None) for module in net.modules()]
+    present = [term for term in terms if isinstance(term, Tensor)]
+    return torch.stack(present).sum() if present else None
+
+
+def fit(
+    net: nn.Module,
+    data: Data,
+    recipe: TrainingRecipe,
+    *,
+    seed: int,
+    reporter: Reporter = SILENT,
+    validate: bool = False,
+    on_checkpoint: Callable[[dict[str, Any]], None] | None = None,
+    resume: Mapping[str, Any] | None = None,
+) -> History:
+    """Train ``net`` in place, on its own device; it ends in evaluation mode.
+
+    The same seed, network and number of threads give the same weights on a CPU; the global random
+    state is left as it was found.
+
+    Args:
+        net: any classifier of the data's images.
+        data: the training split is learnt from, the validation split at most looked at.
+        recipe: how.
+        seed: of the order of the images, of augmentation and of dropout.
+        reporter: shows a bar with loss, accuracy and the time left.
+        validate: score the validation split after every epoch.
+        on_checkpoint: called after each whole epoch with a state that ``resume`` accepts.
+        resume: such a state; training goes on to the same result as if it had never stopped.
+
+    Raises:
+        InputError: the loss is not a finite number, or ``resume`` is of another run.
+    """
+    steps_an_epoch = -(-len(data.train) // recipe.batch_size)
+    total = round(recipe.epochs * steps_an_epoch)
+    if total == 0:
+        net.eval()
+        return History(())
+    state = TrainingState(net, recipe, total_steps=total, seed=seed)
+    device = next(net.parameters()).device
+    epochs = list(History.from_dicts(state.restore(resume)).epochs) if resume else []
+    forked = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=forked), reporter.bar("train", total) as advance:
+        advance(min(state.step, total))
+        while state.step < total:
+            epoch = _one_epoch(state, data, total, device, advance)
+            validation = evaluate(state.averaged, data.validation) if validate else None
+            epochs.append(Epoch(len(epochs) + 1, *epoch, validation))
+            if on_checkpoint is not None and state.step % steps_an_epoch == 0:
+                on_checkpoint(state.snapshot(History(tuple(epochs)).as_dicts()))
+    state.finish()
+    return History(tuple(epochs))
+
+
+def _one_epoch(
+    state: TrainingState,
+    data: Data,
+    total: int,
+    device: torch.device,
+    advance: Callable[..., None],
+) -> tuple[float, float, float]:
+    """Train for one pass or what is left of the last; mean loss, accuracy, seconds."""
+    recipe, split = state.recipe, data.train
+    # Seeded by epoch, so that a resumed run needs no random state from before.
+    generator = torch.Generator().manual_seed(state.epoch_seed)
+    torch.manual_seed(state.epoch_seed)
+    started = time.perf_counter()
+    state.net.train()
+    order = torch.randperm(len(split), generator=generator)
+    loss_sum, correct, seen = 0.0, 0, 0
+    for positions in order.split(recipe.batch_size)[: total - state.step]:
+        pixels = split.gather(positions).to(device, non_blocking=True)
+        pixels = shift_and_flip(
+            pixels, shift_px=recipe.shift_px, flip=recipe.flip, generator=generator
+        )
+        images, labels = split.normalised(pixels), split.labels[positions].to(device)
+        loss, logits = _step(state, images, labels)
+        seen += len(labels)
+        loss_sum += loss * len(labels)
+        correct += int((logits.argmax(1) == labels).sum())
+        advance(status=f"loss {loss_sum / seen:.3f}  accuracy {100 * correct / seen:.1f} %")
+    state.epoch += 1
+    return loss_sum / seen, correct / seen, time.perf_counter() - started
+
+
+def _step(state: TrainingState, images: Tensor, labels: Tensor) -> tuple[float, Tensor]:
+    recipe = state.recipe
+    if recipe.channels_last:
+        images = images.contiguous(memory_format=torch.channels_last)
+    low = recipe.precision == "bfloat16"
+    with torch.autocast(images.device.type, torch.bfloat16, enabled=low):
+        logits = state.net(images)
+    logits = logits.float()
+    _check_outputs(logits, labels)
+    smoothing = recipe.label_smoothing
+    loss = functional.cross_entropy(logits, labels, label_smoothing=smoothing)
+    balance = auxiliary_loss(state.net) if recipe.balance else None
+    total = loss if balance is None else loss + recipe.balance * balance.float()
+    value = float(total.detach())
+    if not torch.isfinite(total.detach()):
+        raise InputError(
+            f"the loss became {value} at step {state.step + 1} of training, learning rate "
+            f"{state.learning_rate:.3g}: lower it, or limit the gradient (clip_norm)"
+        )
+    state.descend(total)
+    return float(loss.detach()), logits.detach()
+
+
+def evaluate(
+    net: nn.Module, split: Split, *, batch_size: int = 256, reporter: Reporter = SILENT
+) -> Score:
+    """Top-1 accuracy and mean cross-entropy of ``net`` over ``split``, in evaluation mode.
+
+    The network's device is used, and its training mode is put back.
+
+    Raises:
+        InputError: the split is empty or the network has fewer outputs than there are classes.
+    """
+    if len(split) == 0:
+        raise InputError("there is no image to score: the split is empty")
+    parameter = next(net.parameters(), None)
+    device = torch.device("cpu") if parameter is None else parameter.device
+    was_training = net.training
+    net.eval()
+    correct, loss = 0, 0.0
+    try:
+        with torch.no_grad(), reporter.bar("score", len(split)) as advance:
+            for images, labels in split.batches(batch_size):
+                logits, labels = net(images.to(device)).float(), labels.to(device)
+                _check_outputs(logits, labels)
+                loss += float(functional.cross_entropy(logits, labels, reduction="sum"))
+                correct += int((logits.argmax(1) == labels).sum())
+                advance(len(labels))
+    finally:
+        net.train(was_training)
+    return Score(correct / len(split), loss / len(split), len(split))
+
+
+def _check_outputs(logits: Tensor, labels: Tensor) -> None:
+    if int(labels.max()) >= logits.shape[-1]:
+        raise InputError(
+            f"the network has {logits.shape[-1]} outputs but the data has a class number "
+            f"{int(labels.max())}: build it with as many classes as the data"
+        )

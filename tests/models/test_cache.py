@@ -1,0 +1,98 @@
+import pytest
+import torch
+from torch import nn
+
+from luts.console import Reporter
+from models.training import cache_folder, read_making, trained, weights_path
+from models.training._files import atomically
+
+MAKING = {"arch": "toy", "topology": "dense", "seed": 0}
+
+
+class Notes(Reporter):
+    def __init__(self):
+        super().__init__(quiet=True)
+        self.lines = []
+
+    def note(self, text):
+        self.lines.append(text)
+
+
+class Trainer:
+    """Counts how often it trains."""
+
+    def __init__(self):
+        self.runs = 0
+
+    def __call__(self, net):
+        self.runs += 1
+        with torch.no_grad():
+            net.weight.fill_(7.0)
+
+
+def make() -> nn.Linear:
+    return nn.Linear(3, 2)
+
+
+def test_weights_are_trained_once_and_loaded_after(tmp_path):
+    train = Trainer()
+    first = trained(make, MAKING, train, cache_dir=tmp_path)
+    second = trained(make, MAKING, train, cache_dir=tmp_path)
+    assert train.runs == 1
+    assert torch.equal(first.weight, second.weight) and torch.equal(first.bias, second.bias)
+    assert not second.training
+
+
+def test_another_making_is_another_network(tmp_path):
+    train = Trainer()
+    trained(make, MAKING, train, cache_dir=tmp_path)
+    trained(make, {**MAKING, "seed": 1}, train, cache_dir=tmp_path)
+    assert train.runs == 2
+
+
+def test_the_making_is_in_the_file(tmp_path):
+    trained(make, MAKING, Trainer(), cache_dir=tmp_path)
+    making = read_making(weights_path(MAKING, cache_dir=tmp_path))
+    assert making["arch"] == "toy" and set(making["versions"]) == {"torch", "timm"}
+
+
+@pytest.mark.parametrize("damage", [b"", b"not weights", "half", "other network"])
+def test_a_damaged_file_is_made_again_with_a_note(tmp_path, damage):
+    train, notes, path = Trainer(), Notes(), weights_path(MAKING, cache_dir=tmp_path)
+    trained(make, MAKING, train, cache_dir=tmp_path)
+    if damage == "other network":
+        path.unlink()
+        trained(lambda: nn.Linear(4, 2), MAKING, train, cache_dir=tmp_path)
+        train.runs = 1
+    else:
+        path.write_bytes(path.read_bytes()[:60] if damage == "half" else damage)
+    net = trained(make, MAKING, train, cache_dir=tmp_path, reporter=notes)
+    assert train.runs == 2 and bool((net.weight == 7.0).all())
+    assert "made again" in notes.lines[0]
+    trained(make, MAKING, train, cache_dir=tmp_path)
+    assert train.runs == 2
+
+
+def test_interrupted_training_leaves_nothing(tmp_path):
+    def stop(net):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        trained(make, MAKING, stop, cache_dir=tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path):
+    path = tmp_path / "file"
+    path.write_text("old")
+    with pytest.raises(RuntimeError), atomically(path) as temporary:
+        temporary.write_text("half of the n")
+        raise RuntimeError
+    assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
+
+
+def test_the_cache_folder_can_be_chosen(tmp_path, monkeypatch):
+    monkeypatch.setenv("AXDSE_CACHE", str(tmp_path))
+    assert cache_folder() == tmp_path
+    trained(make, MAKING, Trainer())
+    assert weights_path(MAKING).is_relative_to(tmp_path) and weights_path(MAKING).exists()
