@@ -1,5 +1,6 @@
 """Data, training loop, weight cache and recovery."""
 
+from models.training._base import base_network
 from models.training._cache import read_making, save_weights, trained, weights_path
 from models.training._data import Data, Normalisation, Split
 from models.training._files import atomically, cache_folder
@@ -18,6 +19,7 @@ __all__ = [
     "TrainingRecipe",
     "atomically",
     "auxiliary_loss",
+    "base_network",
     "cache_folder",
     "default_recipe",
     "evaluate",
