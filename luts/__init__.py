@@ -2,7 +2,7 @@
 
 from luts import families
 from luts._arithmetic import Arithmetic
-from luts._catalog import Catalog, UnknownMultiplierError, catalog, evoapprox_catalog
+from luts._catalog import Catalog, Recognition, UnknownMultiplierError, catalog, evoapprox_catalog
 from luts._error_metrics import ErrorMetrics, error_metrics
 from luts._evoapprox import EXACT
 from luts._factorisation import Factorisation, factorise
@@ -18,6 +18,7 @@ __all__ = [
     "Factorisation",
     "InputError",
     "Multiplier",
+    "Recognition",
     "Selection",
     "UnknownMultiplierError",
     "catalog",

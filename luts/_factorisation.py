@@ -1,8 +1,8 @@
 """Truth tables as short exact sums of products of one-operand functions.
 
 ``T[x, w] = Σ_r u_r[x] · v_r[w]`` with every ``u_r`` and ``v_r`` in int8 turns a sum of table
-look-ups into a few integer matrix products. The factors are found from the table itself and multiplied out
-again over all 65,536 entries before they are used.
+look-ups into a few integer matrix products. The factors are found from the table itself and
+multiplied out again over all 65,536 entries before they are used.
 """
 
 import dataclasses
