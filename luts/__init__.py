@@ -9,6 +9,7 @@ from luts._factorisation import Factorisation, factorise
 from luts._matmul import Selection, matmul, matmul_reference, select
 from luts._multiplier import Multiplier
 from luts.errors import InputError
+from luts.loading import Imported, Layout, MismatchWarning, load
 
 __all__ = [
     "EXACT",
@@ -16,7 +17,10 @@ __all__ = [
     "Catalog",
     "ErrorMetrics",
     "Factorisation",
+    "Imported",
     "InputError",
+    "Layout",
+    "MismatchWarning",
     "Multiplier",
     "Recognition",
     "Selection",
@@ -26,6 +30,7 @@ __all__ = [
     "evoapprox_catalog",
     "factorise",
     "families",
+    "load",
     "matmul",
     "matmul_reference",
     "select",
