@@ -51,6 +51,8 @@ class Catalog(Mapping[str, Multiplier]):
     def add(self, multiplier: Multiplier) -> None:
         """Add ``multiplier``.
 
+        A known table under its known name takes the figures given now and keeps its other names.
+
         Raises:
             InputError: another table is known under its name or under one of its aliases, or one
                 of them is already another name of a known multiplier.
@@ -67,6 +69,10 @@ class Catalog(Mapping[str, Multiplier]):
                 f"the name {name} already means a circuit with another table (SHA-256 "
                 f"{known.sha256[:12]}…, not {multiplier.sha256[:12]}…); give it another name"
             )
+        before = self._multipliers.get(multiplier.name, multiplier)
+        aliases = tuple(dict.fromkeys((*before.aliases, *multiplier.aliases)))
+        if aliases != multiplier.aliases:
+            multiplier = dataclasses.replace(multiplier, aliases=aliases)
         self._multipliers[multiplier.name] = multiplier
         self._aliases.update(dict.fromkeys(multiplier.aliases, multiplier.name))
 

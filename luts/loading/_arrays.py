@@ -12,6 +12,9 @@ from luts.loading._layout import RawTable, Request
 BROKEN = (ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error)
 """What NumPy raises for files that are not what their names say."""
 
+MAX_ARRAY_BYTES = 2**24
+"""Largest array that is unpacked only to look at its shape."""
+
 
 def read_npy(request: Request) -> RawTable:
     """One array of 256 × 256 (or 65,536) integers.
@@ -44,10 +47,10 @@ def read_npz(request: Request) -> RawTable:
         with zipfile.ZipFile(request.path) as archive:
             sizes = {i.filename.removesuffix(".npy"): i.file_size for i in archive.infolist()}
         symbol = request.choose("array", list(sizes), "an .npz holds a table of 256 × 256 integers")
-        if sizes[symbol] > 2**20:
+        if sizes[symbol] > MAX_ARRAY_BYTES:
             raise InputError(
-                f"{request.shown}: a table has at most 65,536 × 8 bytes; {symbol!r} has "
-                f"{sizes[symbol]:,}"
+                f"{request.shown}: a table has 65,536 integers; {symbol!r} takes {sizes[symbol]:,} "
+                "bytes"
             )
         request.is_signed(symbol)
         with np.load(request.path, allow_pickle=False) as arrays:

@@ -10,6 +10,9 @@ from luts.loading._layout import Int64, RawTable, Request
 Row = tuple[int, list[str]]
 """Line number and cells."""
 
+# Fifteen digits keep any number within int64.
+_INTEGER = re.compile(r"([-+]?[0-9]{1,15})(?:\.0*)?")
+
 
 def read(request: Request) -> RawTable:
     """A matrix, or one row a product; commas, semicolons or blanks between, ``#`` comments.
@@ -54,7 +57,7 @@ def _split(text: str) -> list[Row]:
 
 
 def _integer(cell: str, line: int, shown: str) -> int:
-    match = re.fullmatch(r"([-+]?\d{1,15})(?:\.0*)?", cell)
+    match = _INTEGER.fullmatch(cell)
     if match is None:
         raise InputError(f"{shown}: line {line} holds {cell[:20]!r}, which is no integer")
     return int(match.group(1))
@@ -84,7 +87,7 @@ def _from_labelled(rows: list[Row], shown: str, *, signed: bool) -> Int64:
 
 
 def _from_triples(rows: list[Row], shown: str, *, signed: bool) -> Int64:
-    if not any(re.fullmatch(r"[-+]?\d+(\.0*)?", cell) for cell in rows[0][1]):
+    if not any(map(_INTEGER.fullmatch, rows[0][1])):
         rows = rows[1:]
     for line, cells in rows:
         if len(cells) != 3:

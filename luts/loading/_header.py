@@ -8,6 +8,8 @@ from luts.errors import InputError
 from luts.loading._layout import RawTable, Request, without_comments
 
 _ARRAY = re.compile(r"([\w\s]*?)\b([A-Za-z_]\w*)\s*(?:\[[^\]]*\]\s*)+=\s*(?=\{)")
+# No octal numbers: 017 is as likely to be meant as 17.
+_INTEGER = re.compile(r"\s*(-?)\s*(0[xX][0-9a-fA-F]{1,8}|0|[1-9][0-9]{0,9})[uUlL]{0,3}\s*")
 _SIXTEEN_BITS = {"int16_t", "uint16_t", "short"}
 
 
@@ -59,9 +61,7 @@ def _rows(body: str, shown: str) -> np.ndarray[tuple[int, ...], np.dtype[np.int6
 
 
 def _integer(token: str, row: int, shown: str) -> int:
-    # Forty digits of anything are no product; keep them from Python's slow conversions.
-    match = re.fullmatch(r"\s*(-?)\s*(0[xX][0-9a-fA-F]{1,8}|\d{1,10})[uUlL]{0,3}\s*", token)
-    digits = match.group(2) if match else ""
-    if match is None or re.fullmatch(r"0\d+", digits):
+    match = _INTEGER.fullmatch(token)
+    if match is None:
         raise InputError(f"{shown}: row {row} holds {token.strip()[:20]!r}, which is no integer")
-    return int(match.group(1) + digits, 0)
+    return int(match.group(1) + match.group(2), 0)

@@ -191,7 +191,7 @@ def read(
         raise InputError(f"cannot read {file}: {error.strerror or error}") from error
     table = _by_code(raw, chosen[-1], layout, file.name)
     return Imported(
-        name=name if name is not None else file.stem,
+        name=name if name is not None else file.stem.strip(),
         table=table.T if layout.swap_operands else table,
         signed=chosen[-1],
         figures=_figures(text),

@@ -179,6 +179,7 @@ def step(request: Request, folder: Path, command: list[str]) -> None:
             "mend it or give layout=luts.Layout(time_limit_s=…)"
         )
     if outcome.status != 0:
-        raise InputError(
-            f"{request.shown}: {tool} {outcome.ended}: {_process.first_error(outcome.errors)}"
-        )
+        message = _process.first_error(outcome.errors)
+        if re.search("unknown module|not part of the design", message, re.IGNORECASE):
+            message += " (a netlist of library cells needs their modules in the same file)"
+        raise InputError(f"{request.shown}: {tool} {outcome.ended}: {message}")

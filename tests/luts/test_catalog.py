@@ -147,6 +147,13 @@ def test_a_new_multiplier_can_be_added_found_and_added_again(catalog, asymmetric
     assert "mine" not in luts.evoapprox_catalog()
 
 
+def test_a_known_circuit_can_get_other_figures_and_keeps_its_names(catalog):
+    catalog.add(copy_of(catalog["mul8s_1L2H"], power_mw=0.1, aliases=("also",)))
+    assert catalog["v2022/mul8s_1L2J"].power_mw == catalog["also"].power_mw == 0.1
+    assert catalog["mul8s_1L2H"].aliases == ("v2022/mul8s_1L2J", "also")
+    assert len(catalog) == 13
+
+
 def test_recognises_a_table_whatever_its_name(catalog):
     circuit = catalog["mul8s_1KR3"]
     renamed = copy_of(circuit, name="whatever", aliases=())
