@@ -46,14 +46,10 @@ def read(request: Request) -> RawTable:
 
 
 def _split(text: str) -> list[Row]:
-    rows = []
-    for number, line in enumerate(text.splitlines(), start=1):
-        content = line.partition("#")[0].strip(" \r\n")
-        if content.strip():
-            between = next((c for c in ",;\t" if c in content), None)
-            cells = content.split(between) if between else content.split()
-            rows.append((number, [cell.strip().strip('"') for cell in cells]))
-    return rows
+    lines = [line.partition("#")[0].strip(" \r\n") for line in text.splitlines()]
+    between = next((c for c in ",;\t" if any(c in line for line in lines)), None)
+    rows = ((number, line) for number, line in enumerate(lines, start=1) if line and line.strip())
+    return [(number, [cell.strip(' "') for cell in line.split(between)]) for number, line in rows]
 
 
 def _integer(cell: str, line: int, shown: str) -> int:

@@ -38,7 +38,7 @@ class Layout:
     symbol: str | None = None
     index_order: IndexOrder | None = None
     swap_operands: bool = False
-    time_limit_s: float = 10.0
+    time_limit_s: float = 20.0
 
     def __post_init__(self) -> None:
         if self.index_order not in (None, "codes", "values"):

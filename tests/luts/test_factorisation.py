@@ -54,10 +54,11 @@ def test_term_counts_of_the_thirteen(name, terms, swapped):
 
 
 def test_terms_are_enough_that_no_shorter_sum_exists():
-    # The rank of a table over the rationals bounds the number of products from below.
+    # The rank of any part of a table bounds the number of products from below.
+    powers = 1 << np.arange(8)
     for name, terms in TERMS.items():
-        table = luts.catalog[f"mul8s_{name}"].truth_table.astype(float)
-        assert np.linalg.matrix_rank(table) == terms
+        part = luts.catalog[f"mul8s_{name}"].truth_table[np.ix_(powers, powers)]
+        assert np.linalg.matrix_rank(part.astype(float)) == terms
 
 
 @settings(max_examples=40)

@@ -39,14 +39,12 @@ def test_bad_csv_is_one_clear_error(tmp_path, asymmetric_table):
         refused(write(tmp_path, "mul8s_mine.csv", "\n".join(lines)), message)
 
     check([*rows[:700], *rows[701:]], r"codes 2,188 is missing \(1 such pair")
-    check([*rows[:700], rows[3], *rows[701:]], "codes 2,188 is missing")
     check([*rows, rows[5]], "codes 0,5 is there twice")
     check([*rows[:9], "0,9", *rows[10:]], "line 10 has 2 columns")
     check([*rows[:9], "0,9,x", *rows[10:]], "line 10 holds 'x', which is no integer")
     check([*rows[:9], "0,9,1.5", *rows[10:]], "line 10 holds '1.5'")
     check([*rows[:9], "0,256,0", *rows[10:]], r"operands lie in 0…255, not 256")
     check([], "has no rows")
-    check(["# nothing"], "has no rows")
     check(["1,2,3,4"], "line 1 has 4 columns")
     matrix = [",".join(map(str, row)) for row in asymmetric_table.tolist()]
     check(matrix[:-1], "255 rows instead of 256")

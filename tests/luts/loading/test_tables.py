@@ -1,6 +1,5 @@
 """Tables in every format: order of indices, signedness, figures, and how each can be wrong."""
 
-
 import numpy as np
 import pytest
 
