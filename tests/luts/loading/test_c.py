@@ -1,6 +1,7 @@
 """Circuits as C source: spellings that work, and everything that can go wrong."""
 
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -171,7 +172,9 @@ def test_a_circuit_leaves_no_process_and_no_file(tmp_path, monkeypatch):
 
 
 def test_processes_are_bounded_in_output(tmp_path):
-    outcome = _process.run([shutil.which("sh"), "-c", "yes >&2"], folder=tmp_path, time_limit_s=10)
+    flood = "import sys\nwhile True: sys.stderr.write('y' * 65536)"
+    command = [sys.executable, "-I", "-S", "-c", flood]
+    outcome = _process.run(command, folder=tmp_path, time_limit_s=20)
     assert outcome.status != 0
     assert len(outcome.errors) <= 20_000
     assert (tmp_path / "stderr.txt").stat().st_size <= _process.MAX_FILE_BYTES
