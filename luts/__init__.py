@@ -2,13 +2,14 @@
 
 from luts import families
 from luts._arithmetic import Arithmetic
-from luts._catalog import Catalog, UnknownMultiplierError, catalog, evoapprox_catalog
+from luts._catalog import Catalog, Recognition, UnknownMultiplierError, catalog, evoapprox_catalog
 from luts._error_metrics import ErrorMetrics, error_metrics
 from luts._evoapprox import EXACT
 from luts._factorisation import Factorisation, factorise
 from luts._matmul import Selection, matmul, matmul_reference, select
 from luts._multiplier import Multiplier
 from luts.errors import InputError
+from luts.loading import Imported, Layout, MismatchWarning, load
 
 __all__ = [
     "EXACT",
@@ -16,8 +17,12 @@ __all__ = [
     "Catalog",
     "ErrorMetrics",
     "Factorisation",
+    "Imported",
     "InputError",
+    "Layout",
+    "MismatchWarning",
     "Multiplier",
+    "Recognition",
     "Selection",
     "UnknownMultiplierError",
     "catalog",
@@ -25,6 +30,7 @@ __all__ = [
     "evoapprox_catalog",
     "factorise",
     "families",
+    "load",
     "matmul",
     "matmul_reference",
     "select",
