@@ -2,8 +2,8 @@
 
 Paper: He et al., "Deep Residual Learning for Image Recognition", arXiv 1512.03385, section 4.2.
 Layer shapes and state-dict keys are those of chenyaofo/pytorch-cifar-models (commit 786c162,
-BSD-3), so that its checkpoints load. As there, and unlike the paper, a shortcut that changes shape is a 1×1
-convolution (option B) instead of padding with zeros.
+BSD-3), so that its checkpoints load. As there, and unlike the paper, a shortcut that changes shape
+is a 1×1 convolution (option B) instead of padding with zeros.
 """
 
 from torch import Tensor, nn

@@ -44,7 +44,7 @@ def decode_all(
         The memory map, ``uint8 [count, 3, side, side]``.
 
     Raises:
-        InputError: a file is no image, or not of the common size, or has more than 8 bits a channel.
+        InputError: a file is no image, is not of the common size, or has over 8 bits a channel.
     """
     stream = iter(files)
     first = next(stream)
@@ -111,8 +111,8 @@ def _common_side(name: str, raw: bytes) -> int:
     width, height = _open(name, raw).size
     if width != height:
         raise InputError(
-            f"images must be square, {name} has {width}×{height} pixels: give an image size to scale "
-            "and crop them to"
+            f"images must be square, {name} has {width}×{height} pixels: give an image size to "
+            "scale and crop them to"
         )
     return width
 
@@ -122,8 +122,8 @@ def _decode(name: str, raw: bytes, *, side: int, resize: bool) -> NDArray[np.uin
     if image.size != (side, side):
         if not resize:
             raise InputError(
-                f"images must have one size, {name} has {image.size[0]}×{image.size[1]} pixels where "
-                f"others have {side}×{side}: give an image size to scale and crop them to"
+                f"images must have one size, {name} has {image.size[0]}×{image.size[1]} pixels "
+                f"where others have {side}×{side}: give an image size to scale and crop them to"
             )
         image = ImageOps.fit(image, (side, side), method=Image.Resampling.BILINEAR)
     return np.asarray(image, dtype=np.uint8).transpose(2, 0, 1)

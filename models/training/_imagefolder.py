@@ -121,7 +121,7 @@ def open_tree(path: Path) -> Tree:
 
 
 def read_imagefolder(path: Path, *, image_size: int | None, reporter: Reporter) -> Source:
-    """Class folders of images; ``train/``, ``test/`` and ``val/`` above them are used if there are any.
+    """Class folders of images; ``train/``, ``test/`` and ``val/`` above them are used if there.
 
     With ``train/`` and ``val/`` only, ``val/`` is the test set, as is the custom.
 
@@ -194,8 +194,8 @@ def _check_classes(
         strange = sorted({label for label, _ in parts[part]} - set(classes))
         if strange:
             raise InputError(
-                f"{path}: class {strange[0]!r} is in {part}/ but not in train/: the folders must be of "
-                "one data set"
+                f"{path}: class {strange[0]!r} is in {part}/ but not in train/: the folders must "
+                "be of one data set"
             )
 
 
@@ -210,5 +210,6 @@ def _intact(path: Path) -> Iterator[None]:
         yield
     except _BROKEN as error:
         raise InputError(
-            f"{path} is damaged or half-downloaded ({type(error).__name__}: {error}): fetch it again"
+            f"{path} is damaged or half-downloaded ({type(error).__name__}: {error}): "
+            "fetch it again"
         ) from None

@@ -44,8 +44,10 @@ def stored(name: str, content: Mapping[str, Any], build: Callable[[Path], Index]
 
     Args:
         name: of the data set, for people.
-        content: everything that decides the pixels (files, sizes, times of change); JSON can hold it.
-        build: writes ``uint8 [M, C, H, W]`` as ``.npy`` to the path it is given, and says what it is.
+        content: everything that decides the pixels (files, sizes, times of change), as JSON can
+            hold it.
+        build: writes ``uint8 [M, C, H, W]`` as ``.npy`` to the path it is given; says what
+            it wrote.
     """
     canonical = json.dumps({"format": _FORMAT, **content}, sort_keys=True)
     stem = cache_folder() / "data" / hashlib.sha256(canonical.encode()).hexdigest()[:24]
@@ -62,7 +64,8 @@ def stored(name: str, content: Mapping[str, Any], build: Callable[[Path], Index]
 
 
 def channel_statistics(pixels: NDArray[np.uint8]) -> tuple[list[float], list[float]]:
-    """Mean and standard deviation of each channel, 0…1, over at most 10,000 images spread evenly."""
+    """Mean and standard deviation of each channel, 0…1, over at most 10,000 images."""
+    # Spread evenly over the set, as images are often sorted by class.
     sums, squares, count = 0.0, 0.0, 0
     for images in _chunks(pixels[:: max(1, len(pixels) // 10_000)], 1_000):
         values = images.astype(np.float64) / 255
