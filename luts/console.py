@@ -8,7 +8,7 @@ import contextlib
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sized
 from typing import NoReturn, TypeVar
 
 from rich.console import Console
@@ -87,7 +87,7 @@ class Reporter:
 
     def track(self, items: Iterable[Item], title: str, total: int | None = None) -> Iterator[Item]:
         """Yield ``items`` under a progress bar."""
-        if total is None and hasattr(items, "__len__"):
+        if total is None and isinstance(items, Sized):
             total = len(items)
         with self.bar(title, total) as advance:
             for item in items:

@@ -4,8 +4,8 @@
 class InputError(ValueError):
     """A mistake in what the user gave: a name, a number, a file.
 
-    The message is one line and gives the rule, the value, and the remedy. Commands print it without a
-    traceback and exit with status 2.
+    The message is one line and gives the rule, the value, and the remedy. Commands print it without
+    a traceback and exit with status 2.
     """
 
 

@@ -1,1 +1,61 @@
 """Networks, topologies, approximate layers, training and data."""
+
+from models.emulation import (
+    Assignment,
+    Choice,
+    EmulatedNetwork,
+    Site,
+    channel_means,
+    correct_bias_,
+    emulate,
+    sites,
+)
+from models.networks import (
+    ARCHITECTURES,
+    TOPOLOGIES,
+    ExpertLayer,
+    NetworkConfig,
+    Routing,
+    build,
+    measure_routing,
+    uniform_routing,
+    upcycle_,
+)
+from models.training import (
+    DATASETS,
+    Data,
+    Score,
+    Split,
+    TrainingRecipe,
+    evaluate,
+    fit,
+    load_data,
+)
+
+__all__ = [
+    "ARCHITECTURES",
+    "DATASETS",
+    "TOPOLOGIES",
+    "Assignment",
+    "Choice",
+    "Data",
+    "EmulatedNetwork",
+    "ExpertLayer",
+    "NetworkConfig",
+    "Routing",
+    "Score",
+    "Site",
+    "Split",
+    "TrainingRecipe",
+    "build",
+    "channel_means",
+    "correct_bias_",
+    "emulate",
+    "evaluate",
+    "fit",
+    "load_data",
+    "measure_routing",
+    "sites",
+    "uniform_routing",
+    "upcycle_",
+]

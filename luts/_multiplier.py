@@ -1,0 +1,134 @@
+"""What a multiplier is: its truth table and its published figures."""
+
+import dataclasses
+import functools
+import hashlib
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+from luts.errors import InputError
+
+N_CODES = 256
+"""Codes of one 8-bit operand: its bits read as an unsigned number."""
+
+MAX_ABS_PRODUCT = (2**31 - 1) // 65_536
+"""Largest product magnitude whose sum over 65,536 terms still fits a 32-bit accumulator."""
+
+Table = npt.NDArray[np.int32]
+
+
+def signed_values() -> npt.NDArray[np.int64]:
+    """Operand value of each code, shape ``(256,)``: 0…127, then −128…−1."""
+    return np.arange(N_CODES, dtype=np.uint8).view(np.int8).astype(np.int64)
+
+
+def unsigned_values() -> npt.NDArray[np.int64]:
+    """Operand value of each code of an unsigned circuit, shape ``(256,)``: 0…255."""
+    return np.arange(N_CODES, dtype=np.int64)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Multiplier:
+    """One 8×8-bit multiplier circuit.
+
+    Attributes:
+        name: the circuit's name, kept as its library spells it.
+        truth_table: every product, int32 of shape ``(256, 256)``, indexed
+            ``truth_table[x_code, w_code]``. The first operand is the activation, the second the
+            weight. A code is the operand's bits read as an unsigned number.
+        power_mw: power in milliwatt, as published.
+        area_um2: area in square micrometre, as published.
+        delay_ns: delay of the critical path in nanosecond, as published.
+        source: where table and figures come from.
+        signed: whether codes are two's complement numbers (0…127, −128…−1).
+        aliases: other names of the same circuit.
+
+    Raises:
+        InputError: the table has another shape or type, a product in use so large that a sum of
+            65,536 would leave 32 bits, or a figure that is not a positive number.
+    """
+
+    name: str
+    truth_table: Table
+    power_mw: float
+    area_um2: float
+    delay_ns: float
+    source: str
+    signed: bool = True
+    aliases: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.name or self.name != self.name.strip():
+            raise InputError(f"a multiplier needs a name without outer blanks, not {self.name!r}")
+        table = _checked_table(self.name, self.truth_table, signed=self.signed)
+        object.__setattr__(self, "truth_table", table)
+        for field in ("power_mw", "area_um2", "delay_ns"):
+            value = getattr(self, field)
+            if not (math.isfinite(value) and value > 0):
+                raise InputError(f"{self.name}: {field} must be a positive number, not {value!r}")
+
+    @functools.cached_property
+    def sha256(self) -> str:
+        """SHA-256 of signedness and table (little-endian int32, row by row), in hexadecimal."""
+        digest = hashlib.sha256(b"mul8s" if self.signed else b"mul8u")
+        digest.update(self.truth_table.astype("<i4").tobytes())
+        return digest.hexdigest()
+
+    @functools.cached_property
+    def is_commutative(self) -> bool:
+        """Whether exchanging the operands changes no product."""
+        return bool(np.array_equal(self.truth_table, self.truth_table.T))
+
+    @functools.cached_property
+    def signed_table(self) -> Table:
+        """Products by signed codes, int32 of shape ``(256, 256)``: what a network multiplies with.
+
+        A signed circuit's own table. An unsigned circuit works through sign and magnitude: the
+        product of the magnitudes under the product of the signs, where 0 counts as positive and
+        the magnitude of −128 is 128.
+        """
+        if self.signed:
+            return self.truth_table
+        values = signed_values()
+        magnitude, sign = np.abs(values), np.where(values < 0, -1, 1)
+        table = self.truth_table[np.ix_(magnitude, magnitude)] * np.multiply.outer(sign, sign)
+        frozen: Table = table.astype(np.int32)
+        frozen.setflags(write=False)
+        return frozen
+
+    @property
+    def values(self) -> npt.NDArray[np.int64]:
+        """Operand value of each code, shape ``(256,)``."""
+        return signed_values() if self.signed else unsigned_values()
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Multiplier):
+            return NotImplemented
+        return self.name == other.name and self.sha256 == other.sha256
+
+    def __hash__(self) -> int:
+        return hash((self.name, self.sha256))
+
+
+def _checked_table(name: str, table: npt.ArrayLike, *, signed: bool) -> Table:
+    array = np.asarray(table)
+    if array.shape != (N_CODES, N_CODES):
+        raise InputError(
+            f"{name}: a truth table has shape (256, 256), one row a first-operand code; "
+            f"this one has {array.shape}"
+        )
+    if array.dtype.kind not in "iu":
+        raise InputError(f"{name}: a truth table holds integers, not {array.dtype}")
+    # An unsigned circuit is used through sign and magnitude, so never beyond operand 128.
+    used = array if signed else array[:129, :129]
+    worst = max(abs(int(used.min())), abs(int(used.max())))
+    if worst > MAX_ABS_PRODUCT:
+        raise InputError(
+            f"{name}: products up to ±{MAX_ABS_PRODUCT} keep sums of 65,536 within 32 bits; "
+            f"this table holds {worst}"
+        )
+    frozen = np.array(array, dtype=np.int32, order="C")
+    frozen.setflags(write=False)
+    return frozen

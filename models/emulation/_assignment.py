@@ -1,0 +1,187 @@
+"""Which multiplier works at which site: the point that is searched."""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from luts import EXACT, Catalog, Multiplier, catalog
+from luts.errors import InputError, suggest
+from models.emulation._sites import Site
+
+VERSION = 1
+_ORDERS = {"normal": False, "swapped": True}
+
+
+@dataclasses.dataclass(frozen=True)
+class Choice:
+    """What is chosen at one site.
+
+    Attributes:
+        multiplier: the circuit's name in the catalogue.
+        swapped: the weight goes to the circuit's first port: ``T[w, x]``.
+    """
+
+    multiplier: str
+    swapped: bool = False
+
+    def __str__(self) -> str:
+        return self.multiplier + (" (swapped)" if self.swapped else "")
+
+
+@dataclasses.dataclass(frozen=True)
+class Assignment:
+    """A choice for every site, and the table that each name stands for.
+
+    Attributes:
+        choices: site name → choice.
+        tables: multiplier name → SHA-256 of its table.
+
+    Raises:
+        InputError: a multiplier in ``choices`` has no table in ``tables``.
+    """
+
+    choices: Mapping[str, Choice]
+    tables: Mapping[str, str]
+
+    def __post_init__(self) -> None:
+        used = {choice.multiplier for choice in self.choices.values()}
+        missing = sorted(used - set(self.tables))
+        if missing:
+            raise InputError(
+                f"an assignment names the table of every multiplier; none for {missing}"
+            )
+        object.__setattr__(self, "choices", dict(self.choices))
+        object.__setattr__(self, "tables", {n: self.tables[n] for n in sorted(used)})
+
+    @classmethod
+    def of(cls, choices: Mapping[str, Choice], catalog: Catalog = catalog) -> "Assignment":
+        """An assignment with the tables of ``catalog``.
+
+        Raises:
+            UnknownMultiplierError: a multiplier is not in the catalogue.
+        """
+        tables = {c.multiplier: catalog[c.multiplier].sha256 for c in choices.values()}
+        return cls(choices=choices, tables=tables)
+
+    @classmethod
+    def uniform(
+        cls,
+        sites: Iterable[Site],
+        multiplier: str,
+        *,
+        swapped: bool = False,
+        approximate_routers: bool = False,
+        catalog: Catalog = catalog,
+    ) -> "Assignment":
+        """One multiplier at every site; routers stay exact unless asked.
+
+        Raises:
+            UnknownMultiplierError: the multiplier is not in the catalogue.
+        """
+        chosen = Choice(catalog[multiplier].name, swapped)
+        exact = Choice(EXACT)
+        choices = {
+            site.name: exact if site.kind == "router" and not approximate_routers else chosen
+            for site in sites
+        }
+        return cls.of(choices, catalog)
+
+    def multiplier(self, site: str, catalog: Catalog = catalog) -> Multiplier:
+        """The multiplier at ``site``, its table verified.
+
+        Raises:
+            InputError: the catalogue's table under that name is another one.
+        """
+        name = self.choices[site].multiplier
+        found = catalog[name]
+        if found.sha256 != self.tables[name]:
+            raise InputError(
+                f"the assignment's {name} has the table {self.tables[name][:12]}…, the catalogue's "
+                f"has {found.sha256[:12]}…; load the multiplier that the assignment was made with"
+            )
+        return found
+
+    def check(self, sites: Iterable[Site]) -> None:
+        """Hold the assignment against a network's sites.
+
+        Raises:
+            InputError: a site has no choice, or a choice has no site.
+        """
+        names = [site.name for site in sites]
+        missing = [name for name in names if name not in self.choices]
+        if missing:
+            raise InputError(
+                f"the assignment has no choice for site {missing[0]!r}"
+                + (f" and {len(missing) - 1} more" if len(missing) > 1 else "")
+            )
+        unknown = [name for name in self.choices if name not in set(names)]
+        if unknown:
+            raise InputError(
+                f"the assignment names a site that the network does not have: {unknown[0]!r}; "
+                f"{suggest(unknown[0], names)}"
+            )
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of choices and tables, the same whatever their order, in hexadecimal."""
+        parts = sorted(
+            (site, self.tables[c.multiplier], c.swapped) for site, c in self.choices.items()
+        )
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+    def to_json(self) -> str:
+        """As JSON text."""
+        record = {
+            "version": VERSION,
+            "multipliers": {name: {"sha256": sha} for name, sha in self.tables.items()},
+            "sites": {
+                site: {
+                    "multiplier": choice.multiplier,
+                    "operand_order": "swapped" if choice.swapped else "normal",
+                }
+                for site, choice in self.choices.items()
+            },
+        }
+        return json.dumps(record, indent=1)
+
+    @classmethod
+    def from_json(cls, text: str) -> "Assignment":
+        """From JSON text.
+
+        Raises:
+            InputError: the text is not what `to_json` writes, or of another version.
+        """
+        try:
+            record: dict[str, Any] = json.loads(text)
+            if record["version"] != VERSION:
+                raise InputError(
+                    f"assignment of version {record['version']}; this program reads {VERSION}"
+                )
+            choices = {
+                site: Choice(str(entry["multiplier"]), _ORDERS[entry["operand_order"]])
+                for site, entry in record["sites"].items()
+            }
+            tables = {name: str(m["sha256"]) for name, m in record["multipliers"].items()}
+            return cls(choices=choices, tables=tables)
+        except InputError:
+            raise
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise InputError(
+                f"not an assignment ({error!r}); a run's assignments/*.json are"
+            ) from error
+
+    @classmethod
+    def read(cls, path: Path) -> "Assignment":
+        """From a JSON file.
+
+        Raises:
+            InputError: the file cannot be read or is no assignment.
+        """
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"cannot read the assignment {path}: {error}") from error
+        return cls.from_json(text)

@@ -1,0 +1,194 @@
+"""From a float network and an assignment to the network as the hardware would compute it."""
+
+import copy
+import dataclasses
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import nn
+
+from luts import EXACT, Arithmetic, Catalog, catalog
+from luts.errors import InputError
+from models.emulation._assignment import Assignment
+from models.emulation._attention import AttentionProducts
+from models.emulation._layers import EmulatedConv2d, EmulatedLinear, EmulatedMatmul, EmulatedSite
+from models.emulation._sites import Site, sites
+from models.networks import every_expert_sees_everything
+
+DEFAULT_CALIBRATION = "percentile"
+
+Batch = torch.Tensor | Sequence[torch.Tensor]
+
+
+class EmulatedNetwork(nn.Module):
+    """A network in which every site multiplies through its own multiplier.
+
+    Make one with `emulate`. Parameters are copies of the original's, under the same names.
+
+    Attributes:
+        network: the emulated copy.
+        sites: where multipliers are at work.
+        assignment: which multiplier works where.
+    """
+
+    def __init__(self, network: nn.Module, found: tuple[Site, ...]) -> None:
+        super().__init__()
+        self.network = network
+        self.sites = found
+        self.assignment = Assignment.uniform(found, EXACT)
+
+    def forward(self, *args: torch.Tensor) -> torch.Tensor:
+        """Whatever the original maps to what."""
+        return self.network(*args)
+
+    def layer(self, site: str) -> EmulatedSite:
+        """The emulated layer at a site."""
+        found = self.network.get_submodule(site)
+        assert isinstance(found, EmulatedSite)
+        return found
+
+    def assign_(self, assignment: Assignment | str, *, catalog: Catalog = catalog) -> None:
+        """Multiply by ``assignment`` from now on, without bias correction yet.
+
+        Args:
+            assignment: a choice for every site, or the name of one multiplier for all of them.
+            catalog: where multipliers are looked up.
+
+        Raises:
+            InputError: the assignment does not fit the network or names an unknown multiplier or
+                another table.
+        """
+        if isinstance(assignment, str):
+            assignment = Assignment.uniform(self.sites, assignment, catalog=catalog)
+        assignment.check(self.sites)
+        chosen = {
+            site.name: Arithmetic(
+                assignment.multiplier(site.name, catalog), assignment.choices[site.name].swapped
+            )
+            for site in self.sites
+        }
+        for name, arithmetic in chosen.items():
+            self.layer(name).assign_(arithmetic)
+        self.assignment = assignment
+
+    def plan(self) -> "Plan":
+        """Which backend computes each site, and why; printing it gives a table."""
+        rows = []
+        for site in self.sites:
+            selection = self.layer(site.name).selection()
+            choice = str(self.assignment.choices[site.name])
+            rows.append(
+                PlanRow(site.name, site.kind, choice, selection.backend.name, selection.reason)
+            )
+        return Plan(tuple(rows))
+
+
+@dataclasses.dataclass(frozen=True)
+class PlanRow:
+    """How one site is computed."""
+
+    site: str
+    kind: str
+    choice: str
+    backend: str
+    reason: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """How every site is computed."""
+
+    rows: tuple[PlanRow, ...]
+
+    def __str__(self) -> str:
+        cells = [tuple(f.name for f in dataclasses.fields(PlanRow))]
+        cells += [dataclasses.astuple(row) for row in self.rows]
+        widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
+        return "\n".join(
+            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+            for row in cells
+        )
+
+
+def emulate(
+    network: nn.Module,
+    assignment: Assignment | str,
+    *,
+    calibration: Iterable[Batch],
+    method: str = DEFAULT_CALIBRATION,
+    catalog: Catalog = catalog,
+) -> EmulatedNetwork:
+    """An emulated copy of ``network``; the original stays as it is.
+
+    Args:
+        network: any network of linear layers, convolutions and attention.
+        assignment: a choice for every site, or the name of one multiplier for all but the routers.
+        calibration: batches of inputs, or of tuples that begin with the inputs, on which the float
+            network's activation ranges are taken.
+        method: how a range becomes a scale: ``"max"``, ``"percentile"`` (99.99) or ``"mse"``.
+        catalog: where multipliers are looked up.
+
+    Returns:
+        The emulated network in evaluation mode.
+
+    Raises:
+        InputError: no calibration batch, a network without sites, or an assignment that does not
+            fit.
+    """
+    batches = [inputs_of(batch) for batch in calibration]
+    batches = [batch for batch in batches if len(batch)]
+    if not batches:
+        raise InputError("calibration needs at least one input, but there was none")
+    copied = copy.deepcopy(network).eval()
+    found = sites(copied, batches[0][:1])
+    _replace_(copied, found)
+    _calibrate_(copied, batches, method)
+    emulated = EmulatedNetwork(copied, found).eval()
+    emulated.assign_(assignment, catalog=catalog)
+    return emulated
+
+
+def inputs_of(batch: Batch) -> torch.Tensor:
+    """The inputs of a batch that may carry labels.
+
+    Raises:
+        InputError: the batch is neither a tensor nor a sequence that begins with one.
+    """
+    first = batch if isinstance(batch, torch.Tensor) else next(iter(batch), None)
+    if not isinstance(first, torch.Tensor):
+        raise InputError(
+            f"a batch is a tensor of inputs or a tuple that begins with one, not {type(batch)!r}"
+        )
+    return first
+
+
+def _replace_(network: nn.Module, found: tuple[Site, ...]) -> None:
+    for site in found:
+        if site.kind == "qk":
+            owner_name = site.name.rpartition(".")[0]
+            owner = network.get_submodule(owner_name)
+            for taken in (name for name in ("qk", "av") if hasattr(owner, name)):
+                raise InputError(f"{owner_name} has an attribute {taken!r}, which emulation needs")
+            AttentionProducts(EmulatedMatmul(), EmulatedMatmul()).attach_(owner)
+        elif site.kind != "av":
+            module = network.get_submodule(site.name)
+            if isinstance(module, nn.Conv2d):
+                network.set_submodule(site.name, EmulatedConv2d(module))
+            else:
+                assert isinstance(module, nn.Linear)
+                network.set_submodule(site.name, EmulatedLinear(module))
+
+
+@torch.no_grad()
+def _calibrate_(network: nn.Module, batches: list[torch.Tensor], method: str) -> None:
+    layers = [m for m in network.modules() if isinstance(m, EmulatedSite)]
+    for layer in layers:
+        layer.start_calibration(method)
+    for batch in batches:
+        network(batch)
+    if not all(layer.is_observed() for layer in layers):
+        # An expert that the router never chose: take its ranges from the whole layer's items.
+        with every_expert_sees_everything(network):
+            network(batches[0])
+    for layer in layers:
+        layer.finish_calibration()

@@ -1,0 +1,108 @@
+"""The integer contract: symmetric signed 8-bit codes with float32 scales.
+
+Codes lie in −127…127, rounding is half to even, activations have one scale a tensor, weights one an
+output channel. Jacob et al., CVPR 2018, arXiv 1712.05877, restricted to zero point 0.
+"""
+
+from typing import Literal, get_args
+
+import torch
+
+from luts.errors import InputError, suggest
+
+MAX_CODE = 127
+
+CalibrationMethod = Literal["max", "percentile", "mse"]
+CALIBRATION_METHODS: tuple[str, ...] = get_args(CalibrationMethod)
+
+PERCENTILE = 99.99
+_MSE_CANDIDATES = 64
+_SAMPLES_PER_BATCH = 2**18
+
+
+def quantise(x: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
+    """Codes of ``x``: int8 in −127…127, of the shape of ``x``.
+
+    Args:
+        x: float32.
+        scale: value of one code step, float32, broadcastable to ``x``.
+    """
+    return (x / scale).round_().clamp_(-MAX_CODE, MAX_CODE).to(torch.int8)
+
+
+def weight_scale(weight: torch.Tensor) -> torch.Tensor:
+    """Scale of every output channel, float32 of shape ``(out,)``.
+
+    Args:
+        weight: shape ``(out, …)``.
+    """
+    largest = weight.detach().abs().flatten(1).amax(dim=1)
+    return positive_scale(largest)
+
+
+def positive_scale(largest: torch.Tensor) -> torch.Tensor:
+    """``largest / 127``, or 1 where nothing but zeros has to be represented."""
+    scale = largest.float() / MAX_CODE
+    # A scale so small that it is no normal number would divide to infinity.
+    tiny = torch.finfo(torch.float32).tiny
+    return torch.where(scale < tiny, torch.ones_like(scale), scale)
+
+
+class Observer:
+    """Collects an activation's magnitudes and says which scale represents them.
+
+    Args:
+        method: ``"max"``: the largest magnitude is code 127. ``"percentile"``: the 99.99th
+            percentile is. ``"mse"``: the clipping point with the least squared error is.
+
+    Raises:
+        InputError: an unknown method.
+    """
+
+    def __init__(self, method: str) -> None:
+        if method not in CALIBRATION_METHODS:
+            known = list(CALIBRATION_METHODS)
+            raise InputError(f"unknown calibration {method!r}; {suggest(method, known)}")
+        self.method = method
+        self.largest = 0.0
+        self.seen = False
+        self._samples: list[torch.Tensor] = []
+
+    def __call__(self, x: torch.Tensor) -> None:
+        """Look at one batch."""
+        if x.numel() == 0:
+            return
+        magnitudes = x.detach().abs().flatten()
+        self.seen = True
+        self.largest = max(self.largest, float(magnitudes.max()))
+        if self.method != "max":
+            step = -(-magnitudes.numel() // _SAMPLES_PER_BATCH)
+            self._samples.append(magnitudes[::step].float().clone())
+
+    def scale(self) -> torch.Tensor:
+        """The scale, float32 of shape ``()``.
+
+        Raises:
+            InputError: something observed was infinite or not a number.
+        """
+        largest = torch.tensor(self.largest)
+        if not bool(torch.isfinite(largest)):
+            raise InputError("calibration met an activation that is infinite or not a number")
+        if self.method == "max" or not self._samples:
+            return positive_scale(largest)
+        samples = torch.cat(self._samples)
+        if self.method == "percentile":
+            rank = max(1, round(samples.numel() * PERCENTILE / 100))
+            return positive_scale(samples.kthvalue(rank).values)
+        return _least_squares_scale(samples, largest)
+
+
+def _least_squares_scale(samples: torch.Tensor, largest: torch.Tensor) -> torch.Tensor:
+    best, best_error = positive_scale(largest), float("inf")
+    for step in range(_MSE_CANDIDATES // 4, _MSE_CANDIDATES + 1):
+        scale = positive_scale(largest * step / _MSE_CANDIDATES)
+        codes = (samples / scale).round().clamp(max=MAX_CODE)
+        error = float(((codes * scale - samples) ** 2).mean())
+        if error < best_error:
+            best, best_error = scale, error
+    return best

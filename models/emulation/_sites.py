@@ -1,0 +1,172 @@
+"""Where in a network a multiplier can be chosen."""
+
+import contextlib
+import dataclasses
+import math
+from collections.abc import Callable, Iterator
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from luts.errors import InputError
+from models.emulation._attention import AttentionInterceptor
+from models.networks import ExpertLayer, every_expert_sees_everything
+
+SiteKind = Literal["linear", "conv", "qk", "av", "router"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Site:
+    """One place where a multiplier can be chosen.
+
+    Attributes:
+        name: the module's qualified name; for attention products the attention module's name with
+            ``.qk`` or ``.av`` added.
+        kind: ``linear``, ``conv``, ``qk`` (q·kᵀ), ``av`` (attn·v) or ``router``.
+        macs: multiply-accumulates for one input; for an expert's layer, as if every item went to
+            it.
+        fan_in: products summed into one output.
+        weights: weights held, 0 for attention products.
+        expert_layer: qualified name of the expert layer it belongs to, or None.
+        expert: index of the expert in that layer, or None.
+    """
+
+    name: str
+    kind: SiteKind
+    macs: int
+    fan_in: int
+    weights: int = 0
+    expert_layer: str | None = None
+    expert: int | None = None
+
+
+@torch.no_grad()
+def sites(network: nn.Module, example_input: torch.Tensor) -> tuple[Site, ...]:
+    """The sites of ``network`` in the order in which it uses them.
+
+    Args:
+        network: any network of linear layers, convolutions and attention.
+        example_input: one batch as the network takes it, ``(B, …)`` with B ≥ 1.
+
+    Raises:
+        InputError: the batch is empty, or the network has no site.
+    """
+    if len(example_input) < 1:
+        raise InputError("finding sites takes an example batch of at least one input, not 0")
+    recorder = _Recorder(network)
+    was_training = network.training
+    network.eval()
+    try:
+        with recorder.listening(), every_expert_sees_everything(network):
+            network(example_input)
+    finally:
+        network.train(was_training)
+    found = recorder.sites(len(example_input))
+    if not found:
+        raise InputError(
+            f"{type(network).__name__} has no site: no linear layer, convolution or attention "
+            f"product ran on the example input"
+        )
+    return found
+
+
+class _Recorder:
+    """Hooks that note every product a network computes."""
+
+    def __init__(self, network: nn.Module) -> None:
+        self.network = network
+        self.names = {module: name for name, module in network.named_modules()}
+        self.membership = dict(_experts_of(network))
+        self.running: list[nn.Module] = []
+        self.records: dict[str, Site] = {}
+        self.attention_calls: dict[nn.Module, int] = {}
+
+    @contextlib.contextmanager
+    def listening(self) -> Iterator[None]:
+        handles = []
+        for module in self.names:
+            handles.append(module.register_forward_pre_hook(self._enter))
+            handles.append(module.register_forward_hook(self._leave, always_call=True))
+        try:
+            with AttentionInterceptor(self._attention):
+                yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def sites(self, batch_size: int) -> tuple[Site, ...]:
+        return tuple(
+            dataclasses.replace(site, macs=math.ceil(site.macs / batch_size))
+            for site in self.records.values()
+        )
+
+    def _enter(self, module: nn.Module, inputs: Any) -> None:
+        if not self.running:
+            self.attention_calls.clear()
+        self.running.append(module)
+
+    def _leave(self, module: nn.Module, inputs: Any, output: Any) -> None:
+        self.running.pop()
+        if output is None:
+            return
+        if isinstance(module, nn.Linear):
+            macs = output.numel() * module.in_features
+            self._note(module, "linear", macs, module.in_features, module.weight.numel())
+        elif isinstance(module, nn.Conv2d):
+            fan_in = module.weight[0].numel()
+            self._note(module, "conv", output.numel() * fan_in, fan_in, module.weight.numel())
+
+    def _attention(
+        self,
+        original: Callable[..., torch.Tensor],
+        q: torch.Tensor,
+        k: torch.Tensor,
+        v: torch.Tensor,
+        *args: Any,
+        **kwargs: Any,
+    ) -> torch.Tensor:
+        owner = self.running[-1]
+        products = q.numel() // q.shape[-1] * k.shape[-2]
+        self._note(owner, "qk", products * q.shape[-1], q.shape[-1], 0, suffix=".qk")
+        self._note(owner, "av", products * v.shape[-1], k.shape[-2], 0, suffix=".av")
+        return original(q, k, v, *args, **kwargs)
+
+    def _note(
+        self,
+        module: nn.Module,
+        kind: SiteKind,
+        macs: int,
+        fan_in: int,
+        weights: int,
+        *,
+        suffix: str = "",
+    ) -> None:
+        layer, expert = self.membership.get(module, (None, None))
+        if layer is not None and expert is not None and not layer.showing_all:
+            return
+        if layer is not None and expert is None:
+            kind = "router"
+        name = self.names[module] + suffix
+        earlier = self.records.get(name)
+        self.records[name] = Site(
+            name=name.removeprefix("."),
+            kind=kind,
+            macs=macs + (earlier.macs if earlier else 0),
+            fan_in=fan_in,
+            weights=weights,
+            expert_layer=self.names[layer] if layer is not None else None,
+            expert=expert,
+        )
+
+
+def _experts_of(network: nn.Module) -> Iterator[tuple[nn.Module, tuple[ExpertLayer, int | None]]]:
+    """Modules inside expert layers, with their layer and expert (None for the router)."""
+    for layer in network.modules():
+        if isinstance(layer, ExpertLayer):
+            for module in layer.modules():
+                if module is not layer:
+                    yield module, (layer, None)
+            for index, expert in enumerate(layer.experts):
+                for module in expert.modules():
+                    yield module, (layer, index)

@@ -1,0 +1,146 @@
+"""What all mixture-of-experts layers share: experts, a count of who did the work, upcycling.
+
+An *item* is what is routed: a token in a transformer, an image in a convolutional network.
+"""
+
+import abc
+import contextlib
+import copy
+from collections.abc import Iterator
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+Granularity = Literal["token", "image"]
+
+
+class ExpertLayer(nn.Module, abc.ABC):
+    """A layer whose work is done by experts.
+
+    Attributes:
+        experts: the experts; each maps items to items of one common shape.
+        granularity: ``"token"``: the last dimension is the feature and all others are items.
+            ``"image"``: the first dimension counts the items.
+        top_k: experts that work on one item.
+        auxiliary_loss: the load-balancing term of the latest training forward, else None.
+        work: items that each expert worked on in the latest forward, float64 of shape ``(E,)``.
+        items: items of the latest forward.
+        showing_all: the experts are being shown all items (`every_expert_sees_everything`).
+    """
+
+    def __init__(
+        self, experts: list[nn.Module], *, granularity: Granularity, top_k: int = 1
+    ) -> None:
+        super().__init__()
+        self.experts = nn.ModuleList(experts)
+        self.granularity = granularity
+        self.top_k = top_k
+        self.auxiliary_loss: torch.Tensor | None = None
+        self.work = torch.zeros(len(experts), dtype=torch.float64)
+        self.items = 0
+        self.showing_all = False
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the loss of the latest forward out of copies: it hangs on that forward's graph."""
+        return {**self.__dict__, "auxiliary_loss": None}
+
+    @property
+    def num_experts(self) -> int:
+        """Number of experts."""
+        return len(self.experts)
+
+    def to_items(self, x: torch.Tensor) -> torch.Tensor:
+        """``x`` with one item a row: ``(items, …)``."""
+        return x.reshape(-1, x.shape[-1]) if self.granularity == "token" else x
+
+    @abc.abstractmethod
+    def overhead_macs(self, items: int) -> int:
+        """MACs of this layer's own that are no site, for ``items`` items (one image's)."""
+
+    def dispatch(
+        self, items: torch.Tensor, chosen: torch.Tensor, gates: torch.Tensor | None
+    ) -> torch.Tensor:
+        """Sum over ``k`` of ``gates[:, k] · E_chosen[:, k](items)``.
+
+        Args:
+            items: shape ``(items, …)``.
+            chosen: expert of each item, int64 of shape ``(items, top_k)``.
+            gates: factor of each choice, shape ``(items, top_k)``, or None for 1.
+        """
+        output: torch.Tensor | None = None
+        for index, expert in enumerate(self.experts):
+            rows, slot = (chosen == index).nonzero(as_tuple=True)
+            if not len(rows):
+                continue
+            part = expert(items[rows])
+            if gates is not None:
+                shape = (-1, *[1] * (part.dim() - 1))
+                part = part * gates[rows, slot].reshape(shape).to(part.dtype)
+            if output is None:
+                output = part.new_zeros((len(items), *part.shape[1:]))
+            output = output.index_add(0, rows, part)
+        if output is None:  # no items at all: the shape still follows from an expert
+            output = self.experts[0](items)
+        self.work = torch.bincount(chosen.flatten().cpu(), minlength=self.num_experts).double()
+        self.items = len(items)
+        return output
+
+
+def upcycled(expert: nn.Module, count: int, *, noise: float, seed: int) -> list[nn.Module]:
+    """``count`` copies of ``expert``, each with its own noise on the weight matrices.
+
+    Sparse upcycling (Komatsuzaki et al., ICLR 2023, arXiv 2212.05055), with noise that breaks the
+    experts' symmetry.
+
+    Args:
+        expert: the trained dense module.
+        count: number of copies.
+        noise: standard deviation of the noise relative to that of each weight tensor; 0 for equal
+            copies.
+        seed: of the noise.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    copies = [copy.deepcopy(expert) for _ in range(count)]
+    if noise > 0:
+        for made in copies:
+            for parameter in (p for p in made.parameters() if p.dim() > 1):
+                jitter = torch.randn(parameter.shape, generator=generator).to(parameter)
+                parameter.data += noise * parameter.data.std() * jitter
+    return copies
+
+
+@contextlib.contextmanager
+def every_expert_sees_everything(network: nn.Module) -> Iterator[None]:
+    """Inside, every expert first runs on all items of its layer; those outputs are thrown away.
+
+    For hooks and observers on the experts that must see work whatever the router decides.
+    """
+
+    def run_all(layer: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+        assert isinstance(layer, ExpertLayer)
+        layer.showing_all = True
+        try:
+            with torch.no_grad():
+                for expert in layer.experts:
+                    expert(layer.to_items(inputs[0]))
+        finally:
+            layer.showing_all = False
+
+    layers = [m for m in network.modules() if isinstance(m, ExpertLayer)]
+    handles = [layer.register_forward_pre_hook(run_all) for layer in layers]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def auxiliary_loss(network: nn.Module) -> torch.Tensor | None:
+    """Sum of the load-balancing terms of the latest training forward, or None without any."""
+    terms = [
+        m.auxiliary_loss
+        for m in network.modules()
+        if isinstance(m, ExpertLayer) and m.auxiliary_loss is not None
+    ]
+    return torch.stack(terms).sum() if terms else None
