@@ -4,7 +4,7 @@ from models.training._cache import read_making, save_weights, trained, weights_p
 from models.training._data import Data, Normalisation, Split
 from models.training._files import atomically, cache_folder
 from models.training._load import DATASETS, load_data
-from models.training._loop import Epoch, History, Score, auxiliary_loss, evaluate, fit
+from models.training._loop import Epoch, History, Score, evaluate, fit
 from models.training._recipe import TrainingRecipe, default_recipe, upcycled_recipe
 
 __all__ = [
@@ -17,7 +17,6 @@ __all__ = [
     "Split",
     "TrainingRecipe",
     "atomically",
-    "auxiliary_loss",
     "cache_folder",
     "default_recipe",
     "evaluate",

@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from luts.console import SILENT, Reporter
 from luts.errors import InputError
+from models.networks import auxiliary_loss
 from models.training._augment import shift_and_flip
 from models.training._data import Data, Split
 from models.training._recipe import TrainingRecipe
@@ -56,13 +57,6 @@ class History:
             score = None if score is None else Score(**score)
             epochs.append(Epoch(**{**row, "validation": score}))
         return cls(tuple(epochs))
-
-
-def auxiliary_loss(net: nn.Module) -> Tensor | None:
-    """Sum of the load-balancing terms that expert layers left behind in the last forward pass."""
-    terms = [getattr(module, "auxiliary_loss", None) for module in net.modules()]
-    present = [term for term in terms if isinstance(term, Tensor)]
-    return torch.stack(present).sum() if present else None
 
 
 def fit(

@@ -74,10 +74,6 @@ class TrainingState:
         if self._ema is not None:
             self.net.load_state_dict(self._ema.module.state_dict())
         self.net.to(memory_format=torch.contiguous_format)
-        for module in self.net.modules():
-            # What is left of the last graph would keep it alive and forbid a copy of the network.
-            if isinstance(getattr(module, "auxiliary_loss", None), Tensor):
-                module.auxiliary_loss = None
         self.net.zero_grad(set_to_none=True)
         self.net.eval()
 

@@ -91,7 +91,7 @@ def _read(name: str, pixel_path: Path, index_path: Path) -> Source | None:
         mapped = np.load(pixel_path, mmap_mode="c")
     except (OSError, ValueError, TypeError):
         return None
-    if mapped.dtype != np.uint8 or len(mapped) != len(index.labels) != sum(index.counts):
+    if mapped.dtype != np.uint8 or not len(mapped) == len(index.labels) == sum(index.counts):
         return None
     pixels, labels = torch.from_numpy(mapped), torch.tensor(index.labels)
     bounds = np.cumsum([0, *index.counts]).tolist()
