@@ -30,7 +30,7 @@ def read_cifar(located: Located, *, image_size: int | None) -> Source:
     Raises:
         InputError: the files are damaged, incomplete, or of another data set.
     """
-    is_ten = located.published is CIFAR10
+    is_ten = located.published.title == CIFAR10.title
     train_files = [f"data_batch_{i}" for i in range(1, 6)] if is_ten else ["train"]
     test_file, meta_file = ("test_batch", "batches.meta") if is_ten else ("test", "meta")
     label_key, names_key = (
