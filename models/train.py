@@ -18,7 +18,9 @@ from models.training import (
     Start,
     TrainingRecipe,
     default_recipe,
+    is_first,
     load_data,
+    local_device,
     prepare_out,
     starting_network,
     train_to_file,
@@ -28,7 +30,7 @@ from models.training import (
 def main() -> None:
     """Read the arguments, train, and print the scores."""
     options = _parser().parse_args()
-    reporter = Reporter(quiet=options.quiet)
+    reporter = Reporter(quiet=options.quiet or not is_first())
     out = Path(options.out)
     # Mistakes that cost nothing to find come before data are fetched.
     prepare_out(out, resume=options.resume)
@@ -66,7 +68,8 @@ def main() -> None:
         command = shlex.join(["python", "-m", "models.train", *words, "--resume"])
         reporter.note(f"stopped; the last whole epoch is kept: go on with {command}")
         raise
-    _show(result)
+    if is_first():
+        _show(result)
 
 
 def _parser() -> Parser:
@@ -122,7 +125,7 @@ def _config(options: argparse.Namespace, *, num_classes: int, image_size: int) -
 
 def _device(name: str | None) -> torch.device:
     try:
-        device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+        device = torch.device(name) if name else local_device()
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]

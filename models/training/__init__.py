@@ -1,6 +1,7 @@
 """Data, training loop, weight cache and recovery."""
 
 from models.training._cache import read_making, save_weights, trained, weights_path
+from models.training._crew import is_first, local_device
 from models.training._data import Data, Normalisation, Split
 from models.training._files import atomically, cache_folder
 from models.training._job import (
@@ -38,10 +39,12 @@ __all__ = [
     "evaluate",
     "fit",
     "fits",
+    "is_first",
     "load_data",
     "load_pretrained_",
     "load_state_",
     "load_weights_",
+    "local_device",
     "prepare_out",
     "read_making",
     "read_weights",

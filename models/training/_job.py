@@ -11,6 +11,7 @@ from luts.console import SILENT, Reporter
 from luts.errors import InputError
 from models.networks import NetworkConfig, build, upcycle_
 from models.training._cache import save_weights
+from models.training._crew import is_first
 from models.training._data import Data
 from models.training._files import atomically
 from models.training._loop import Score, evaluate, fit
@@ -117,8 +118,9 @@ def train_to_file(
     test = evaluate(net, data.test, reporter=reporter)
     record = {"recipe": asdict(recipe), "seed": seed, "history": history.as_dicts()}
     scores = {"validation": asdict(validation), "test": asdict(test)}
-    save_weights(net, out, {**making, "data": data.making, **record, **scores})
-    checkpoint.unlink(missing_ok=True)
+    if is_first():
+        save_weights(net, out, {**making, "data": data.making, **record, **scores})
+        checkpoint.unlink(missing_ok=True)
     return Result(out, validation, test)
 
 

@@ -1,5 +1,8 @@
 """``python -m models.train``, run in this process on a network that trains in no time."""
 
+import os
+import socket
+import subprocess
 import sys
 
 import pytest
@@ -133,3 +136,48 @@ def test_nothing_is_overwritten(monkeypatch, tmp_path, capsys):
     assert command(monkeypatch, *BASE, out) == 2
     assert out.read_text() == "mine" and "is not overwritten" in capsys.readouterr().err
     assert command(monkeypatch, *BASE, tmp_path / "net.bin") == 2
+
+
+@pytest.mark.slow
+def test_two_processes_train_one_network_together(tmp_path):
+    pytest.importorskip("accelerate")
+    script = tmp_path / "together.py"
+    script.write_text(
+        "import sys, torch\n"
+        "from torch import nn\n"
+        "from models.training import TrainingRecipe, evaluate, fit, is_first, load_data\n"
+        "torch.manual_seed(0)\n"
+        "net = nn.Sequential(nn.Flatten(), nn.Linear(192, 10))\n"
+        "data = load_data('digits', seed=0, image_size=8)\n"
+        "fit(net, data, TrainingRecipe(epochs=4, batch_size=32, lr=0.02), seed=0)\n"
+        "name = f'{sys.argv[1]}.{int(is_first())}.pt'\n"
+        "torch.save((net.state_dict(), evaluate(net, data.test).accuracy), name)\n"
+    )
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    for count in (1, 2):
+        shared = {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
+        shared |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "GLOO_SOCKET_IFNAME": "lo"}
+        words = [sys.executable, str(script), str(tmp_path / str(count))]
+        running = [
+            subprocess.Popen(
+                words,
+                env=os.environ
+                | shared
+                | {"WORLD_SIZE": str(count), "RANK": str(rank), "LOCAL_RANK": str(rank)},
+            )
+            for rank in range(count)
+        ]
+        try:
+            assert [process.wait(timeout=120) for process in running] == [0] * count
+        finally:
+            for process in running:
+                process.kill()
+    alone = torch.load(tmp_path / "1.1.pt", weights_only=True)
+    first, other = (torch.load(tmp_path / f"2.{i}.pt", weights_only=True) for i in (1, 0))
+    # Without randomness within the step, halves of a batch average to the whole.
+    for key, value in alone[0].items():
+        assert torch.equal(first[0][key], other[0][key])
+        assert torch.allclose(first[0][key], value, atol=1e-3)
+    assert first[1] == other[1] > 0.9
