@@ -3,7 +3,7 @@
 import argparse
 import shlex
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
@@ -49,9 +49,7 @@ def main() -> None:
     )
     config = _config(options, num_classes=data.num_classes, image_size=data.image_size)
     net = starting_network(config, start, seed=options.seed, reporter=reporter).to(device)
-    making = {"arch": config.arch, "topology": config.topology, "start": options.weights}
-    making |= {"experts": config.experts, "patch_size": config.patch_size}
-    making |= {"dataset": options.dataset, "pretrained": options.pretrained}
+    making = asdict(config) | {"start": asdict(start), "dataset": options.dataset}
     try:
         result = train_to_file(
             net,
@@ -78,6 +76,8 @@ def _parser() -> Parser:
     add("--arch", required=True, help=", ".join(ARCHITECTURES))
     add("--topology", default="dense", help=", ".join(TOPOLOGIES) + " (default: dense)")
     add("--experts", type=int, default=4, help="experts a layer (default: 4)")
+    add("--top-k", type=int, default=1, help="experts that work on one item (default: 1)")
+    add("--expert-blocks", type=_indices, metavar="I,J,…", help="blocks that become experts")
     add("--dataset", default="digits", help=", ".join(DATASETS) + " (default: digits)")
     add("--data-root", type=Path, help="folder of the published archives (default: the cache)")
     add("--image-size", type=int, help="scale images to this side in pixels")
@@ -120,7 +120,16 @@ def _config(options: argparse.Namespace, *, num_classes: int, image_size: int) -
         image_size=image_size,
         patch_size=options.patch_size,
         experts=options.experts,
+        expert_blocks=options.expert_blocks,
+        top_k=options.top_k,
     )
+
+
+def _indices(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(word) for word in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"blocks are numbers as in 1,3,5, not {text!r}") from None
 
 
 def _device(name: str | None) -> torch.device:
