@@ -145,9 +145,8 @@ def _optimizer(parameters: list[nn.Parameter], recipe: TrainingRecipe) -> torch.
     if recipe.optimizer == "adamw":
         return torch.optim.AdamW(groups, lr=recipe.lr, betas=(recipe.momentum, 0.999), fused=True)
     momentum = recipe.momentum
-    return torch.optim.SGD(
-        groups, lr=recipe.lr, momentum=momentum, nesterov=momentum > 0, fused=True
-    )
+    # Not fused: that fails when an expert gets its first gradient later than other weights.
+    return torch.optim.SGD(groups, lr=recipe.lr, momentum=momentum, nesterov=momentum > 0)
 
 
 def _schedule(

@@ -163,6 +163,27 @@ def test_the_balancing_term_is_weighted_and_learnt():
     assert balanced[1].experts[0].weight.norm() < plain[1].experts[0].weight.norm() / 2
 
 
+class Late(nn.Module):
+    """Its second layer works from the third forward on, as an expert that is chosen late."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second, self.forwards = nn.Linear(16, 3), nn.Linear(16, 3), 0
+
+    def forward(self, x):
+        self.forwards += 1
+        x = x.flatten(1)
+        return self.first(x) + self.second(x) if self.forwards > 2 else self.first(x)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_a_layer_may_get_its_first_gradient_late(optimizer):
+    net = Late()
+    before = net.second.weight.clone()
+    fit(net, make_data(), replace(RECIPE, optimizer=optimizer, ema=0.0), seed=0)
+    assert not torch.equal(before, net.second.weight)
+
+
 def test_frozen_weights_stay():
     net = make_net()
     net[0].requires_grad_(False)
