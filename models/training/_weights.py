@@ -210,7 +210,7 @@ def _adapt_and_load(
 
 def _resized(net: nn.Module, own: Mapping[str, Tensor], state: dict[str, Tensor]) -> list[str]:
     """Resize a transformer's embeddings in ``state`` to those of ``net``; the keys that changed."""
-    changed = []
+    changed: list[str] = []
     patch, position = "patch_embed.proj.weight", "pos_embed"
     if patch not in own:
         return changed
