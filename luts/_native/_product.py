@@ -47,12 +47,7 @@ def padded_channels(channels: int, terms: Terms) -> int:
     return -(-channels // 8) * 8 if terms.depth else channels
 
 
-def can_count_bits(channels: int, groups: int) -> bool:
-    """Whether every group's bits begin at a whole byte."""
-    return groups == 1 or channels // groups % 8 == 0
-
-
-def pack(w: torch.Tensor, terms: Terms, geometry: Geometry = POINT) -> Packed:
+def native_pack(w: torch.Tensor, terms: Terms, geometry: Geometry = POINT) -> Packed:
     """Packs a layer's weight codes.
 
     Args:
@@ -105,12 +100,14 @@ def _planes(codes: torch.Tensor, terms: Terms) -> torch.Tensor:
         np.packbits((as_bytes >> (terms.second_plane + q)) & 1, axis=2, bitorder="little")
         for q in range(terms.depth)
     ]
-    words = torch.from_numpy(np.stack(planes, axis=2)).view(torch.int32)  # (groups, n, depth, words)
+    words = torch.from_numpy(np.stack(planes, axis=2)).view(
+        torch.int32
+    )  # (groups, n, depth, words)
     words = words.view(groups, -1, LANES, terms.depth, words.shape[-1])
     return words.permute(0, 1, 4, 3, 2).contiguous()
 
 
-def layer(
+def native_layer(
     x: torch.Tensor,
     packed: Packed,
     *,
@@ -152,29 +149,7 @@ def layer(
     return out.permute(0, 3, 1, 2)
 
 
-def matrix(
-    x: torch.Tensor,
-    packed: Packed,
-    *,
-    x_scale: float = 1.0,
-    scale: torch.Tensor | None = None,
-    bias: torch.Tensor | None = None,
-) -> torch.Tensor:
-    """``(…, in)`` → ``(…, out)``; arguments as for `layer`."""
-    rows = x.reshape(-1, x.shape[-1])
-    y = layer(
-        rows.as_strided((1, rows.shape[1], rows.shape[0], 1), (0, *rows.stride()[::-1], 0))
-        if rows.stride(1) == 1 or rows.shape[1] <= 1
-        else rows.contiguous().t()[None, :, :, None],
-        packed,
-        x_scale=x_scale,
-        scale=scale,
-        bias=bias,
-    )
-    return y.permute(0, 2, 3, 1).reshape(*x.shape[:-1], packed.out_channels)
-
-
-def batched(
+def native_batched(
     x: torch.Tensor,
     y: torch.Tensor,
     terms: Terms,
@@ -220,7 +195,7 @@ def batched(
     return out.view(*batch, m, n)
 
 
-def quantise(x: torch.Tensor, scale: float) -> torch.Tensor:
+def native_quantise(x: torch.Tensor, scale: float) -> torch.Tensor:
     """Codes of ``x`` (float32 on the CPU), in its shape and memory format."""
     codes = torch.empty_like(x, dtype=torch.int8)
     if codes.stride() != x.stride():

@@ -201,16 +201,20 @@ TARGET static void pack_planes(const int8_t *w, int64_t dwords, int first, int64
         }
 }
 
-TARGET static void store(const int32_t *sums, int64_t n, const float *scale, const float *bias,
-                         float *out)
+TARGET static void store(const int32_t *sums, int rows, int64_t n, const float *scale,
+                         const float *bias, const int64_t *outputs, float *out)
 {
     for (int64_t i = 0; i < n; i += LANES) {
         __mmask16 used = (__mmask16)(n - i >= LANES ? 0xffff : (1u << (n - i)) - 1);
-        __m512 y = _mm512_cvtepi32_ps(_mm512_loadu_si512(sums + i));
-        y = _mm512_mul_ps(y, _mm512_maskz_loadu_ps(used, scale + i));
-        if (bias) /* two roundings, as PyTorch's two operations make */
-            y = _mm512_add_ps(y, _mm512_maskz_loadu_ps(used, bias + i));
-        _mm512_mask_storeu_ps(out + i, used, y);
+        const __m512 factor = _mm512_maskz_loadu_ps(used, scale + i);
+        const __m512 offset = bias ? _mm512_maskz_loadu_ps(used, bias + i) : _mm512_setzero_ps();
+        for (int m = 0; m < rows; m++) {
+            __m512 y = _mm512_cvtepi32_ps(_mm512_loadu_si512(sums + m * MAX_PANELS * LANES + i));
+            y = _mm512_mul_ps(y, factor);
+            if (bias) /* two roundings, as PyTorch's two operations make */
+                y = _mm512_add_ps(y, offset);
+            _mm512_mask_storeu_ps(out + outputs[m] + i, used, y);
+        }
     }
 }
 

@@ -100,7 +100,9 @@ typedef struct {
     void (*correct)(const Tile *, int rows, int panels);
     void (*pack_planes)(const int8_t *w, int64_t dwords, int first, int64_t depth, int64_t words,
                         uint32_t *planes);
-    void (*store)(const int32_t *sums, int64_t n, const float *scale, const float *bias, float *);
+    /* Writes rows of n scaled sums; row m begins at out[outputs[m]]. */
+    void (*store)(const int32_t *sums, int rows, int64_t n, const float *scale, const float *bias,
+                  const int64_t *outputs, float *out);
     /* columns: inner × LOOKUP_COLUMNS, of which the first n_columns are wanted */
     void (*lookup)(const Lookup *, const uint8_t *columns, int64_t n_columns,
                    const uint8_t *row_codes, int64_t inner, int32_t *sums);

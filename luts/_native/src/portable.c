@@ -36,12 +36,14 @@ static void tile(const Tile *tile, int rows, int panels)
         }
 }
 
-static void store(const int32_t *sums, int64_t n, const float *scale, const float *bias, float *out)
+static void store(const int32_t *sums, int rows, int64_t n, const float *scale, const float *bias,
+                  const int64_t *outputs, float *out)
 {
-    for (int64_t i = 0; i < n; i++) {
-        float y = (float)sums[i] * scale[i];
-        out[i] = bias ? y + bias[i] : y;
-    }
+    for (int m = 0; m < rows; m++, sums += MAX_PANELS * LANES)
+        for (int64_t i = 0; i < n; i++) {
+            float y = (float)sums[i] * scale[i];
+            out[outputs[m] + i] = bias ? y + bias[i] : y;
+        }
 }
 
 static void lookup(const Lookup *job, const uint8_t *columns, int64_t n_columns,

@@ -79,6 +79,8 @@ static Plan plan_of(const Job *job)
         plan.images = min64(plan.images > 0 ? plan.images : 1, share > 0 ? share : 1);
         int64_t units = round_up(ceil_div(plan.batch, plan.images), job->threads);
         plan.images = ceil_div(plan.batch, units > 0 ? units : 1);
+        if (pixels == 1 && plan.images > MAX_ROWS) /* whole tiles */
+            plan.images -= plan.images % MAX_ROWS;
     } else {
         int64_t wanted = ceil_div(image_bytes, BLOCK_BYTES);
         if (plan.batch < job->threads)
@@ -91,13 +93,24 @@ static Plan plan_of(const Job *job)
     return plan;
 }
 
+/* Pixels of a row, written one after the other, onto their places, from the last to the first. */
+static void spread(uint8_t *row, int64_t width, int64_t channels, int64_t padded)
+{
+    for (int64_t p = width - 1; p >= 0; p--) {
+        memmove(row + p * padded, row + p * channels, (size_t)channels);
+        memset(row + p * padded + channels, 0, (size_t)(padded - channels));
+    }
+}
+
 /* Codes of the input rows under output rows first … first + rows of one image. */
 static void read_image(const Plan *plan, int64_t image, int64_t first, uint8_t *codes)
 {
     const Job *job = plan->job;
     int64_t row_bytes = plan->padded_w * job->channels_padded;
     int64_t at = (image / job->inner) * job->x_outer + (image % job->inner) * job->x_inner;
-    int dense = job->channels == job->channels_padded && job->x_column == job->channels;
+    int dense = job->x_column == job->channels;
+    int64_t pieces = dense ? 1 : job->width, length = dense ? job->width * job->channels
+                                                            : job->channels;
     for (int64_t r = 0; r < plan->padded_rows; r++) {
         int64_t row = first * job->stride_h + r - job->padding_h;
         uint8_t *to = codes + r * row_bytes;
@@ -105,19 +118,21 @@ static void read_image(const Plan *plan, int64_t image, int64_t first, uint8_t *
             memset(to, 0, (size_t)row_bytes);
             continue;
         }
-        if (job->padding_w || job->channels != job->channels_padded)
-            memset(to, 0, (size_t)row_bytes);
+        memset(to, 0, (size_t)(job->padding_w * job->channels_padded));
         to += job->padding_w * job->channels_padded;
-        int64_t pieces = dense ? 1 : job->width;
-        int64_t length = dense ? job->width * job->channels : job->channels;
-        for (int64_t p = 0; p < pieces; p++, to += job->channels_padded) {
+        for (int64_t p = 0; p < pieces; p++) {
             int64_t from = at + row * job->x_row + p * job->x_column;
+            uint8_t *piece = to + p * job->channels;
             if (job->x_is_codes)
-                memcpy(to, (const uint8_t *)job->x + from, (size_t)length);
+                memcpy(piece, (const uint8_t *)job->x + from, (size_t)length);
             else
                 plan->kernels->quantise((const float *)job->x + from, length, (float)job->x_scale,
-                                        to);
+                                        piece);
         }
+        if (job->channels != job->channels_padded)
+            spread(to, job->width, job->channels, job->channels_padded);
+        to += job->width * job->channels_padded;
+        memset(to, 0, (size_t)(job->padding_w * job->channels_padded));
     }
 }
 
@@ -147,36 +162,42 @@ static void list_runs(const Plan *plan, int64_t block_bytes, int32_t *runs)
                                         job->channels_padded);
 }
 
-static void list_pixels(const Plan *plan, int64_t images, int64_t rows, int32_t *pixels)
+/* Where each output pixel's operands begin, and where its results go. */
+static void list_pixels(const Plan *plan, int64_t image, int64_t images, int64_t first,
+                        int64_t rows, int32_t *pixels, int64_t *outputs)
 {
     const Job *job = plan->job;
     int64_t image_pixels = plan->padded_rows * plan->padded_w;
-    for (int64_t b = 0; b < images; b++)
+    for (int64_t b = 0; b < images; b++) {
+        int64_t at = (image + b) / job->inner * job->out_outer +
+                     (image + b) % job->inner * job->out_inner +
+                     first * job->out_w * job->out_pixel;
         for (int64_t i = 0; i < rows; i++)
-            for (int64_t j = 0; j < job->out_w; j++)
+            for (int64_t j = 0; j < job->out_w; j++, at += job->out_pixel) {
                 *pixels++ = (int32_t)((b * image_pixels + i * job->stride_h * plan->padded_w +
                                        j * job->stride_w) * job->channels_padded);
-}
-
-static void store_rows(const Plan *plan, const Tile *tile, int rows, int64_t image, int64_t first,
-                       int64_t pixel, int64_t unit_pixels, int64_t column, int64_t n)
-{
-    const Job *job = plan->job;
-    for (int m = 0; m < rows; m++) {
-        int64_t b = image + (pixel + m) / unit_pixels;
-        int64_t at = (b / job->inner) * job->out_outer + (b % job->inner) * job->out_inner +
-                     (first * job->out_w + (pixel + m) % unit_pixels) * job->out_pixel + column;
-        const int32_t *sums = tile->sums + m * MAX_PANELS * LANES;
-        if (job->out_is_sums)
-            memcpy((int32_t *)job->out + at, sums, (size_t)n * sizeof(int32_t));
-        else
-            plan->kernels->store(sums, n, job->scale + column, job->bias ? job->bias + column : 0,
-                                 (float *)job->out + at);
+                *outputs++ = at;
+            }
     }
 }
 
-static void run_tiles(const Plan *plan, Tile *tile, int64_t image, int64_t first,
-                      int64_t unit_pixels, int64_t n_pixels, int32_t *pixels)
+static void store_rows(const Plan *plan, const Tile *tile, int rows, const int64_t *outputs,
+                       int64_t column, int64_t n)
+{
+    const Job *job = plan->job;
+    if (!job->out_is_sums) {
+        plan->kernels->store(tile->sums, rows, n, job->scale + column,
+                             job->bias ? job->bias + column : 0, outputs,
+                             (float *)job->out + column);
+        return;
+    }
+    for (int m = 0; m < rows; m++)
+        memcpy((int32_t *)job->out + outputs[m] + column, tile->sums + m * MAX_PANELS * LANES,
+               (size_t)n * sizeof(int32_t));
+}
+
+static void run_tiles(const Plan *plan, Tile *tile, int64_t n_pixels, const int32_t *pixels,
+                      const int64_t *outputs)
 {
     const Job *job = plan->job;
     int64_t panels = ceil_div(job->columns, LANES);
@@ -197,8 +218,7 @@ static void run_tiles(const Plan *plan, Tile *tile, int64_t image, int64_t first
                 plan->kernels->tile(tile, rows, wide);
                 if (job->depth)
                     plan->kernels->correct(tile, rows, wide);
-                store_rows(plan, tile, rows, image, first, m, unit_pixels,
-                           g * job->columns + column, n);
+                store_rows(plan, tile, rows, outputs + m, g * job->columns + column, n);
             }
             p += wide;
         }
@@ -214,6 +234,7 @@ static void run_unit(const Plan *plan, int64_t image, int64_t images, int64_t fi
     uint8_t *codes = buffer_new(block * (1 + job->terms) + plane * job->depth + 64);
     uint8_t *blocks = codes + block, *planes = blocks + block * job->terms;
     int32_t *pixels = buffer_new((n_pixels + MAX_ROWS) * (int64_t)sizeof(int32_t));
+    int64_t *outputs = buffer_new(n_pixels * (int64_t)sizeof(int64_t));
     int32_t *runs = buffer_new(job->terms * plan->n_spatial * (int64_t)sizeof(int32_t));
     int32_t sums[MAX_ROWS * MAX_PANELS * LANES] __attribute__((aligned(64)));
 
@@ -224,7 +245,7 @@ static void run_unit(const Plan *plan, int64_t image, int64_t images, int64_t fi
         plan->kernels->planes(codes, block, (int)(job->first_plane + d), planes + d * plane);
     apply_terms(plan, codes, block, blocks);
     list_runs(plan, block, runs);
-    list_pixels(plan, images, rows, pixels);
+    list_pixels(plan, image, images, first, rows, pixels, outputs);
     for (int i = 0; i < MAX_ROWS; i++)
         pixels[n_pixels + i] = pixels[n_pixels - 1];
 
@@ -234,8 +255,9 @@ static void run_unit(const Plan *plan, int64_t image, int64_t images, int64_t fi
                  .panel_bytes = packed_dwords(job) * 4 * LANES,
                  .panel_words = packed_plane_words(job) * job->depth * LANES,
                  .depth = job->depth, .shift = job->shift, .sums = sums};
-    run_tiles(plan, &tile, image, first, rows * job->out_w, n_pixels, pixels);
+    run_tiles(plan, &tile, n_pixels, pixels, outputs);
     buffer_free(runs);
+    buffer_free(outputs);
     buffer_free(pixels);
     buffer_free(codes);
 }
