@@ -1,13 +1,13 @@
 """A circuit as the native kernels compute it: few int8 products, less a staircase of bits.
 
-A broken-array multiplier keeps the partial products ``(i, j)`` with ``i ≥ break_a``, ``j ≥ break_b``
-and ``i + j ≥ break_diagonal`` (`luts.families.broken_array`). So its product is
+A broken-array multiplier keeps the partial products ``(i, j)`` with ``i ≥ break_a``,
+``j ≥ break_b`` and ``i + j ≥ break_diagonal`` (`luts.families.broken_array`). So its product is
 
-    ``trunc(x, break_a)·trunc(w, break_b) − Σ 2^(i+j)·x_i·w_j`` over the corner that the diagonal cuts,
+    ``trunc(x, break_a)·trunc(w, break_b) − Σ 2^(i+j)·x_i·w_j`` over the corner that is cut,
 
 one int8 product and a few products of single bits. With ``depth = break_diagonal − break_a −
 break_b`` the corner has ``depth·(depth + 1)/2`` cells. Products of single bits are AND and a count
-of ones, 512 in one AVX-512 instruction, which is cheaper than one int8 product for each row of the corner.
+of ones, 512 at a time, which is cheaper than one int8 product for each row of the corner.
 """
 
 import dataclasses
@@ -55,10 +55,13 @@ class Terms:
         return np.ascontiguousarray(self.factors.v).view(np.uint8)
 
     @functools.cached_property
-    def mask_bytes(self) -> tuple[bytes | None, bytes | None]:
+    def masks(self) -> tuple[npt.NDArray[np.uint8] | None, npt.NDArray[np.uint8] | None]:
         """The masks of the ``u_t`` and of the ``v_t``, where they are masks."""
         u, v = self.factors.u_masks, self.factors.v_masks
-        return (None if u is None else bytes(u)), (None if v is None else bytes(v))
+        return (
+            None if u is None else np.array(u, dtype=np.uint8),
+            None if v is None else np.array(v, dtype=np.uint8),
+        )
 
 
 def breaks_of(table: Table) -> tuple[int, int, int] | None:

@@ -5,6 +5,7 @@ import dataclasses
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 
@@ -100,9 +101,7 @@ def _planes(codes: torch.Tensor, terms: Terms) -> torch.Tensor:
         np.packbits((as_bytes >> (terms.second_plane + q)) & 1, axis=2, bitorder="little")
         for q in range(terms.depth)
     ]
-    words = torch.from_numpy(np.stack(planes, axis=2)).view(
-        torch.int32
-    )  # (groups, n, depth, words)
+    words = torch.from_numpy(np.stack(planes, axis=2)).view(torch.int32)
     words = words.view(groups, -1, LANES, terms.depth, words.shape[-1])
     return words.permute(0, 1, 4, 3, 2).contiguous()
 
@@ -168,7 +167,7 @@ def native_batched(
         y_scale: value of one code of ``y``.
         scale: factor of the sums; None for the sums themselves.
     """
-    batch = torch.broadcast_shapes(x.shape[:-2], y.shape[:-2])
+    batch = torch.Size(np.broadcast_shapes(x.shape[:-2], y.shape[:-2]))
     x, y = _two_batch_dims(x, batch), _two_batch_dims(y, batch)
     x = x if x.stride(-1) == 1 or x.shape[-1] <= 1 else x.contiguous()
     if 1 not in y.stride()[-2:] and min(y.shape[-2:]) > 1:
@@ -187,8 +186,7 @@ def native_batched(
         job.second_k = 1 if k <= 1 else job.second_k
         job.second_n = 1 if k > 1 else job.second_n
     job.v, job.second_scale = terms.v_bytes.ctypes.data, y_scale
-    v_masks = terms.mask_bytes[1]
-    job.v_masks, job.second_plane = _address(v_masks), terms.second_plane
+    job.v_masks, job.second_plane = _address(terms.masks[1]), terms.second_plane
     job.out_outer, job.out_inner, job.out_pixel = inner * m * n, m * n, n
     factors = None if scale is None else torch.full((n,), scale)
     _run(job, x, out, x_scale=x_scale, scale=factors, bias=None)
@@ -213,8 +211,8 @@ def _two_batch_dims(x: torch.Tensor, batch: torch.Size) -> torch.Tensor:
     return x if len(batch) == 2 else x.reshape(-1, *x.shape[-3:])
 
 
-def _address(data: bytes | None) -> int | None:
-    return None if data is None else ctypes.cast(data, ctypes.c_void_p).value
+def _address(data: npt.NDArray[np.uint8] | None) -> int | None:
+    return None if data is None else data.ctypes.data
 
 
 def _job(terms: Terms, geometry: Geometry, channels: int) -> Job:
@@ -226,7 +224,7 @@ def _job(terms: Terms, geometry: Geometry, channels: int) -> Job:
     job.dilation_h, job.dilation_w = geometry.dilation
     job.groups = geometry.groups
     job.terms, job.u = terms.count, terms.u_offset.ctypes.data
-    job.u_masks = _address(terms.mask_bytes[0])
+    job.u_masks = _address(terms.masks[0])
     job.depth, job.first_plane = terms.depth, terms.first_plane
     job.shift = terms.first_plane + terms.second_plane
     job.threads = torch.get_num_threads()

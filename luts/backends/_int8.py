@@ -50,7 +50,7 @@ class Int8Backend(MatrixBackend):
     def multiply(
         self, x: torch.Tensor, prepared: torch.Tensor, arithmetic: Arithmetic
     ) -> torch.Tensor:
-        """Sums as int32, shape ``(..., M, N)``, N rounded up on CUDA: see `layer`."""
+        """Sums as int32, shape ``(..., M, N)``, N rounded up on CUDA (`layer` cuts it)."""
         assert arithmetic.factorisation is not None
         rows = stack_x(x.reshape(-1, x.shape[-1]), arithmetic.factorisation)
         m, n = len(rows), prepared.shape[-1]

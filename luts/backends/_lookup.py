@@ -1,5 +1,6 @@
 """Any table, by the compiled look-up kernels."""
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 
@@ -56,7 +57,7 @@ class LookupBackend(Backend):
             assert scaling.y is not None
             sums = self.batched(quantise(x, scaling.x), quantise(y, scaling.y), arithmetic, None)
             return scaling.apply(sums, channel_dim=-1)
-        batch = torch.broadcast_shapes(x.shape[:-2], y.shape[:-2])
+        batch = np.broadcast_shapes(x.shape[:-2], y.shape[:-2])
         (m, k), n = x.shape[-2:], y.shape[-1]
         rows = x.expand(*batch, m, k).reshape(-1, m, k).contiguous()
         columns = y.expand(*batch, k, n).reshape(-1, k, 1, n).contiguous()

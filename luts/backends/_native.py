@@ -87,7 +87,7 @@ class NativeBackend(Backend):
 
 
 def cheapest_terms(arithmetic: Arithmetic, task: Task) -> Terms:
-    """The circuit as int8 products alone, or with cut bits counted, whichever takes fewer cycles."""
+    """The circuit as int8 products alone, or with cut bits counted, whichever is faster."""
     plain = terms_of(arithmetic, max_depth=0)
     assert plain is not None
     geometry = task.geometry

@@ -3,6 +3,7 @@
 import functools
 import importlib.util
 
+import numpy as np
 import torch
 
 from luts._arithmetic import Arithmetic
@@ -31,7 +32,7 @@ class TritonBackend(MatrixBackend):
         self, x: torch.Tensor, prepared: torch.Tensor, arithmetic: Arithmetic
     ) -> torch.Tensor:
         """Sums as int32, shape ``(..., M, N)``."""
-        batch = torch.broadcast_shapes(x.shape[:-2], prepared.shape[:-2])
+        batch = np.broadcast_shapes(x.shape[:-2], prepared.shape[:-2])
         (m, k), n = x.shape[-2:], prepared.shape[-1]
         rows = x.expand(*batch, m, k).reshape(-1, m, k).contiguous()
         columns = prepared.expand(*batch, k, n).reshape(-1, k, n).contiguous()
