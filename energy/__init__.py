@@ -1,1 +1,31 @@
-"""Analytic cost of an assignment."""
+"""Analytic cost of an assignment: what each site costs, and why. Runs no network."""
+
+from energy._activity import dense_counterpart
+from energy._breakdown import COMPONENTS, CostBreakdown, SiteCost
+from energy._cost import MODELS, EnergyModel, cost
+from energy._cost_model import CostModel
+from energy._figures import (
+    CONVENTIONS,
+    Convention,
+    Figures,
+    MultiplierFigures,
+    Operation,
+    published_figures,
+)
+
+__all__ = [
+    "COMPONENTS",
+    "CONVENTIONS",
+    "MODELS",
+    "Convention",
+    "CostBreakdown",
+    "CostModel",
+    "EnergyModel",
+    "Figures",
+    "MultiplierFigures",
+    "Operation",
+    "SiteCost",
+    "cost",
+    "dense_counterpart",
+    "published_figures",
+]

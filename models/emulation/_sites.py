@@ -30,6 +30,7 @@ class Site:
         weights: weights held, 0 for attention products.
         expert_layer: qualified name of the expert layer it belongs to, or None.
         expert: index of the expert in that layer, or None.
+        inputs: activations read for one input, counted as ``macs`` are; 0 where nobody counted.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Site:
     weights: int = 0
     expert_layer: str | None = None
     expert: int | None = None
+    inputs: int = 0
 
 
 @torch.no_grad()
@@ -97,7 +99,11 @@ class _Recorder:
 
     def sites(self, batch_size: int) -> tuple[Site, ...]:
         return tuple(
-            dataclasses.replace(site, macs=math.ceil(site.macs / batch_size))
+            dataclasses.replace(
+                site,
+                macs=math.ceil(site.macs / batch_size),
+                inputs=math.ceil(site.inputs / batch_size),
+            )
             for site in self.records.values()
         )
 
@@ -111,11 +117,13 @@ class _Recorder:
         if output is None:
             return
         if isinstance(module, nn.Linear):
-            macs = output.numel() * module.in_features
-            self._note(module, "linear", macs, module.in_features, module.weight.numel())
+            macs, weights = output.numel() * module.in_features, module.weight.numel()
+            read = inputs[0].numel()
+            self._note(module, "linear", macs, module.in_features, weights, inputs=read)
         elif isinstance(module, nn.Conv2d):
             fan_in = module.weight[0].numel()
-            self._note(module, "conv", output.numel() * fan_in, fan_in, module.weight.numel())
+            macs, weights = output.numel() * fan_in, module.weight.numel()
+            self._note(module, "conv", macs, fan_in, weights, inputs=inputs[0].numel())
 
     def _attention(
         self,
@@ -128,8 +136,10 @@ class _Recorder:
     ) -> torch.Tensor:
         owner = self.running[-1]
         products = q.numel() // q.shape[-1] * k.shape[-2]
-        self._note(owner, "qk", products * q.shape[-1], q.shape[-1], 0, suffix=".qk")
-        self._note(owner, "av", products * v.shape[-1], k.shape[-2], 0, suffix=".av")
+        macs, read = products * q.shape[-1], q.numel() + k.numel()
+        self._note(owner, "qk", macs, q.shape[-1], 0, inputs=read, suffix=".qk")
+        macs, read = products * v.shape[-1], products + v.numel()
+        self._note(owner, "av", macs, k.shape[-2], 0, inputs=read, suffix=".av")
         return original(q, k, v, *args, **kwargs)
 
     def _note(
@@ -140,6 +150,7 @@ class _Recorder:
         fan_in: int,
         weights: int,
         *,
+        inputs: int,
         suffix: str = "",
     ) -> None:
         layer, expert = self.membership.get(module, (None, None))
@@ -157,6 +168,7 @@ class _Recorder:
             weights=weights,
             expert_layer=self.names[layer] if layer is not None else None,
             expert=expert,
+            inputs=inputs + (earlier.inputs if earlier else 0),
         )
 
 

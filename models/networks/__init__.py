@@ -11,12 +11,14 @@ from models.networks._build import (
 from models.networks._experts import ExpertLayer, auxiliary_loss, every_expert_sees_everything
 from models.networks._hard import HardMoE, load_balancing_loss
 from models.networks._routing import Routing, expert_layers, measure_routing, uniform_routing
+from models.networks._work import ExpertWork, expert_work
 
 __all__ = [
     "ARCHITECTURES",
     "TOPOLOGIES",
     "Architecture",
     "ExpertLayer",
+    "ExpertWork",
     "HardMoE",
     "NetworkConfig",
     "Routing",
@@ -24,6 +26,7 @@ __all__ = [
     "build",
     "every_expert_sees_everything",
     "expert_layers",
+    "expert_work",
     "load_balancing_loss",
     "measure_routing",
     "uniform_routing",

@@ -1,0 +1,163 @@
+r"""The energy model: the one place that says what a site costs and what ``energy_rel`` is.
+
+A site s does ``macs_s`` multiply-accumulates for one input if every item comes to it; a part
+``ρ_s`` of the items does (1 outside experts, the expert's activation rate inside). It holds ``w_s``
+weights, reads ``a_s`` activations and writes ``b_s = macs_s / fan_in_s``, 8 bit each; an expert is
+needed by a batch of B inputs with probability ``τ_s`` (1 outside experts). Its multiplier m has the
+relative energy ``p(m)``: power(m) / power(exact) at equal clock, or the ratio of power × delay. ::
+
+    E_s = ρ_s·macs_s·p(m_s)·e_product     multiplier         in every model
+        + ρ_s·macs_s·e_accumulation       adder              in datapath and memory
+        + τ_s·w_s·e_weight / B            weight traffic     in memory
+        + ρ_s·(a_s + b_s)·e_activation    activation traffic in memory
+
+    energy_rel = Σ_s E_s / Σ_{s in the dense network} E_s, the latter with ρ = 1 and p = 1
+
+Under the default model ``multipliers`` the unit e_product cancels, and ``energy_rel`` is the
+normalised power of the literature (AxMoE, arXiv 2605.04754; TransAxx, arXiv 2402.07545)::
+
+    energy_rel = Σ_s ρ_s·macs_s·power(m_s) / (dense macs · power(exact))
+
+It means the same in all four topologies; they differ in ρ and in their rows. ``dense``: ρ = 1.
+``hard`` and ``cluster``: ρ is the expert's part of the tokens or images and sums to top-k over a
+layer. ``soft``: for tokens ρ = slots of the expert / tokens; for images every expert runs, ρ = 1.
+A learned router is a site; what is no site (Soft MoE's dispatch and combine, cluster distances) is
+a row of kind ``overhead`` at exact power. Arithmetic of routers and overhead is booked as `router`.
+
+Left out, being the same for every assignment: biases, normalisation, softmax, GELU, gate factors,
+and the registers between memory and multiplier.
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+from energy._activity import Activity, activities, dense_counterpart
+from energy._breakdown import CostBreakdown, SiteCost
+from energy._figures import Figures, published_figures
+from luts.errors import InputError, suggest
+from models import Assignment, Choice, ExpertWork, Routing, Site
+
+EnergyModel = Literal["multipliers", "datapath", "memory"]
+
+MODELS: dict[str, str] = {
+    "multipliers": "products only: the normalised power of the literature",
+    "datapath": "products and accumulations",
+    "memory": "products, accumulations, weight and activation traffic",
+}
+"""What each energy model counts, by name."""
+
+
+def cost(
+    sites: Sequence[Site],
+    assignment: Assignment | str,
+    routing: Routing | None = None,
+    figures: Figures | None = None,
+    *,
+    layers: Sequence[ExpertWork] = (),
+    dense: Sequence[Site] | None = None,
+    model: EnergyModel = "multipliers",
+) -> CostBreakdown:
+    """What ``assignment`` costs for one input, in expectation over ``routing``.
+
+    Args:
+        sites: the network's sites, as `models.sites` lists them.
+        assignment: a choice for every site, or the name of one multiplier for all but the routers.
+        routing: activation rate of every expert; None for a network without experts.
+        figures: power and energies; by default the published ones.
+        layers: facts about the expert layers, as `models.expert_work` lists them: their overhead
+            gets rows, and activation rates are held against them.
+        dense: sites of the dense network that costs are relative to; by default the network that
+            ``sites`` was upcycled from (`dense_counterpart`).
+        model: what is counted, one of `MODELS`.
+
+    Raises:
+        InputError: sites, assignment, routing and figures do not fit together.
+    """
+    check_model(model)
+    figures = published_figures() if figures is None else figures
+    active = activities(sites, routing, layers, batch_size=figures.batch_size)
+    if isinstance(assignment, str):
+        assignment = Assignment.uniform(sites, assignment)
+    assignment.check(sites)
+    dense = dense_counterpart(sites) if dense is None else dense
+    rows = [site_cost(a, assignment.choices[a.site.name], figures, model) for a in active]
+    return CostBreakdown(
+        rows=(*rows, *overhead_costs(layers, figures, model)),
+        dense_energy_pj=dense_energy_pj(dense, figures, model),
+        dense_macs=sum(site.macs for site in dense),
+        model=model,
+        convention=figures.convention,
+        routing_source="no experts" if routing is None else routing.source,
+    )
+
+
+def check_model(model: str) -> None:
+    """Raise an `InputError` unless ``model`` is one of `MODELS`."""
+    if model not in MODELS:
+        raise InputError(f"unknown energy model {model!r}; {suggest(model, [*MODELS])}")
+
+
+def site_cost(activity: Activity, choice: Choice, figures: Figures, model: EnergyModel) -> SiteCost:
+    """The row of one site: the equation above."""
+    site = activity.site
+    macs = activity.rate * site.macs
+    products_pj = macs * figures.product_pj(choice.multiplier)
+    additions_pj = macs * figures.accumulation_pj if model != "multipliers" else 0.0
+    is_router = site.kind == "router"
+    weights_pj = activations_pj = 0.0
+    if model == "memory":
+        weights_pj = activity.used * site.weights * figures.weight_byte_pj / figures.batch_size
+        moved = site.inputs + site.macs / site.fan_in
+        activations_pj = activity.rate * moved * figures.activation_byte_pj
+    return SiteCost(
+        site=site.name,
+        kind=site.kind,
+        expert_layer=site.expert_layer,
+        expert=site.expert,
+        multiplier=choice.multiplier,
+        swapped=choice.swapped,
+        macs=site.macs,
+        rate=activity.rate,
+        multiplier_pj=0.0 if is_router else products_pj,
+        adder_pj=0.0 if is_router else additions_pj,
+        router_pj=products_pj + additions_pj if is_router else 0.0,
+        weight_traffic_pj=weights_pj,
+        activation_traffic_pj=activations_pj,
+    )
+
+
+def overhead_costs(
+    layers: Sequence[ExpertWork], figures: Figures, model: EnergyModel
+) -> tuple[SiteCost, ...]:
+    """One row for each expert layer that works outside its sites, at exact power."""
+    per_mac = figures.product_pj(figures.exact)
+    if model != "multipliers":
+        per_mac += figures.accumulation_pj
+    return tuple(
+        SiteCost(
+            site=f"{layer.layer}.overhead",
+            kind="overhead",
+            expert_layer=layer.layer,
+            expert=None,
+            multiplier=figures.exact,
+            swapped=False,
+            macs=layer.overhead_macs,
+            rate=1.0,
+            router_pj=layer.overhead_macs * per_mac,
+        )
+        for layer in layers
+        if layer.overhead_macs
+    )
+
+
+def dense_energy_pj(dense: Sequence[Site], figures: Figures, model: EnergyModel) -> float:
+    """Energy of the dense network with the exact multiplier, in picojoule.
+
+    Raises:
+        InputError: the dense network has experts, or a site without MACs.
+    """
+    if any(site.expert_layer is not None for site in dense):
+        raise InputError("`dense` takes the sites of a network without experts")
+    exact = Choice(figures.exact)
+    rows = [site_cost(a, exact, figures, model) for a in activities(dense, None)]
+    return CostBreakdown(tuple(rows), 1.0, 0, model, figures.convention, "").energy_pj

@@ -1,0 +1,91 @@
+"""The same cost as `energy.cost`, for thousands of assignments at once."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from energy._activity import activities, dense_counterpart
+from energy._cost import EnergyModel, check_model, dense_energy_pj, overhead_costs, site_cost
+from energy._figures import Figures, published_figures
+from luts.errors import InputError
+from models import Choice, ExpertWork, Routing, Site
+
+Floats = npt.NDArray[np.float64]
+
+
+class CostModel:
+    """Energy of assignments given as one choice index a site.
+
+    Energy is additive over sites, so a table of site × choice holds everything.
+
+    Args:
+        sites: the network's sites, as `models.sites` lists them.
+        choices: what index c means, the same at every site.
+        routing: activation rate of every expert; None for a network without experts.
+        figures: power and energies; by default the published ones.
+        layers: facts about the expert layers, as `models.expert_work` lists them.
+        dense: sites of the dense network; by default the one that ``sites`` was upcycled from.
+        model: what is counted, one of `energy.MODELS`.
+
+    Attributes:
+        contributions: part of ``energy_rel`` that each choice causes at each site, float64 of
+            shape ``(sites, choices)``.
+        constant: part of ``energy_rel`` that no choice changes (overhead).
+
+    Raises:
+        InputError: sites, choices, routing and figures do not fit together.
+    """
+
+    def __init__(
+        self,
+        sites: Sequence[Site],
+        choices: Sequence[Choice],
+        *,
+        routing: Routing | None = None,
+        figures: Figures | None = None,
+        layers: Sequence[ExpertWork] = (),
+        dense: Sequence[Site] | None = None,
+        model: EnergyModel = "multipliers",
+    ) -> None:
+        check_model(model)
+        figures = published_figures() if figures is None else figures
+        if not choices:
+            raise InputError("a cost model takes at least one choice, not 0")
+        self.sites = tuple(sites)
+        self.choices = tuple(choices)
+        active = activities(self.sites, routing, layers, batch_size=figures.batch_size)
+        dense = dense_counterpart(self.sites) if dense is None else dense
+        dense_pj = dense_energy_pj(dense, figures, model)
+        table = [[site_cost(a, c, figures, model).energy_pj for c in choices] for a in active]
+        overhead_pj = sum(row.energy_pj for row in overhead_costs(layers, figures, model))
+        self.contributions: Floats = np.array(table, dtype=np.float64) / dense_pj
+        self.contributions.setflags(write=False)
+        self.constant = overhead_pj / dense_pj
+
+    def energy_rel(self, codes: npt.ArrayLike) -> Floats:
+        """Relative energy of assignments.
+
+        Args:
+            codes: index of the choice at each site, integers of shape ``(n, sites)`` or
+                ``(sites,)``.
+
+        Returns:
+            float64 of shape ``(n,)``, or a scalar array for one assignment.
+
+        Raises:
+            InputError: the wrong number of sites, or an index that is no choice.
+        """
+        array = np.asarray(codes)
+        if array.dtype.kind not in "iu" or array.shape[-1:] != (len(self.sites),):
+            raise InputError(
+                f"assignments are integers of shape (n, {len(self.sites)}), "
+                f"not {array.dtype} of shape {array.shape}"
+            )
+        if array.size and not (0 <= array.min() and array.max() < len(self.choices)):
+            raise InputError(
+                f"choices are numbered 0…{len(self.choices) - 1}, not {array.min()}…{array.max()}"
+            )
+        chosen = self.contributions[np.arange(len(self.sites)), array]
+        total: Floats = chosen.sum(axis=-1) + self.constant
+        return total
