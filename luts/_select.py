@@ -7,7 +7,7 @@ import torch
 
 from luts._arithmetic import Arithmetic
 from luts._task import Scaling, Task
-from luts.backends import BACKENDS, LOOKUP, NATIVE, Backend
+from luts.backends import BACKENDS, LOOKUP, NATIVE, REFERENCE, TRITON, Backend
 from luts.backends._native import cheapest_terms
 
 
@@ -59,7 +59,7 @@ class Selection:
 def select(arithmetic: Arithmetic, task: Task) -> Selection:
     """The first backend that can compute ``task`` with ``arithmetic``."""
     refusals: list[str] = []
-    for backend in BACKENDS:
+    for backend in _in_order(task):
         refusal = backend.refusal(arithmetic, task)
         if refusal is None:
             reason = "; ".join([_kind(backend, arithmetic, task), *refusals])
@@ -68,13 +68,20 @@ def select(arithmetic: Arithmetic, task: Task) -> Selection:
     raise AssertionError("the reference backend refuses nothing")
 
 
+def _in_order(task: Task) -> tuple[Backend, ...]:
+    """Narrow channel groups (depthwise layers) are looked up: a product would be mostly padding."""
+    if NATIVE.is_narrow(task):
+        return (LOOKUP, *(backend for backend in BACKENDS if backend is not LOOKUP))
+    return BACKENDS
+
+
 def _kind(backend: Backend, arithmetic: Arithmetic, task: Task) -> str:
     factors = arithmetic.factorisation
     if backend is NATIVE:
         terms = cheapest_terms(arithmetic, task)
         cells = terms.depth * (terms.depth + 1) // 2
         return _products(terms.count) + (f" less {cells} products of single bits" if cells else "")
-    if factors is None or backend is LOOKUP:
+    if factors is None or backend in (LOOKUP, REFERENCE, TRITON):
         return "table look-ups"
     return _products(factors.terms)
 

@@ -31,18 +31,22 @@ class NativeBackend(Backend):
     name = "int8"
 
     def refusal(self, arithmetic: Arithmetic, task: Task) -> str | None:
-        """Refuse tables without factors, other devices, narrow groups, unfit processors."""
+        """Refuse tables without factors, other devices, unfit processors."""
         if task.device.type != "cpu":
             return f"not made for {task.device.type}"
         if arithmetic.factorisation is None:
             return "the table has no short factorisation"
         if isa() in ("none", "portable"):
             return "no compiled vector kernels"
-        if task.geometry.groups > 1 and task.out_channels // task.geometry.groups < MIN_COLUMNS:
-            return "channel groups are too narrow"
         if not products_are_exact():
             return "the kernels failed their test in this process"
         return None
+
+    @staticmethod
+    def is_narrow(task: Task) -> bool:
+        """Whether most of the sixteen columns that are computed at once would be padding."""
+        groups = task.geometry.groups
+        return groups > 1 and task.out_channels // groups < MIN_COLUMNS
 
     def prepare(self, w: torch.Tensor, arithmetic: Arithmetic, task: Task) -> Packed:
         """Pack the weight's factors and bits."""
