@@ -69,14 +69,15 @@ TARGET static void tile(const Tile *tile, int rows, int panels)
     }
 }
 
-TARGET static void lookup(const Lookup *job, const uint8_t *columns, int64_t n_columns,
-                          const uint8_t *row_codes, int64_t inner, int32_t *sums)
+TARGET static void lookup(const Lookup *job, const uint8_t *columns, int64_t n_columns, int low_codes,
+                          const uint8_t *row_codes, int32_t *sums)
 {
+    (void)low_codes;
     for (int64_t c = 0; c < n_columns; c += 32) {
         __m256i total[4];
         for (int v = 0; v < 4; v++)
             total[v] = _mm256_setzero_si256();
-        for (int64_t k = 0; k < inner; k++) {
+        for (int64_t k = 0; k < job->inner; k++) {
             const int32_t *row = job->table + 256 * row_codes[k];
             const uint8_t *at = columns + k * LOOKUP_COLUMNS + c;
             for (int v = 0; v < 4; v++) {

@@ -222,11 +222,11 @@ TARGET static void store(const int32_t *sums, int rows, int64_t n, const float *
 #define VECTORS (LOOKUP_COLUMNS / 64)
 #define FLUSH 256 /* 255·256 fits the 16-bit sums */
 
-INLINE __m512i look_up(const __m512i t[4], __m512i index)
+INLINE __m512i look_up(const __m512i t[4], __m512i index, __mmask64 upper, const int low_codes)
 {
-    __mmask64 upper = _mm512_movepi8_mask(index);
-    return _mm512_mask_blend_epi8(upper, _mm512_permutex2var_epi8(t[0], index, t[1]),
-                                  _mm512_permutex2var_epi8(t[2], index, t[3]));
+    __m512i low = _mm512_permutex2var_epi8(t[0], index, t[1]);
+    return low_codes ? low : _mm512_mask_blend_epi8(upper, low, _mm512_permutex2var_epi8(
+                                                                    t[2], index, t[3]));
 }
 
 /* 16-bit sums of low and high bytes, of 64 columns, onto 32-bit sums of the columns 4i + j. */
@@ -266,34 +266,44 @@ INLINE void put_in_order(int32_t *sums)
     _mm512_storeu_si512(sums + 48, _mm512_shuffle_i32x4(c, d, 0xdd));
 }
 
-INLINE void lookup_of(const uint16_t *table, const uint8_t *columns, const uint8_t *row_codes,
-                      int64_t inner, int32_t *sums, const int vectors)
+INLINE void lookup_of(const Lookup *job, const uint8_t *columns, const uint8_t *row_codes,
+                      int32_t *sums, const int vectors, const int low_codes)
 {
-    const __m512i low_bytes = _mm512_set1_epi16(0xff);
+    const int64_t inner = job->inner;
     for (int v = 0; v < 4 * vectors; v++)
         _mm512_storeu_si512(sums + 16 * v, _mm512_set1_epi32((int32_t)(-32768 * inner)));
     for (int64_t from = 0; from < inner; from += FLUSH) {
         int64_t to = from + FLUSH < inner ? from + FLUSH : inner;
-        __m512i even[2][VECTORS], odd[2][VECTORS]; /* of low, of high bytes */
+        __m512i all[2][VECTORS], odd[2][VECTORS]; /* of low, of high bytes */
         for (int v = 0; v < vectors; v++)
-            even[0][v] = odd[0][v] = even[1][v] = odd[1][v] = _mm512_setzero_si512();
+            all[0][v] = odd[0][v] = all[1][v] = odd[1][v] = _mm512_setzero_si512();
         for (int64_t k = from; k < to; k++) {
-            const uint8_t *row = (const uint8_t *)table + 512 * row_codes[k];
+            const uint8_t *row = (const uint8_t *)job->biased + 512 * row_codes[k];
+            __m512i index[VECTORS];
+            __mmask64 upper[VECTORS];
+            for (int v = 0; v < vectors; v++) {
+                index[v] = _mm512_loadu_si512(columns + k * LOOKUP_COLUMNS + 64 * v);
+                upper[v] = low_codes ? 0 : _mm512_movepi8_mask(index[v]);
+            }
             for (int byte = 0; byte < 2; byte++) {
                 __m512i t[4];
-                for (int i = 0; i < 4; i++)
+                for (int i = 0; i < (low_codes ? 2 : 4); i++) {
                     t[i] = _mm512_loadu_si512(row + 256 * byte + 64 * i);
+                    __asm__("" : "+v"(t[i])); /* load once, not once a vector */
+                }
                 for (int v = 0; v < vectors; v++) {
-                    __m512i index = _mm512_loadu_si512(columns + (k * VECTORS + v) * 64);
-                    __m512i found = look_up(t, index);
-                    even[byte][v] = _mm512_add_epi16(even[byte][v],
-                                                     _mm512_and_si512(found, low_bytes));
+                    /* Two bytes a lane: Σ(even + 256·odd) modulo 2^16, and Σ odd. */
+                    __m512i found = look_up(t, index[v], upper[v], low_codes);
+                    all[byte][v] = _mm512_add_epi16(all[byte][v], found);
                     odd[byte][v] = _mm512_add_epi16(odd[byte][v], _mm512_srli_epi16(found, 8));
                 }
             }
         }
         for (int v = 0; v < vectors; v++) {
-            flush(sums + 64 * v, even[0][v], even[1][v], 0);
+            __m512i even[2];
+            for (int byte = 0; byte < 2; byte++) /* at most 255·256: exact modulo 2^16 */
+                even[byte] = _mm512_sub_epi16(all[byte][v], _mm512_slli_epi16(odd[byte][v], 8));
+            flush(sums + 64 * v, even[0], even[1], 0);
             flush(sums + 64 * v, odd[0][v], odd[1][v], 1);
         }
     }
@@ -301,30 +311,21 @@ INLINE void lookup_of(const uint16_t *table, const uint8_t *columns, const uint8
         put_in_order(sums + 64 * v);
 }
 
-TARGET static void lookup_1(const uint16_t *t, const uint8_t *c, const uint8_t *r, int64_t k,
-                            int32_t *s)
-{
-    lookup_of(t, c, r, k, s, 1);
-}
+#define LOOKUP(vectors, low) \
+    TARGET static void lookup_##vectors##_##low(const Lookup *job, const uint8_t *columns, \
+                                                const uint8_t *row_codes, int32_t *sums) \
+    { \
+        lookup_of(job, columns, row_codes, sums, vectors, low); \
+    }
+LOOKUP(1, 0) LOOKUP(2, 0) LOOKUP(3, 0) LOOKUP(1, 1) LOOKUP(2, 1) LOOKUP(3, 1)
 
-TARGET static void lookup_2(const uint16_t *t, const uint8_t *c, const uint8_t *r, int64_t k,
-                            int32_t *s)
+static void lookup(const Lookup *job, const uint8_t *columns, int64_t n_columns, int low_codes,
+                   const uint8_t *row_codes, int32_t *sums)
 {
-    lookup_of(t, c, r, k, s, 2);
-}
-
-TARGET static void lookup_3(const uint16_t *t, const uint8_t *c, const uint8_t *r, int64_t k,
-                            int32_t *s)
-{
-    lookup_of(t, c, r, k, s, 3);
-}
-
-static void lookup(const Lookup *job, const uint8_t *columns, int64_t n_columns,
-                   const uint8_t *row_codes, int64_t inner, int32_t *sums)
-{
-    int vectors = (int)((n_columns + 63) / 64);
-    (vectors > 2 ? lookup_3 : vectors > 1 ? lookup_2 : lookup_1)(job->biased, columns, row_codes,
-                                                                 inner, sums);
+    static void (*const lookups[2][VECTORS])(const Lookup *, const uint8_t *, const uint8_t *,
+                                             int32_t *) = {
+        {lookup_1_0, lookup_2_0, lookup_3_0}, {lookup_1_1, lookup_2_1, lookup_3_1}};
+    lookups[low_codes != 0][(n_columns + 63) / 64 - 1](job, columns, row_codes, sums);
 }
 
 const Kernels kernels_avx512 = {"avx512", quantise, mask_codes, bit_plane,   tile,

@@ -103,9 +103,10 @@ typedef struct {
     /* Writes rows of n scaled sums; row m begins at out[outputs[m]]. */
     void (*store)(const int32_t *sums, int rows, int64_t n, const float *scale, const float *bias,
                   const int64_t *outputs, float *out);
-    /* columns: inner × LOOKUP_COLUMNS, of which the first n_columns are wanted */
-    void (*lookup)(const Lookup *, const uint8_t *columns, int64_t n_columns,
-                   const uint8_t *row_codes, int64_t inner, int32_t *sums);
+    /* columns: inner × LOOKUP_COLUMNS, of which the first n_columns are wanted; low_codes: all of
+     * them are below 128. */
+    void (*lookup)(const Lookup *, const uint8_t *columns, int64_t n_columns, int low_codes,
+                   const uint8_t *row_codes, int32_t *sums);
 } Kernels;
 
 extern const Kernels kernels_portable;
