@@ -7,13 +7,13 @@ from torch import nn
 
 import luts
 from luts import Arithmetic, Multiplier
-from models.emulation import EmulatedConv2d, EmulatedLinear, EmulatedMatmul, quantise, weight_scale
+from models.emulation import EmulatedConv2d, EmulatedLinear, EmulatedMatmul, weight_scale
 
 CIRCUITS = ("mul8s_1KV8", "mul8s_1KVA", "mul8s_1KX2", "mul8s_1KR6", "mul8s_1KTY", "mul8s_1KR3")
 
 
 def codes_of(x, scale):
-    return quantise(x.detach(), scale)
+    return (x.detach() / scale).round().clamp(-127, 127).to(torch.int8)
 
 
 def look_up(table, x_codes, w_codes):
