@@ -1,0 +1,119 @@
+"""What a search is asked to do."""
+
+import dataclasses
+import math
+import tomllib
+from collections.abc import Mapping
+from typing import Any, Literal, get_args
+
+import tomli_w
+
+from luts import catalog
+from luts.errors import InputError, suggest
+from models import DATASETS, NetworkConfig
+
+Objective = Literal["pareto"]
+FineTune = Literal["every", "promising", "front", "none"]
+SAMPLERS: tuple[str, ...] = ("nsga2",)
+
+
+@dataclasses.dataclass(frozen=True)
+class SearchConfig:
+    """One search, complete: with the same configuration it repeats exactly.
+
+    Attributes:
+        arch: architecture.
+        topology: dense, or the kind of mixture of experts.
+        dataset: what it classifies.
+        objective: what is optimised.
+        trials: assignments to score.
+        sampler: who proposes them after the fixed and the screened ones.
+        multipliers: a set's name, or names separated by commas.
+        finetune: which candidates are fine-tuned: ``every`` one before it is scored, every
+            ``promising`` one (on the front when it is scored), a handful on the final ``front``, or
+            ``none``.
+        finetune_epochs: epochs of fine-tuning; may be a fraction.
+        finetune_members: how many members of the final front are fine-tuned.
+        seed: of data split, weights and search.
+        experts: experts in a layer.
+        image_size: height and width in pixels.
+        patch_size: of a vision transformer, in pixels; 0 for the architecture's own.
+        train_epochs: epochs of the dense float network's training; 0 for its recipe's own.
+        calibration_images: training images for ranges, routing, screening and bias correction.
+
+    Raises:
+        InputError: an unknown name or a number outside its range.
+    """
+
+    arch: str = "vit_small"
+    topology: str = "hard"
+    dataset: str = "digits"
+    objective: Objective = "pareto"
+    trials: int = 60
+    sampler: str = "nsga2"
+    multipliers: str = "mul8s"
+    finetune: FineTune = "front"
+    finetune_epochs: float = 1.0
+    finetune_members: int = 5
+    seed: int = 0
+    experts: int = 4
+    image_size: int = 32
+    patch_size: int = 0
+    train_epochs: float = 0.0
+    calibration_images: int = 256
+
+    def __post_init__(self) -> None:
+        _known("objective", self.objective, get_args(Objective))
+        _known("fine-tuning", self.finetune, get_args(FineTune))
+        _known("sampler", self.sampler, SAMPLERS)
+        _known("dataset", self.dataset.partition(":")[0], DATASETS)
+        catalog.names(self.multipliers)
+        for name, least in (("trials", 1), ("finetune_members", 1), ("calibration_images", 16)):
+            value = getattr(self, name)
+            if value < least:
+                raise InputError(f"{name.replace('_', ' ')} must be at least {least}, not {value}")
+        if not (math.isfinite(self.finetune_epochs) and self.finetune_epochs > 0):
+            raise InputError(
+                f"fine-tuning epochs must be a positive number, not {self.finetune_epochs}; "
+                f"--finetune none does without"
+            )
+        if not (math.isfinite(self.train_epochs) and self.train_epochs >= 0):
+            raise InputError(f"training epochs are a number from 0, not {self.train_epochs}")
+        self.network(num_classes=10)
+
+    def network(self, *, num_classes: int, topology: str | None = None) -> NetworkConfig:
+        """The network's configuration, for another topology if one is named."""
+        return NetworkConfig(
+            arch=self.arch,
+            topology=topology or self.topology,
+            num_classes=num_classes,
+            image_size=self.image_size,
+            patch_size=self.patch_size or None,
+            experts=self.experts,
+        )
+
+    def to_toml(self, making: Mapping[str, Any]) -> str:
+        """As a TOML file: this in the table ``search``, how it was made in ``making``."""
+        return tomli_w.dumps({"search": dataclasses.asdict(self), "making": dict(making)})
+
+    @classmethod
+    def from_toml(cls, text: str) -> "SearchConfig":
+        """From a run's config.toml.
+
+        Raises:
+            InputError: the text is no such file, or has a key that is not known.
+        """
+        try:
+            table: dict[str, Any] = tomllib.loads(text)["search"]
+        except (tomllib.TOMLDecodeError, KeyError) as error:
+            raise InputError(f"not the configuration of a run: {error}") from error
+        known = [field.name for field in dataclasses.fields(cls)]
+        for key in table:
+            if key not in known:
+                raise InputError(f"a search has no setting {key!r}; {suggest(key, known)}")
+        return cls(**table)
+
+
+def _known(what: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise InputError(f"unknown {what} {value!r}; {suggest(value, list(known))}")

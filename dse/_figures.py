@@ -1,0 +1,164 @@
+"""The front as pictures: front.png to look at, front.html to hover over."""
+
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import plotly.graph_objects as go
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from dse._closing import Closing, uniform_multiplier
+from dse._config import SearchConfig
+from dse._tables import mix
+from dse._trial import Trial
+from models import Score
+
+matplotlib.use("Agg")
+
+COLOURS = {"uniform": "#d95f02", "screening": "#7570b3"}
+SEARCHED = "#1b9e77"
+EXACT = "#444444"
+
+
+def standard_error_pct(score: Score) -> float:
+    """Binomial standard error of an accuracy, in percentage points."""
+    # Agresti–Coull's pseudo-counts keep it from vanishing at 100 %.
+    rate = (score.accuracy * score.images + 2) / (score.images + 4)
+    return float(100 * np.sqrt(rate * (1 - rate) / (score.images + 4)))
+
+
+def draw_png(path: Path, closing: Closing, config: SearchConfig) -> None:
+    """Two panels: validation accuracy of all trials; and, where the front lies, what was tested."""
+    figure = Figure(figsize=(13, 5.4), layout="constrained")
+    whole, zoom = figure.subplots(1, 2)
+    _draw_trials(whole, closing)
+    whole.set_title("Every trial, after bias correction, on validation images")
+    _draw_tested(zoom, closing, config)
+    for axes in (whole, zoom):
+        axes.set_xlabel("energy of multiplications, relative to dense with the exact multiplier")
+        axes.grid(alpha=0.25)
+    whole.set_ylabel("validation accuracy (%)")
+    zoom.set_ylabel("test accuracy (%)")
+    figure.suptitle(f"{config.arch} {config.topology} on {config.dataset}, seed {config.seed}")
+    figure.savefig(path, dpi=130, format="png")
+
+
+def _draw_trials(axes: Axes, closing: Closing) -> None:
+    origins = dict.fromkeys(trial.origin for trial in closing.trials.values())
+    for origin in origins:
+        chosen = [t for t in closing.trials.values() if t.origin == origin]
+        label = "fixed multiplier" if origin == "uniform" else origin
+        axes.scatter(
+            [t.energy_rel for t in chosen],
+            [100 * t.validation.accuracy for t in chosen],
+            s=26,
+            alpha=0.75,
+            color=COLOURS.get(origin, SEARCHED),
+            label=f"{label} ({len(chosen)})",
+        )
+    front = [closing.trials[number] for number in closing.front]
+    axes.plot(
+        [t.energy_rel for t in front],
+        [100 * t.validation.accuracy for t in front],
+        color="black",
+        linewidth=0.9,
+        label="front (energy, cross-entropy)",
+    )
+    exact = 100 * closing.exact_validation.accuracy
+    axes.axhline(exact, color=EXACT, linestyle=":", label=f"exact int8, {exact:.1f} %")
+    for number in closing.fixed:
+        trial = closing.trials[number]
+        name = uniform_multiplier(trial).removeprefix("mul8s_")
+        at = (trial.energy_rel, 100 * trial.validation.accuracy)
+        axes.annotate(
+            name, at, xytext=(3, -9), textcoords="offset points", fontsize=7, color="#8a3b00"
+        )
+    axes.legend(fontsize=8, loc="lower right")
+
+
+def _draw_tested(axes: Axes, closing: Closing, config: SearchConfig) -> None:
+    front = [closing.trials[number] for number in closing.reported]
+    fixed = [closing.trials[number] for number in closing.fixed]
+    how = "bias-corrected" if config.finetune == "none" else "fine-tuned alike"
+    _errorbars(axes, fixed, COLOURS["uniform"], "s", f"fixed multipliers, {how}")
+    _errorbars(axes, front, SEARCHED, "o", f"front members, {how}")
+    exact = 100 * closing.exact_test.accuracy
+    axes.axhline(exact, color=EXACT, linestyle=":", label=f"exact int8, {exact:.1f} %")
+    if closing.best_fixed is not None:
+        best = closing.trials[closing.best_fixed]
+        axes.axvline(best.energy_rel, color=COLOURS["uniform"], linewidth=0.8, alpha=0.6)
+        axes.annotate(
+            f"best fixed: {uniform_multiplier(best)}",
+            (best.energy_rel, 0.03),
+            xycoords=("data", "axes fraction"),
+            xytext=(4, 0),
+            textcoords="offset points",
+            fontsize=8,
+            color="#8a3b00",
+        )
+    energies = [t.energy_rel for t in front]
+    if closing.best_fixed is not None:
+        energies.append(closing.trials[closing.best_fixed].energy_rel)
+    low, high = min(energies), max(energies)
+    margin = 0.08 * (high - low) + 0.01
+    axes.set_xlim(low - margin, high + margin)
+    axes.set_title("Test images, where the front lies (bars: one standard error)")
+    axes.legend(fontsize=8, loc="lower right")
+
+
+def _errorbars(axes: Axes, trials: list[Trial], colour: str, marker: str, label: str) -> None:
+    tested = [(trial.energy_rel, trial.test) for trial in trials if trial.test is not None]
+    axes.errorbar(
+        [energy for energy, _ in tested],
+        [100 * score.accuracy for _, score in tested],
+        yerr=[standard_error_pct(score) for _, score in tested],
+        fmt=marker,
+        color=colour,
+        capsize=3,
+        label=label,
+    )
+
+
+def draw_html(path: Path, closing: Closing, config: SearchConfig) -> None:
+    """Every trial with its multipliers under the pointer; needs no network to open."""
+    figure = go.Figure()
+    for origin in dict.fromkeys(trial.origin for trial in closing.trials.values()):
+        chosen = [t for t in closing.trials.values() if t.origin == origin]
+        figure.add_scatter(
+            x=[t.energy_rel for t in chosen],
+            y=[100 * t.validation.accuracy for t in chosen],
+            mode="markers",
+            name=origin,
+            marker_color=COLOURS.get(origin, SEARCHED),
+            text=[_hover(t) for t in chosen],
+            hoverinfo="text",
+        )
+    front = [closing.trials[number] for number in closing.front]
+    figure.add_scatter(
+        x=[t.energy_rel for t in front],
+        y=[100 * t.validation.accuracy for t in front],
+        mode="lines",
+        name="front",
+        line={"color": "black", "width": 1},
+        hoverinfo="skip",
+    )
+    figure.update_layout(
+        title=f"{config.arch} {config.topology} on {config.dataset}",
+        xaxis_title="energy of multiplications, relative to dense with the exact multiplier",
+        yaxis_title="validation accuracy after bias correction (%)",
+        template="plotly_white",
+    )
+    figure.write_html(path, include_plotlyjs=True)
+
+
+def _hover(trial: Trial) -> str:
+    lines = [
+        f"trial {trial.number} ({trial.origin})",
+        f"energy {trial.energy_rel:.4f}",
+        f"validation {100 * trial.validation.accuracy:.2f} %, "
+        f"cross-entropy {trial.validation.cross_entropy:.4f}",
+    ]
+    if trial.test is not None:
+        lines.append(f"test {100 * trial.test.accuracy:.2f} %")
+    return "<br>".join([*lines, mix(trial).replace(" ", "<br>")])

@@ -1,0 +1,106 @@
+"""The run folder: what a search leaves behind."""
+
+import dataclasses
+import datetime
+from pathlib import Path
+
+from dse._config import SearchConfig
+from dse._making import making
+from luts.errors import InputError
+from models import Routing
+from models.training import atomically
+
+CONFIG = "config.toml"
+DATABASE = "study.db"
+ROUTING = "routing.json"
+ASSIGNMENTS = "assignments"
+
+
+class Run:
+    """A run folder.
+
+    Attributes:
+        path: the folder.
+        config: what the search was asked to do.
+    """
+
+    def __init__(self, path: Path, config: SearchConfig) -> None:
+        self.path = path
+        self.config = config
+
+    @classmethod
+    def create(cls, config: SearchConfig, path: Path | None = None) -> "Run":
+        """A new folder, ``runs/ARCH-TOPOLOGY-DATASET-TIME`` unless ``path`` is given.
+
+        Raises:
+            InputError: the folder exists or cannot be made.
+        """
+        if path is None:
+            stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+            words = [config.arch, config.topology, config.dataset.partition(":")[0], stamp]
+            path = Path("runs") / "-".join(words)
+        try:
+            path.mkdir(parents=True)
+            (path / ASSIGNMENTS).mkdir()
+        except FileExistsError as error:
+            raise InputError(
+                f"the run folder {path} exists already and is not overwritten; name another with "
+                f"--out, or go on with --resume {path}"
+            ) from error
+        except OSError as error:
+            raise InputError(f"cannot make the run folder {path}: {error}") from error
+        run = cls(path, config)
+        run.write(CONFIG, config.to_toml(making()))
+        return run
+
+    @classmethod
+    def open(cls, path: Path) -> "Run":
+        """An existing run folder.
+
+        Raises:
+            InputError: the folder is not one of a run.
+        """
+        try:
+            text = (path / CONFIG).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(
+                f"{path} is not a run: it has no readable {CONFIG}; a run is a folder that "
+                f"python -m dse.search has made"
+            ) from error
+        return cls(path, SearchConfig.from_toml(text))
+
+    def with_trials(self, trials: int) -> "Run":
+        """The run with a larger budget of trials, written to its configuration.
+
+        Raises:
+            InputError: the budget is smaller than it was.
+        """
+        if trials < self.config.trials:
+            raise InputError(
+                f"the run has a budget of {self.config.trials} trials, which {trials} would cut; "
+                f"name more, or leave --trials away"
+            )
+        if trials == self.config.trials:
+            return self
+        run = Run(self.path, dataclasses.replace(self.config, trials=trials))
+        run.write(CONFIG, run.config.to_toml(making()))
+        return run
+
+    @property
+    def database(self) -> Path:
+        """The study's SQLite file."""
+        return self.path / DATABASE
+
+    def write(self, name: str, text: str) -> None:
+        """Write a text file of the run, whole or not at all."""
+        with atomically(self.path / name) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+
+    def routing(self) -> Routing | None:
+        """The routing rates that energy is charged with, or None before they were measured."""
+        path = self.path / ROUTING
+        return Routing.from_json(path.read_text(encoding="utf-8")) if path.exists() else None
+
+    def keep_routing(self, routing: Routing) -> None:
+        """Freeze the routing rates."""
+        self.write(ROUTING, routing.to_json())

@@ -1,0 +1,192 @@
+"""Analytic screening: predict from one gradient pass what every choice at every site would do.
+
+For every site and choice the error of the site's output is computed with the truth table under the
+site's own operands (a sample of them), less its channel mean, which bias correction removes. To
+first order it moves the logits by ``J·δ``, with ``J`` the Jacobian of the logits. One backward
+pass of a random ±1 projection ``r`` of the logits gives ``g = Jᵀr``, and ``E[(g·δ)²] = ‖J·δ‖²``:
+an unbiased estimate of the squared change of the logits (Hutchinson's trick), which, unlike the
+gradient of the loss, does not vanish on a trained network. Contributions of sites are added up.
+
+The model is linearised at the exact network, far from where aggressive assignments lie: it
+    proposes,
+measurement decides.
+"""
+
+import dataclasses
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from dse._space import Codes, SearchSpace
+from luts import EXACT, Arithmetic
+from luts.console import SILENT, Reporter
+from models import Assignment, EmulatedNetwork
+from models.emulation import EmulatedConv2d, EmulatedSite
+
+SAMPLED_ROWS = 192
+SAMPLED_IMAGES = 64
+
+Matrix = npt.NDArray[np.float64]
+
+
+@dataclasses.dataclass(frozen=True)
+class Screening:
+    """What the additive model predicts.
+
+    Attributes:
+        distortion: predicted mean squared change of the logits, float64 of shape
+            ``(free sites, choices)``.
+    """
+
+    distortion: Matrix
+
+    def predict(self, codes: Codes) -> float:
+        """Predicted mean squared change of the logits under an assignment."""
+        return float(self.distortion[np.arange(len(codes)), codes].sum())
+
+
+def screen(
+    emulated: EmulatedNetwork,
+    inputs: torch.Tensor,
+    space: SearchSpace,
+    *,
+    seed: int,
+    reporter: Reporter = SILENT,
+) -> Screening:
+    """Predict the distortion of every choice at every free site.
+
+    Args:
+        emulated: the network; it is left exact everywhere.
+        inputs: calibration images, ``(B, …)``; the first 64 are used.
+        space: sites and choices.
+        seed: of the random projection.
+        reporter: shows progress, a step a site.
+    """
+    emulated.assign_(Assignment.uniform(emulated.sites, EXACT))
+    batch = inputs[:SAMPLED_IMAGES]
+    operands, gradients = _one_gradient_pass(emulated, batch, space.free, seed=seed)
+    arithmetics = [
+        Arithmetic(space.catalog[choice.multiplier], choice.swapped) for choice in space.choices
+    ]
+    rows = []
+    for name in reporter.track(space.free, "screen"):
+        if name not in operands:  # an expert that the batch did not reach
+            rows.append(np.zeros(len(arithmetics)))
+            continue
+        layer = emulated.layer(name)
+        rows.append(_distortions(layer, operands[name], gradients[name], arithmetics) / len(batch))
+    return Screening(np.stack(rows))
+
+
+def _one_gradient_pass(
+    emulated: EmulatedNetwork, batch: torch.Tensor, names: tuple[str, ...], *, seed: int
+) -> tuple[dict[str, tuple[torch.Tensor, ...]], dict[str, torch.Tensor]]:
+    """Operands of every site, and the gradient of a random projection of the logits there."""
+    operands: dict[str, tuple[torch.Tensor, ...]] = {}
+    gradients: dict[str, torch.Tensor] = {}
+
+    def watch(name: str) -> torch.utils.hooks.RemovableHandle:
+        def note(
+            module: torch.nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor
+        ) -> None:
+            operands[name] = tuple(x.detach() for x in inputs)
+            output.register_hook(  # type: ignore[no-untyped-call]
+                lambda gradient: gradients.update({name: gradient})
+            )
+
+        return emulated.layer(name).register_forward_hook(note)
+
+    handles = [watch(name) for name in names]
+    try:
+        with torch.enable_grad():
+            logits = emulated(batch)
+            generator = torch.Generator().manual_seed(seed)
+            signs = torch.randint(0, 2, logits.shape, generator=generator).to(logits) * 2 - 1
+            (logits * signs).sum().backward()
+    finally:
+        for handle in handles:
+            handle.remove()
+        emulated.zero_grad(set_to_none=True)
+    return {name: operands[name] for name in gradients}, gradients
+
+
+@torch.no_grad()
+def _distortions(
+    layer: EmulatedSite,
+    operands: tuple[torch.Tensor, ...],
+    gradient: torch.Tensor,
+    arithmetics: list[Arithmetic],
+) -> npt.NDArray[np.float64]:
+    """Summed squared first-order change of the projected logits, one number an arithmetic."""
+    sampled, gradient, factor = _sample(layer, operands, gradient)
+    channel = -3 if isinstance(layer, EmulatedConv2d) else -1
+    exact = layer.arithmetic
+    reference = layer(*sampled)
+    found = []
+    for arithmetic in arithmetics:
+        layer.assign_(arithmetic)
+        error = layer(*sampled) - reference
+        others = [d for d in range(error.dim()) if d != channel % error.dim()]
+        error = error - error.mean(dim=others, keepdim=True)
+        change = (gradient * error).sum(dim=channel)
+        found.append(float((change.double() ** 2).sum()) * factor)
+    layer.assign_(exact)
+    return np.array(found)
+
+
+def _sample(
+    layer: EmulatedSite, operands: tuple[torch.Tensor, ...], gradient: torch.Tensor
+) -> tuple[tuple[torch.Tensor, ...], torch.Tensor, float]:
+    """Fewer rows of the operands and the gradient, and what they stand for."""
+    if len(operands) == 1 and not isinstance(layer, EmulatedConv2d):
+        rows = operands[0].reshape(-1, operands[0].shape[-1])
+        gradient = gradient.reshape(-1, gradient.shape[-1])
+        step = -(-len(rows) // SAMPLED_ROWS)
+        kept = rows[::step]
+        return (kept,), gradient[::step], len(rows) / max(1, len(kept))
+    count = len(gradient)
+    step = -(-count // 16)
+    kept_all = tuple(x[::step] for x in operands)
+    return kept_all, gradient[::step], count / max(1, len(kept_all[0]))
+
+
+def lagrangian_sweep(distortion: Matrix, energy: Matrix, *, count: int) -> list[Codes]:
+    """Assignments on the lower convex hull of additive distortion and additive energy.
+
+    For every weight λ the best choice at each site is its own argmin of
+    ``distortion + λ · energy``, so that each assignment found is optimal for its energy.
+
+    Args:
+        distortion: shape ``(sites, choices)``.
+        energy: shape ``(sites, choices)``.
+        count: how many assignments to return.
+
+    Returns:
+        At most ``count`` different assignments, evenly spread over the logarithm of their energy,
+        from high to low.
+    """
+    ratios = _slopes(distortion, energy)
+    if not len(ratios):
+        return []
+    sites = np.arange(len(energy))
+    found: dict[bytes, tuple[float, Codes]] = {}
+    for weight in np.geomspace(ratios.min() / 2, ratios.max() * 2, 40 * count):
+        codes = (distortion + weight * energy).argmin(axis=1).astype(np.int64)
+        found.setdefault(codes.tobytes(), (float(energy[sites, codes].sum()), codes))
+    ordered = sorted(found.values(), key=lambda item: -item[0])
+    if len(ordered) <= count:
+        return [codes for _, codes in ordered]
+    at = np.log([total for total, _ in ordered])
+    wanted = np.linspace(at[0], at[-1], count)
+    picked = sorted({int(np.abs(at - want).argmin()) for want in wanted})
+    return [ordered[index][1] for index in picked]
+
+
+def _slopes(distortion: Matrix, energy: Matrix) -> npt.NDArray[np.float64]:
+    """Positive trades of distortion for energy between any choice and the costliest, all sites."""
+    costliest = energy.argmax(axis=1)[:, None]
+    saved = np.take_along_axis(energy, costliest, axis=1) - energy
+    paid = distortion - np.take_along_axis(distortion, costliest, axis=1)
+    useful = (saved > 0) & (paid > 0)
+    return np.asarray(paid[useful] / saved[useful], dtype=np.float64)

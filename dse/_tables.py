@@ -1,0 +1,95 @@
+"""Trials as tables: trials.csv, front.csv and the closing table."""
+
+from collections import Counter
+
+import pandas as pd
+from rich.table import Table
+
+from dse._closing import Closing, uniform_multiplier
+from dse._trial import Trial
+from models import Score
+
+
+def trials_frame(closing: Closing) -> pd.DataFrame:
+    """One row a trial, in order; accuracies in percent, cross-entropies in nats."""
+    front, reported = set(closing.front), set(closing.reported)
+    rows = []
+    for trial in closing.trials.values():
+        rows.append(
+            {
+                "trial": trial.number,
+                "origin": trial.origin,
+                "energy_rel": trial.energy_rel,
+                "validation_accuracy_pct": 100 * trial.validation.accuracy,
+                "validation_cross_entropy": trial.validation.cross_entropy,
+                "fidelity": trial.fidelity,
+                **_columns("tuned_validation", trial.tuned_validation),
+                **_columns("test", trial.test),
+                "on_front": trial.number in front,
+                "reported": trial.number in reported,
+                "multipliers": mix(trial),
+                "seconds": round(trial.seconds, 3),
+                "note": trial.note,
+                "assignment_sha256": trial.assignment.digest,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def front_frame(closing: Closing) -> pd.DataFrame:
+    """The rows of `trials_frame` that no other trial dominates, by rising energy."""
+    frame = trials_frame(closing)
+    frame = frame[frame["on_front"]].sort_values("energy_rel", kind="stable")
+    return frame.drop(columns="on_front").reset_index(drop=True)
+
+
+def mix(trial: Trial) -> str:
+    """How many sites each multiplier has, from most to least."""
+    names = Counter(choice.multiplier for choice in trial.assignment.choices.values())
+    return " ".join(f"{name}×{count}" for name, count in names.most_common())
+
+
+def closing_table(closing: Closing) -> Table:
+    """Front members against the exact network and the best fixed multiplier, for a terminal."""
+    table = Table(title="The front against the best fixed multiplier", title_justify="left")
+    table.add_column("what", no_wrap=True)
+    for title in ("energy", "of best fixed", "validation %", "tuned %", "test %"):
+        table.add_column(title, justify="right")
+    table.add_column("multipliers (sites)", overflow="fold")
+    best = None if closing.best_fixed is None else closing.trials[closing.best_fixed]
+    exact = closing.exact_validation
+    table.add_row("exact int8", "", "", _pct(exact), "", _pct(closing.exact_test), "")
+    for number in closing.fixed:
+        trial = closing.trials[number]
+        is_best = number == closing.best_fixed
+        name = uniform_multiplier(trial)
+        _row(table, f"best fixed: {name}" if is_best else f"fixed {name}", trial, best, is_best)
+    table.add_section()
+    for number in closing.reported:
+        _row(table, f"front, trial {number}", closing.trials[number], best, False)
+    return table
+
+
+def _row(table: Table, what: str, trial: Trial, best: Trial | None, bold: bool) -> None:
+    ratio = "" if best is None else f"{trial.energy_rel / best.energy_rel:.3f}"
+    table.add_row(
+        what,
+        f"{trial.energy_rel:.4f}",
+        ratio,
+        _pct(trial.validation),
+        _pct(trial.tuned_validation),
+        _pct(trial.test),
+        mix(trial),
+        style="bold" if bold else None,
+    )
+
+
+def _columns(prefix: str, score: Score | None) -> dict[str, float | None]:
+    return {
+        f"{prefix}_accuracy_pct": None if score is None else 100 * score.accuracy,
+        f"{prefix}_cross_entropy": None if score is None else score.cross_entropy,
+    }
+
+
+def _pct(score: Score | None) -> str:
+    return "" if score is None else f"{100 * score.accuracy:.2f}"
