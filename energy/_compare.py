@@ -95,4 +95,4 @@ def draw_components(axes: Axes, breakdowns: Mapping[str, CostBreakdown]) -> None
     axes.axhline(1.0, color="black", linewidth=0.8, linestyle=":")
     axes.set_ylabel("energy relative to the exact dense network")
     axes.tick_params(axis="x", labelrotation=20)
-    axes.legend()
+    axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0))
