@@ -12,6 +12,7 @@ from models import Assignment, Routing
 from models.training._files import CACHE_VARIABLE
 
 SMALL = ("--train-epochs", "0.5", "--multipliers", "mul8s_1KV8,mul8s_1L1G,mul8s_1KTY")
+DENSE = (*SMALL, "--topology", "dense", "--patch-size", "32")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -88,7 +89,7 @@ def test_the_seed_repeats_the_trials(finished, tmp_path):
 
 def test_resuming_goes_on_with_a_larger_budget(finished, tmp_path, capsys):
     out = tmp_path / "short"
-    assert command(*SMALL, "--trials", 4, "--finetune", "none", "--out", out, "--quiet") == 0
+    assert command(*DENSE, "--trials", 4, "--finetune", "none", "--out", out, "--quiet") == 0
     before = pd.read_csv(out / "trials.csv")
     assert command("--resume", out, "--trials", 6) == 0
     assert "best fixed" in capsys.readouterr().out
@@ -101,7 +102,7 @@ def test_resuming_goes_on_with_a_larger_budget(finished, tmp_path, capsys):
 def test_every_candidate_can_be_fine_tuned(tmp_path):
     out = tmp_path / "every"
     flags = ("--finetune", "every", "--finetune-epochs", "0.1", "--trials", 5, "--quiet")
-    assert command(*SMALL, *flags, "--out", out) == 0
+    assert command(*DENSE, *flags, "--out", out) == 0
     trials = pd.read_csv(out / "trials.csv")
     assert set(trials["fidelity"]) == {"fine-tuned"}
     tuned, scored = trials["tuned_validation_cross_entropy"], trials["validation_cross_entropy"]
@@ -113,7 +114,7 @@ def test_promising_and_front_fine_tuning_never_lower_the_validation_score(tmp_pa
     for which in ("promising", "front"):
         out = tmp_path / which
         flags = ("--finetune", which, "--finetune-epochs", "0.1", "--trials", 5, "--quiet")
-        assert command(*SMALL, *flags, "--out", out) == 0
+        assert command(*DENSE, *flags, "--out", out) == 0
         trials = pd.read_csv(out / "trials.csv")
         tuned = trials.dropna(subset="tuned_validation_cross_entropy")
         assert len(tuned) >= 1
@@ -131,7 +132,7 @@ def test_an_interruption_says_how_to_go_on(tmp_path, monkeypatch, capsys):
 
     out = tmp_path / "stopped"
     monkeypatch.setattr(_steps, "search", interrupt)
-    assert command(*SMALL, "--trials", 4, "--out", out, "--quiet") == 130
+    assert command(*DENSE, "--trials", 4, "--out", out, "--quiet") == 130
     assert f"python -m dse.search --resume {out}" in capsys.readouterr().err
     monkeypatch.undo()
     assert Run.open(out).config.trials == 4
