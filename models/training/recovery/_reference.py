@@ -1,0 +1,53 @@
+"""What the exact network looks like, for recoveries to aim at."""
+
+import dataclasses
+from collections.abc import Mapping
+
+import torch
+
+from models.emulation import EmulatedNetwork, channel_means, sites_before_batchnorm
+from models.training.recovery._batchnorm import set_statistics_, statistics
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Reference:
+    """Taken once of a network, and used for every assignment that is tried on it.
+
+    Attributes:
+        images: training images that statistics are taken on, ``(N, C, H, W)``.
+        exact_means: channel means of the exact int8 network by site, each of shape ``(out,)``.
+        before_batchnorm: sites whose output goes straight into a BatchNorm.
+        batchnorm: BatchNorm's statistics, by module.
+        teacher: the float network, or None where nobody distils.
+    """
+
+    images: torch.Tensor
+    exact_means: Mapping[str, torch.Tensor]
+    before_batchnorm: frozenset[str]
+    batchnorm: Mapping[str, Mapping[str, torch.Tensor]]
+    teacher: EmulatedNetwork | None = None
+
+    @classmethod
+    def of(
+        cls, emulated: EmulatedNetwork, images: torch.Tensor, *, with_teacher: bool = False
+    ) -> "Reference":
+        """Of a network whose weights and statistics are still those of the float network.
+
+        Args:
+            emulated: its arithmetic stays what it is; corrections are forgotten.
+            images: training images, ``(N, C, H, W)``.
+            with_teacher: keep the float network for distillation.
+        """
+        with emulated.exactly():
+            means = channel_means(emulated, images)
+        return cls(
+            images=images,
+            exact_means=means,
+            before_batchnorm=sites_before_batchnorm(emulated, images[:1]),
+            batchnorm=statistics(emulated),
+            teacher=emulated.in_float() if with_teacher else None,
+        )
+
+    def restore_(self, emulated: EmulatedNetwork) -> None:
+        """Put BatchNorm's statistics back to those of the float network."""
+        set_statistics_(emulated, self.batchnorm)
