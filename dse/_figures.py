@@ -67,14 +67,38 @@ def _draw_trials(axes: Axes, closing: Closing) -> None:
     )
     exact = 100 * closing.exact_validation.accuracy
     axes.axhline(exact, color=EXACT, linestyle=":", label=f"exact int8, {exact:.1f} %")
-    for number in closing.fixed:
-        trial = closing.trials[number]
-        name = uniform_multiplier(trial).removeprefix("mul8s_")
-        at = (trial.energy_rel, 100 * trial.validation.accuracy)
-        axes.annotate(
-            name, at, xytext=(3, -9), textcoords="offset points", fontsize=7, color="#8a3b00"
-        )
+    _label_fixed(axes, [closing.trials[number] for number in closing.fixed])
+    # One failed trial must not press all others into a line; it stays visible as an arrow.
+    accuracies = [100 * t.validation.accuracy for t in closing.trials.values()]
+    floor = min(np.percentile(accuracies, 15), exact - 3) - 2
+    for trial in closing.trials.values():
+        if 100 * trial.validation.accuracy < floor:
+            axes.annotate(
+                f"{100 * trial.validation.accuracy:.0f} %",
+                (trial.energy_rel, floor),
+                xytext=(0, 12),
+                textcoords="offset points",
+                arrowprops={"arrowstyle": "->", "color": EXACT},
+                ha="center",
+                fontsize=6,
+                color=EXACT,
+            )
+    axes.set_ylim(floor, max(*accuracies, exact) + 0.8)
     axes.legend(fontsize=8, loc="lower right")
+
+
+def _label_fixed(axes: Axes, fixed: list[Trial]) -> None:
+    """Names above the fixed multipliers, at alternating heights where they crowd."""
+    for index, trial in enumerate(fixed):
+        axes.annotate(
+            uniform_multiplier(trial).removeprefix("mul8s_"),
+            (trial.energy_rel, 100 * trial.validation.accuracy),
+            xytext=(0, -14 - 9 * (index % 3)),
+            textcoords="offset points",
+            ha="center",
+            fontsize=7,
+            color="#8a3b00",
+        )
 
 
 def _draw_tested(axes: Axes, closing: Closing, config: SearchConfig) -> None:
