@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from dse._closing import Closing, uniform_multiplier
 from dse._config import SearchConfig
 from dse._tables import mix
-from dse._trial import Trial
+from dse._trial import FEW_IMAGES, Trial, objective_score
 from models import Score
 
 matplotlib.use("Agg")
@@ -29,7 +29,7 @@ def standard_error_pct(score: Score) -> float:
 
 
 def draw_png(path: Path, closing: Closing, config: SearchConfig) -> None:
-    """Two panels: validation accuracy of all trials; and, where the front lies, what was tested."""
+    """Two panels: the objectives of all trials; and, where the front lies, what was tested."""
     figure = Figure(figsize=(13, 5.4), layout="constrained")
     whole, zoom = figure.subplots(1, 2)
     _draw_trials(whole, closing)
@@ -38,67 +38,48 @@ def draw_png(path: Path, closing: Closing, config: SearchConfig) -> None:
     for axes in (whole, zoom):
         axes.set_xlabel("energy of multiplications, relative to dense with the exact multiplier")
         axes.grid(alpha=0.25)
-    whole.set_ylabel("validation accuracy (%)")
     zoom.set_ylabel("test accuracy (%)")
     figure.suptitle(f"{config.arch} {config.topology} on {config.dataset}, seed {config.seed}")
     figure.savefig(path, dpi=130, format="png")
 
 
 def _draw_trials(axes: Axes, closing: Closing) -> None:
+    """The two objectives of the search, so that its front is a staircase."""
     origins = dict.fromkeys(trial.origin for trial in closing.trials.values())
     for origin in origins:
         chosen = [t for t in closing.trials.values() if t.origin == origin]
         label = "fixed multiplier" if origin == "uniform" else origin
         axes.scatter(
             [t.energy_rel for t in chosen],
-            [100 * t.validation.accuracy for t in chosen],
+            [t.objectives[1] for t in chosen],
             s=26,
             alpha=0.75,
             color=COLOURS.get(origin, SEARCHED),
             label=f"{label} ({len(chosen)})",
         )
-    front = [closing.trials[number] for number in closing.front]
-    axes.plot(
-        [t.energy_rel for t in front],
-        [100 * t.validation.accuracy for t in front],
-        color="black",
-        linewidth=0.9,
-        label="front (energy, cross-entropy)",
+    front = [closing.trials[number].objectives for number in closing.front]
+    axes.step(*zip(*front, strict=True), where="post", color="black", linewidth=0.9, label="front")
+    exact = closing.exact_validation
+    axes.axhline(
+        objective_score(exact),
+        color=EXACT,
+        linestyle=":",
+        label=f"exact int8 ({100 * exact.accuracy:.1f} % accurate)",
     )
-    exact = 100 * closing.exact_validation.accuracy
-    axes.axhline(exact, color=EXACT, linestyle=":", label=f"exact int8, {exact:.1f} %")
-    _label_fixed(axes, [closing.trials[number] for number in closing.fixed])
-    # One failed trial must not press all others into a line; it stays visible as an arrow.
-    accuracies = [100 * t.validation.accuracy for t in closing.trials.values()]
-    floor = min(np.percentile(accuracies, 15), exact - 3) - 2
-    for trial in closing.trials.values():
-        if 100 * trial.validation.accuracy < floor:
-            axes.annotate(
-                f"{100 * trial.validation.accuracy:.0f} %",
-                (trial.energy_rel, floor),
-                xytext=(0, 12),
-                textcoords="offset points",
-                arrowprops={"arrowstyle": "->", "color": EXACT},
-                ha="center",
-                fontsize=6,
-                color=EXACT,
-            )
-    axes.set_ylim(floor, max(*accuracies, exact) + 0.8)
-    axes.legend(fontsize=8, loc="lower right")
-
-
-def _label_fixed(axes: Axes, fixed: list[Trial]) -> None:
-    """Names above the fixed multipliers, at alternating heights where they crowd."""
-    for index, trial in enumerate(fixed):
+    for index, trial in enumerate(closing.trials[number] for number in closing.fixed):
         axes.annotate(
             uniform_multiplier(trial).removeprefix("mul8s_"),
-            (trial.energy_rel, 100 * trial.validation.accuracy),
-            xytext=(0, -14 - 9 * (index % 3)),
+            trial.objectives,
+            xytext=(0, -13 - 9 * (index % 3)),  # alternating heights, as they crowd
             textcoords="offset points",
             ha="center",
             fontsize=7,
             color="#8a3b00",
         )
+    axes.set_yscale("log")
+    small = exact.images < FEW_IMAGES
+    axes.set_ylabel(f"validation {'cross-entropy (nats)' if small else 'error rate'}, log scale")
+    axes.legend(fontsize=8, loc="upper right")
 
 
 def _draw_tested(axes: Axes, closing: Closing, config: SearchConfig) -> None:
