@@ -33,7 +33,7 @@ def draw_png(path: Path, closing: Closing, config: SearchConfig) -> None:
     figure = Figure(figsize=(13, 5.4), layout="constrained")
     whole, zoom = figure.subplots(1, 2)
     _draw_trials(whole, closing)
-    whole.set_title("Every trial, after bias correction, on validation images")
+    whole.set_title("Trials after bias correction, validation images", loc="left")
     _draw_tested(zoom, closing, config)
     for axes in (whole, zoom):
         axes.set_xlabel("energy of multiplications, relative to dense with the exact multiplier")
@@ -70,13 +70,20 @@ def _draw_trials(axes: Axes, closing: Closing) -> None:
         axes.annotate(
             uniform_multiplier(trial).removeprefix("mul8s_"),
             trial.objectives,
-            xytext=(0, -13 - 9 * (index % 3)),  # alternating heights, as they crowd
+            xytext=(0, 7 + 9 * (index % 3)),  # alternating heights, as they crowd
             textcoords="offset points",
             ha="center",
             fontsize=7,
             color="#8a3b00",
         )
     axes.set_yscale("log")
+    scores = [t.objectives[1] for t in closing.trials.values()]
+    kept = [closing.trials[n].objectives[1] for n in (*closing.front, *closing.fixed)]
+    top = 1.5 * max(kept)
+    axes.set_ylim(min(scores) / 1.12, top)
+    above = sum(score > top for score in scores)
+    if above:
+        axes.set_title(f"{above} trials lie above", fontsize=8, loc="right")
     small = exact.images < FEW_IMAGES
     axes.set_ylabel(f"validation {'cross-entropy (nats)' if small else 'error rate'}, log scale")
     axes.legend(fontsize=8, loc="upper right")
@@ -95,10 +102,11 @@ def _draw_tested(axes: Axes, closing: Closing, config: SearchConfig) -> None:
         axes.axvline(best.energy_rel, color=COLOURS["uniform"], linewidth=0.8, alpha=0.6)
         axes.annotate(
             f"best fixed: {uniform_multiplier(best)}",
-            (best.energy_rel, 0.03),
+            (best.energy_rel, 0.96),
             xycoords=("data", "axes fraction"),
-            xytext=(4, 0),
+            xytext=(-4, 0),
             textcoords="offset points",
+            ha="right",
             fontsize=8,
             color="#8a3b00",
         )
@@ -108,7 +116,7 @@ def _draw_tested(axes: Axes, closing: Closing, config: SearchConfig) -> None:
     low, high = min(energies), max(energies)
     margin = 0.08 * (high - low) + 0.01
     axes.set_xlim(low - margin, high + margin)
-    axes.set_title("Test images, where the front lies (bars: one standard error)")
+    axes.set_title("Test images, where the front lies (bars: one standard error)", loc="left")
     axes.legend(fontsize=8, loc="lower right")
 
 
