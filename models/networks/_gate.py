@@ -43,6 +43,11 @@ class Standardise(nn.BatchNorm1d):
     def __init__(self, features: int) -> None:
         super().__init__(features, affine=False)
 
+    def fit_(self, samples: torch.Tensor) -> None:
+        """Take the statistics of ``samples``, ``(samples, D)``, at least two."""
+        self.running_mean.copy_(samples.mean(dim=0))
+        self.running_var.copy_(samples.var(dim=0))
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """``(items, D)`` to the same shape, each feature with mean 0 and variance 1."""
         if self.training and len(x) > 1:

@@ -14,15 +14,15 @@ from models.networks._architecture import architecture
 from models.networks._cluster import ClusterMoE, centroids_of
 from models.networks._config import NetworkConfig
 from models.networks._experts import ExpertLayer, Granularity, upcycled
-from models.networks._gate import item_features
+from models.networks._gate import Standardise, item_features
 from models.networks._hard import HardMoE
 from models.networks._soft import SoftMoE, WeightedExperts
 
 UPCYCLING_NOISE = 0.01
 """Noise on upcycled experts, relative to each weight tensor's spread."""
 
-CLUSTER_IMAGES = 1_024
-"""Images that centroids are made from; four clusters need no more."""
+SAMPLE_IMAGES = 1_024
+"""Images that centroids are made from; a few clusters need no more."""
 
 _TOKENS_AN_IMAGE = 16
 
@@ -46,7 +46,8 @@ def upcycle_(
         network: a dense network of ``config.arch``.
         config: topology, number of experts, and which blocks.
         images: batches of training images, or of tuples that begin with them, as the network reads
-            them; ``cluster`` makes its centroids from the first 1,024 images.
+            them. From the first 1,024 images ``cluster`` makes its centroids, and the routers of
+            convolutional networks take the mean and spread of their features.
         noise: spread of the experts around the dense block, relative to each weight tensor's
             spread.
         seed: of noise, routers and clusters.
@@ -71,7 +72,8 @@ def make_experts_(
     """As `upcycle_`, but ``cluster`` without images gets random centroids, to be loaded over."""
     granularity = architecture(config.arch).granularity
     names = _exposed(network, config)
-    if config.topology == "cluster" and images is not None:
+    has_use = config.topology == "cluster" or granularity == "image"
+    if images is not None and has_use:
         seen = _watch(network, names.values(), images, granularity, seed=seed)
         fitted = True
     else:
@@ -83,9 +85,11 @@ def make_experts_(
         layer_seed = seed * 1_000 + index
         dense = network.get_submodule(name)
         experts = upcycled(dense, config.experts, noise=noise, seed=layer_seed)
-        layer = _expert_layer(
-            experts, config, granularity, seen[name], fitted=fitted, seed=layer_seed
-        )
+        # Layers draw weights from the global generator before they are given theirs.
+        with torch.random.fork_rng(devices=[]):
+            layer = _expert_layer(
+                experts, config, granularity, seen[name], fitted=fitted, seed=layer_seed
+            )
         layer.train(dense.training)
         parameter = next(dense.parameters())
         network.set_submodule(name, layer.to(parameter.device))
@@ -157,9 +161,9 @@ def _watch(
             count = 0
             for batch in batches:
                 x = batch if isinstance(batch, torch.Tensor) else batch[0]
-                network(x[: CLUSTER_IMAGES - count].to(parameter))
+                network(x[: SAMPLE_IMAGES - count].to(parameter))
                 count += len(x)
-                if count >= CLUSTER_IMAGES:
+                if count >= SAMPLE_IMAGES:
                     break
     finally:
         for handle in handles:
@@ -167,7 +171,7 @@ def _watch(
         for module, was_training in modes:
             module.training = was_training
     if not count:
-        raise InputError("the topology cluster is made from training images, but there were 0")
+        raise InputError("experts are made from training images, but there were 0")
     return seen
 
 
@@ -182,10 +186,6 @@ def _expert_layer(
 ) -> ExpertLayer:
     samples = torch.cat(seen.rows)
     features = samples.shape[-1]
-    if config.topology == "hard":
-        return HardMoE(
-            experts, features=features, granularity=granularity, top_k=config.top_k, seed=seed
-        )
     if config.topology == "cluster":
         if fitted:
             centroids = centroids_of(samples, len(experts), seed=seed)
@@ -193,6 +193,15 @@ def _expert_layer(
             generator = torch.Generator().manual_seed(seed)
             centroids = torch.randn(len(experts), features, generator=generator)
         return ClusterMoE(experts, centroids, granularity=granularity)
-    if granularity == "token":
+    if config.topology == "soft" and granularity == "token":
         return SoftMoE(experts, features=features, tokens=seen.items_an_image, seed=seed)
-    return WeightedExperts(experts, features=features, seed=seed)
+    layer: HardMoE | WeightedExperts
+    if config.topology == "soft":
+        layer = WeightedExperts(experts, features=features, seed=seed)
+    else:
+        layer = HardMoE(
+            experts, features=features, granularity=granularity, top_k=config.top_k, seed=seed
+        )
+    if fitted and len(samples) > 1 and isinstance(layer.standardise, Standardise):
+        layer.standardise.fit_(samples)
+    return layer

@@ -52,6 +52,7 @@ class ExpertBlock(nn.Module):
         super().__init__()
         self.branch: nn.Module = Branch(block)
         self.downsample = block.downsample
+        self.training = block.training
 
     def forward(self, x: Tensor) -> Tensor:
         """As `BasicBlock`."""
@@ -66,6 +67,7 @@ class Branch(nn.Module):
         super().__init__()
         self.conv1, self.bn1 = block.conv1, block.bn1
         self.conv2, self.bn2 = block.conv2, block.bn2
+        self.training = block.training
 
     def forward(self, x: Tensor) -> Tensor:
         """``[N, in_channels, H, W]`` to ``[N, channels, H/stride, W/stride]``."""

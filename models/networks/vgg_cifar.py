@@ -82,6 +82,7 @@ def expose_block_(network: nn.Module, name: str) -> str:
     assert isinstance(network, VGGCifar)
     layers, index = network.features, int(name.rpartition(".")[2])
     block = nn.Sequential(*layers[index : index + 3])
+    block.training = layers.training
     layers[index], layers[index + 1], layers[index + 2] = block, nn.Identity(), nn.Identity()
     return name
 
