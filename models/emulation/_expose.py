@@ -75,6 +75,9 @@ def _simplify_(module: nn.Module) -> None:
             parametrize.remove_parametrizations(module, name)
     if getattr(module, "fused_attn", None) is False:
         module.fused_attn = True
+    if getattr(module, "inplace", None) is True:
+        # Autograd lets nobody write into what an emulated layer returns if that is a view.
+        module.inplace = False
     if isinstance(module, nn.TransformerEncoder):
         module.use_nested_tensor = False
 
