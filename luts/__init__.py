@@ -6,24 +6,34 @@ from luts._catalog import Catalog, Recognition, UnknownMultiplierError, catalog,
 from luts._error_metrics import ErrorMetrics, error_metrics
 from luts._evoapprox import EXACT
 from luts._factorisation import Factorisation, factorise
-from luts._matmul import Selection, matmul, matmul_reference, select
+from luts._geometry import Geometry
+from luts._matmul import matmul, matmul_reference
 from luts._multiplier import Multiplier
+from luts._native import MissingKernelsWarning
+from luts._quantise import MAX_CODE, quantise
+from luts._select import Selection, select
+from luts._task import Scaling, Task
 from luts.errors import InputError
 from luts.loading import Imported, Layout, MismatchWarning, load
 
 __all__ = [
     "EXACT",
+    "MAX_CODE",
     "Arithmetic",
     "Catalog",
     "ErrorMetrics",
     "Factorisation",
+    "Geometry",
     "Imported",
     "InputError",
     "Layout",
     "MismatchWarning",
+    "MissingKernelsWarning",
     "Multiplier",
     "Recognition",
+    "Scaling",
     "Selection",
+    "Task",
     "UnknownMultiplierError",
     "catalog",
     "error_metrics",
@@ -33,5 +43,6 @@ __all__ = [
     "load",
     "matmul",
     "matmul_reference",
+    "quantise",
     "select",
 ]

@@ -1,48 +1,16 @@
 """Matrix products in which a multiplier makes every product."""
 
-import dataclasses
-
 import torch
 
 from luts._arithmetic import Arithmetic
 from luts._multiplier import Multiplier
-from luts.backends import BACKENDS, REFERENCE, Backend
+from luts._select import select
+from luts._task import Task
+from luts.backends import REFERENCE
 from luts.errors import InputError
 
 MAX_K = 65_536
 """Longest inner dimension whose sums are sure to fit 32 bits."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Selection:
-    """Which backend computes a product, and why none before it does.
-
-    Attributes:
-        backend: the one chosen.
-        reason: one line for a person.
-    """
-
-    backend: Backend
-    reason: str
-
-
-def select(arithmetic: Arithmetic, *, device: torch.device, batched: bool = False) -> Selection:
-    """The first backend that can compute with ``arithmetic`` on ``device``.
-
-    Args:
-        arithmetic: the multiplier and operand order.
-        device: where the operands lie.
-        batched: the second operand has batch dimensions.
-    """
-    refusals: list[str] = []
-    for backend in BACKENDS:
-        refusal = backend.refusal(arithmetic, device=device, batched=batched)
-        if refusal is None:
-            terms = arithmetic.factorisation.terms if arithmetic.factorisation else 0
-            kind = f"{terms} product{'s' * (terms != 1)}" if terms else "table look-ups"
-            return Selection(backend, "; ".join([kind, *refusals]))
-        refusals.append(f"not {backend.name}: {refusal}")
-    raise AssertionError("the reference backend refuses nothing")
 
 
 def matmul(
@@ -64,9 +32,12 @@ def matmul(
         InputError: an operand is not int8, the inner dimensions differ, or K is above 65,536.
     """
     _check(x, w)
-    arithmetic = Arithmetic(multiplier, swapped)
-    backend = select(arithmetic, device=x.device, batched=w.dim() > 2).backend
-    return backend.multiply(x, backend.prepare(w, arithmetic), arithmetic).to(torch.int32)
+    batched = w.dim() > 2
+    task = Task(x.device, x.shape[-1], w.shape[-1], batched=batched)
+    selection = select(Arithmetic(multiplier, swapped), task)
+    if batched:
+        return selection.batched(x, w)
+    return selection.linear(x, selection.prepare(w.t()))
 
 
 def matmul_reference(

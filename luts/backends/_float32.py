@@ -3,14 +3,15 @@
 import torch
 
 from luts._arithmetic import Arithmetic
-from luts.backends._base import Backend
+from luts._task import Task
+from luts.backends._base import MatrixBackend
 from luts.backends._stacking import stack_w, stack_x
 
 EXACT_FLOAT32 = 2**24
 """Every integer up to this magnitude is a float32."""
 
 
-class Float32Backend(Backend):
+class Float32Backend(MatrixBackend):
     """Stacked float32 products, split along the inner dimension so that every partial sum is exact.
 
     The operands have 8 bits, so that they are exact in bfloat16 and TF32 as well and PyTorch's
@@ -19,13 +20,13 @@ class Float32Backend(Backend):
 
     name = "float32"
 
-    def refusal(self, arithmetic: Arithmetic, *, device: torch.device, batched: bool) -> str | None:
+    def refusal(self, arithmetic: Arithmetic, task: Task) -> str | None:
         """Refuse tables without factors."""
         if arithmetic.factorisation is None:
             return "the table has no short factorisation"
         return None
 
-    def prepare(self, w: torch.Tensor, arithmetic: Arithmetic) -> torch.Tensor:
+    def prepare_matrix(self, w: torch.Tensor, arithmetic: Arithmetic) -> torch.Tensor:
         """Stack the weight's factors, float32 of shape ``(..., terms · K, N)``."""
         assert arithmetic.factorisation is not None
         return stack_w(w, arithmetic.factorisation).float()

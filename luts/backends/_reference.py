@@ -4,19 +4,20 @@ import numpy as np
 import torch
 
 from luts._arithmetic import Arithmetic
-from luts.backends._base import Backend
+from luts._task import Task
+from luts.backends._base import MatrixBackend
 
 
-class ReferenceBackend(Backend):
+class ReferenceBackend(MatrixBackend):
     """Look up and sum, one inner index at a time: any table, any device; the tests' oracle."""
 
     name = "reference"
 
-    def refusal(self, arithmetic: Arithmetic, *, device: torch.device, batched: bool) -> str | None:
+    def refusal(self, arithmetic: Arithmetic, task: Task) -> str | None:
         """Refuse nothing."""
         return None
 
-    def prepare(self, w: torch.Tensor, arithmetic: Arithmetic) -> torch.Tensor:
+    def prepare_matrix(self, w: torch.Tensor, arithmetic: Arithmetic) -> torch.Tensor:
         """The codes themselves."""
         return w
 

@@ -1,5 +1,6 @@
 """Quantisation, sites, assignments and the emulated network."""
 
+from luts import quantise
 from models.emulation._assignment import Assignment, Choice
 from models.emulation._bias import channel_means, correct_bias_
 from models.emulation._emulate import EmulatedNetwork, Plan, PlanRow, emulate, inputs_of
@@ -10,7 +11,7 @@ from models.emulation._layers import (
     EmulatedSite,
     EmulatedWeightSite,
 )
-from models.emulation._quantise import CALIBRATION_METHODS, quantise, weight_scale
+from models.emulation._quantise import CALIBRATION_METHODS, weight_scale
 from models.emulation._sites import Site, SiteKind, sites
 
 __all__ = [

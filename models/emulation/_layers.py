@@ -13,10 +13,9 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import nn
-from torch.nn.grad import conv2d_input, conv2d_weight
 
-from luts import EXACT, Arithmetic, Selection, catalog, select
-from models.emulation._quantise import MAX_CODE, Observer, quantise, weight_scale
+from luts import EXACT, Arithmetic, Geometry, Scaling, Selection, Task, catalog, quantise, select
+from models.emulation._quantise import MAX_CODE, Observer, weight_scale
 
 
 class EmulatedSite(nn.Module):
@@ -34,6 +33,7 @@ class EmulatedSite(nn.Module):
         self.arithmetic = Arithmetic(catalog[EXACT])
         self.observers: list[Observer] | None = None
         self.register_buffer("x_scale", torch.ones(self.operands))
+        self._selection: Selection | None = None
 
     def start_calibration(self, method: str) -> None:
         """Compute in float and observe the activations until `finish_calibration`."""
@@ -54,10 +54,18 @@ class EmulatedSite(nn.Module):
     def assign_(self, arithmetic: Arithmetic) -> None:
         """Multiply with ``arithmetic`` from now on."""
         self.arithmetic = arithmetic
+        self._selection = None
+
+    def task(self) -> Task:
+        """What this layer asks of a backend."""
+        raise NotImplementedError
 
     def selection(self) -> Selection:
         """The backend that computes here, and why."""
-        raise NotImplementedError
+        task = self.task()
+        if self._selection is None or self._selection.task != task:
+            self._selection = select(self.arithmetic, task)
+        return self._selection
 
 
 class EmulatedWeightSite(EmulatedSite):
@@ -86,10 +94,6 @@ class EmulatedWeightSite(EmulatedSite):
         self.correction.zero_()
         self._prepared = None
 
-    def selection(self) -> Selection:
-        """The backend that computes here, and why."""
-        return select(self.arithmetic, device=self.weight.device)
-
     def offset(self) -> torch.Tensor:
         """Bias plus correction, shape ``(out,)``."""
         return self.correction if self.bias is None else self.bias + self.correction
@@ -111,18 +115,21 @@ class EmulatedWeightSite(EmulatedSite):
         scale = weight_scale(weight)
         return quantise(weight, scale.view(-1, *[1] * (weight.dim() - 1))), scale
 
-    def prepared(self, groups: int = 1) -> tuple[torch.Tensor, torch.Tensor, list[torch.Tensor]]:
-        """Codes, scales, and each group's operand; computed once while the weight is unchanged."""
+    def prepared(self) -> tuple[torch.Tensor, torch.Tensor, Any]:
+        """Codes, scales, and the backend's operand; computed once while the weight is unchanged."""
         key = (self.weight._version, self.weight.data_ptr(), self.weight.device)
         if self._prepared is None or self._prepared[0] != key:
             codes, scale = self.weight_codes()
-            backend = self.selection().backend
-            operands = [
-                backend.prepare(group.flatten(1).t(), self.arithmetic)
-                for group in codes.chunk(groups)
-            ]
-            self._prepared = (key, codes, scale, operands)
+            self._prepared = (key, codes, scale, self.selection().prepare(codes))
         return self._prepared[1:]
+
+    def scaling(self, w_scale: torch.Tensor) -> Scaling:
+        """From activations to codes, and from sums to outputs."""
+        return Scaling(self.x_scale, self.x_scale * w_scale, self.offset().detach())
+
+    def learns(self, x: torch.Tensor) -> bool:
+        """Whether a gradient will be asked for."""
+        return torch.is_grad_enabled() and (x.requires_grad or self.weight.requires_grad)
 
 
 class EmulatedLinear(EmulatedWeightSite):
@@ -137,12 +144,19 @@ class EmulatedLinear(EmulatedWeightSite):
         self.in_features = source.in_features
         self.out_features = source.out_features
 
+    def task(self) -> Task:
+        """What this layer asks of a backend."""
+        return Task(self.weight.device, self.in_features, self.out_features)
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """``(…, in)`` → ``(…, out)``."""
         if self.observers is not None:
             self.observers[0](x)
             return F.linear(x, self.weight, self.bias)
-        return self.watched(_LinearProduct.apply(x, self.weight, self.offset(), self))
+        if self.learns(x):
+            return self.watched(_LinearProduct.apply(x, self.weight, self.offset(), self))
+        _, w_scale, operand = self.prepared()
+        return self.watched(self.selection().linear(x, operand, self.scaling(w_scale)))
 
 
 class EmulatedConv2d(EmulatedWeightSite):
@@ -161,8 +175,17 @@ class EmulatedConv2d(EmulatedWeightSite):
         self.dilation = source.dilation
         self.groups = source.groups
         self.padding_mode = source.padding_mode
+        self.channels = source.in_channels
         # As torch.nn.functional.pad wants it: left, right, top, bottom.
-        self.pads = tuple(source._reversed_padding_repeated_twice)
+        left, right, top, bottom = source._reversed_padding_repeated_twice
+        even = self.padding_mode == "zeros" and left == right and top == bottom
+        self.padding = (top, left) if even else (0, 0)
+        self.pads = (0, 0, 0, 0) if even else (left, right, top, bottom)
+
+    def task(self) -> Task:
+        """What this layer asks of a backend."""
+        geometry = Geometry(self.kernel_size, self.stride, self.padding, self.dilation, self.groups)
+        return Task(self.weight.device, self.channels, len(self.weight), geometry)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """``(B, C, H, W)`` → ``(B, out, H', W')``."""
@@ -171,19 +194,12 @@ class EmulatedConv2d(EmulatedWeightSite):
             x = F.pad(x, self.pads, mode=mode)
         if self.observers is not None:
             self.observers[0](x)
-            return F.conv2d(x, self.weight, self.bias, self.stride, 0, self.dilation, self.groups)
-        return self.watched(_ConvProduct.apply(x, self.weight, self.offset(), self))
-
-    def patches(self, codes: torch.Tensor) -> torch.Tensor:
-        """Windows of ``codes``: int8 ``(B, H', W', C, kh, kw)``, a view."""
-        batch, channels, height, width = codes.shape
-        (kh, kw), (sh, sw), (dh, dw) = self.kernel_size, self.stride, self.dilation
-        out_h = (height - dh * (kh - 1) - 1) // sh + 1
-        out_w = (width - dw * (kw - 1) - 1) // sw + 1
-        b, c, h, w = codes.stride()
-        return codes.as_strided(
-            (batch, out_h, out_w, channels, kh, kw), (b, h * sh, w * sw, c, h * dh, w * dw)
-        )
+            rest = (self.stride, self.padding, self.dilation, self.groups)
+            return F.conv2d(x, self.weight, self.bias, *rest)
+        if self.learns(x):
+            return self.watched(_ConvProduct.apply(x, self.weight, self.offset(), self))
+        _, w_scale, operand = self.prepared()
+        return self.watched(self.selection().convolve(x, operand, self.scaling(w_scale)))
 
 
 class EmulatedMatmul(EmulatedSite):
@@ -197,11 +213,18 @@ class EmulatedMatmul(EmulatedSite):
             self.observers[0](x)
             self.observers[1](y)
             return x @ y
-        return _MatmulProduct.apply(x, y, self)
+        if torch.is_grad_enabled() and (x.requires_grad or y.requires_grad):
+            return _MatmulProduct.apply(x, y, self)
+        return self.selection().batched(x, y, self.scaling())
 
-    def selection(self) -> Selection:
-        """The backend that computes here, and why."""
-        return select(self.arithmetic, device=self.x_scale.device, batched=True)
+    def task(self) -> Task:
+        """What this layer asks of a backend; the operands' sizes do not matter to it."""
+        return Task(self.x_scale.device, channels=64, out_channels=64, batched=True)
+
+    def scaling(self) -> Scaling:
+        """From activations to codes, and from sums to outputs."""
+        x_scale, y_scale = self.x_scale.split(1)
+        return Scaling(x_scale, x_scale * y_scale, y=y_scale)
 
 
 class _LinearProduct(torch.autograd.Function):
@@ -210,13 +233,10 @@ class _LinearProduct(torch.autograd.Function):
         ctx: Any, x: torch.Tensor, weight: torch.Tensor, offset: torch.Tensor, site: EmulatedLinear
     ) -> torch.Tensor:
         codes = quantise(x, site.x_scale)
-        w_codes, w_scale, (operand,) = site.prepared()
-        sums = site.selection().backend.multiply(
-            codes.reshape(-1, codes.shape[-1]), operand, site.arithmetic
-        )
+        w_codes, w_scale, operand = site.prepared()
+        sums = site.selection().linear(codes, operand)
         _save(ctx, site, x, codes, w_codes, w_scale)
-        y = sums.to(torch.float32).mul_(site.x_scale * w_scale).add_(offset)
-        return y.view(*x.shape[:-1], -1)
+        return site.scaling(w_scale).apply(sums, channel_dim=-1)
 
     @staticmethod
     def backward(ctx: Any, grad: torch.Tensor) -> Any:
@@ -233,29 +253,25 @@ class _ConvProduct(torch.autograd.Function):
         ctx: Any, x: torch.Tensor, weight: torch.Tensor, offset: torch.Tensor, site: EmulatedConv2d
     ) -> torch.Tensor:
         codes = quantise(x, site.x_scale)
-        w_codes, w_scale, operands = site.prepared(site.groups)
-        windows = site.patches(codes)
-        batch, out_h, out_w = windows.shape[:3]
-        backend = site.selection().backend
-        sums = [
-            backend.multiply(part.reshape(batch * out_h * out_w, -1), operand, site.arithmetic)
-            for part, operand in zip(windows.chunk(site.groups, dim=3), operands, strict=True)
-        ]
+        w_codes, w_scale, operand = site.prepared()
+        sums = site.selection().convolve(codes, operand)
         _save(ctx, site, x, codes, w_codes, w_scale)
-        y = torch.cat(sums, dim=1) if len(sums) > 1 else sums[0]
-        y = y.to(torch.float32).mul_(site.x_scale * w_scale).add_(offset)
-        return y.view(batch, out_h, out_w, -1).permute(0, 3, 1, 2)
+        return site.scaling(w_scale).apply(sums, channel_dim=-3)
 
     @staticmethod
     def backward(ctx: Any, grad: torch.Tensor) -> Any:
         x_values, w_values, inside = _restored(ctx)
         site = ctx.site
-        rest = (site.stride, 0, site.dilation, site.groups)
-        grad_x = None
-        if ctx.needs_input_grad[0]:
-            grad_x = conv2d_input(x_values.shape, w_values, grad, *rest) * inside
-        grad_w = conv2d_weight(x_values, w_values.shape, grad, *rest)
-        return grad_x, grad_w, grad.sum(dim=(0, 2, 3)), None
+        grad_x, grad_w, grad_offset = torch.ops.aten.convolution_backward(
+            grad,
+            x_values,
+            w_values,
+            [len(w_values)],
+            *(site.stride, site.padding, site.dilation),
+            *(False, (0, 0), site.groups),
+            (ctx.needs_input_grad[0], True, True),
+        )
+        return None if grad_x is None else grad_x.mul_(inside), grad_w, grad_offset, None
 
 
 class _MatmulProduct(torch.autograd.Function):
@@ -263,15 +279,13 @@ class _MatmulProduct(torch.autograd.Function):
     def forward(ctx: Any, x: torch.Tensor, y: torch.Tensor, site: EmulatedMatmul) -> torch.Tensor:
         x_scale, y_scale = site.x_scale
         x_codes, y_codes = quantise(x, x_scale), quantise(y, y_scale)
-        backend = site.selection().backend
-        operand = backend.prepare(y_codes, site.arithmetic)
-        sums = backend.multiply(x_codes, operand, site.arithmetic)
+        sums = site.selection().batched(x_codes, y_codes)
         ctx.site = site
         limits = (MAX_CODE + 0.5) * x_scale, (MAX_CODE + 0.5) * y_scale
         ctx.save_for_backward(
             x_codes, y_codes, x_scale, y_scale, x.abs() <= limits[0], y.abs() <= limits[1]
         )
-        return sums.to(torch.float32).mul_(x_scale * y_scale)
+        return site.scaling().apply(sums, channel_dim=-1)
 
     @staticmethod
     def backward(ctx: Any, grad: torch.Tensor) -> Any:

@@ -8,9 +8,8 @@ from typing import Literal, get_args
 
 import torch
 
+from luts import MAX_CODE
 from luts.errors import InputError, suggest
-
-MAX_CODE = 127
 
 CalibrationMethod = Literal["max", "percentile", "mse"]
 CALIBRATION_METHODS: tuple[str, ...] = get_args(CalibrationMethod)
@@ -18,16 +17,6 @@ CALIBRATION_METHODS: tuple[str, ...] = get_args(CalibrationMethod)
 PERCENTILE = 99.99
 _MSE_CANDIDATES = 64
 _SAMPLES_PER_BATCH = 2**18
-
-
-def quantise(x: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
-    """Codes of ``x``: int8 in −127…127, of the shape of ``x``.
-
-    Args:
-        x: float32.
-        scale: value of one code step, float32, broadcastable to ``x``.
-    """
-    return (x / scale).round_().clamp_(-MAX_CODE, MAX_CODE).to(torch.int8)
 
 
 def weight_scale(weight: torch.Tensor) -> torch.Tensor:

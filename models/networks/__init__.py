@@ -10,7 +10,7 @@ from models.networks._hard import HardMoE, information_loss, load_balancing_loss
 from models.networks._routing import Routing, expert_layers, measure_routing, uniform_routing
 from models.networks._soft import SoftMoE, WeightedExperts
 from models.networks._upcycle import upcycle_
-from models.networks._work import ExpertWork, expert_work
+from models.networks._work import ExpertWork, expert_work, measure_routing_per_input
 
 __all__ = [
     "ARCHITECTURES",
@@ -33,6 +33,7 @@ __all__ = [
     "information_loss",
     "load_balancing_loss",
     "measure_routing",
+    "measure_routing_per_input",
     "source_digest",
     "uniform_routing",
     "upcycle_",

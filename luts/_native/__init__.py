@@ -1,0 +1,25 @@
+"""The compiled kernels: found, never built, at first use."""
+
+from luts._native._library import MissingKernelsWarning, isa, kernels_or_none, max_depth
+from luts._native._lookup import native_lookup, scalar_loop
+from luts._native._product import (
+    Packed,
+    native_batched,
+    native_layer,
+    native_pack,
+    native_quantise,
+)
+
+__all__ = [
+    "MissingKernelsWarning",
+    "Packed",
+    "isa",
+    "kernels_or_none",
+    "max_depth",
+    "native_batched",
+    "native_layer",
+    "native_lookup",
+    "native_pack",
+    "native_quantise",
+    "scalar_loop",
+]

@@ -1,0 +1,69 @@
+"""Loading the compiled library."""
+
+import ctypes
+import functools
+import importlib.machinery
+import warnings
+from pathlib import Path
+
+from luts._native._structures import Job, Lookup
+
+
+class MissingKernelsWarning(RuntimeWarning):
+    """The compiled kernels are not there; everything works, more slowly."""
+
+
+@functools.cache
+def kernels_or_none() -> ctypes.CDLL | None:
+    """The compiled library, or None; the first call that finds none says so."""
+    for suffix in importlib.machinery.EXTENSION_SUFFIXES:
+        path = Path(__file__).with_name(f"_kernels{suffix}")
+        if path.exists():
+            return _declared(ctypes.CDLL(str(path)))
+    warnings.warn(
+        "luts was installed without its compiled kernels, so products take the slow path; "
+        "to build them, have a C compiler (gcc or clang) and install the package again",
+        MissingKernelsWarning,
+        stacklevel=3,
+    )
+    return None
+
+
+def kernels() -> ctypes.CDLL:
+    """The compiled library, which must be there."""
+    library = kernels_or_none()
+    assert library is not None
+    return library
+
+
+def isa() -> str:
+    """Instruction set in use: avx512, avx2, portable; or none without compiled kernels."""
+    library = kernels_or_none()
+    return "none" if library is None else str(library.axdse_isa().decode())
+
+
+def max_depth() -> int:
+    """Longest staircase of cut bits that the kernels correct by counting; 0 if they cannot."""
+    library = kernels_or_none()
+    return 0 if library is None else int(library.axdse_max_depth())
+
+
+def _declared(library: ctypes.CDLL) -> ctypes.CDLL:
+    library.axdse_isa.restype = ctypes.c_char_p
+    for name in ("max_depth", "job_bytes", "lookup_bytes", "packed_dwords", "packed_plane_words"):
+        getattr(library, f"axdse_{name}").restype = ctypes.c_int64
+    for name in ("product", "packed_dwords", "packed_plane_words"):
+        getattr(library, f"axdse_{name}").argtypes = [ctypes.POINTER(Job)]
+    library.axdse_lookup.argtypes = [ctypes.POINTER(Lookup)]
+    library.axdse_quantise.argtypes = [
+        ctypes.c_void_p,
+        ctypes.c_int64,
+        ctypes.c_double,
+        ctypes.c_void_p,
+        ctypes.c_int64,
+    ]
+    for name in ("product", "lookup", "quantise"):
+        getattr(library, f"axdse_{name}").restype = None
+    assert library.axdse_job_bytes() == ctypes.sizeof(Job)
+    assert library.axdse_lookup_bytes() == ctypes.sizeof(Lookup)
+    return library

@@ -1,0 +1,83 @@
+"""Table products by the compiled kernels."""
+
+import ctypes
+import functools
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from luts._arithmetic import Arithmetic
+from luts._geometry import POINT, Geometry
+from luts._native._library import kernels
+from luts._native._structures import Lookup
+
+
+def native_lookup(
+    columns: torch.Tensor,
+    rows: torch.Tensor,
+    arithmetic: Arithmetic,
+    geometry: Geometry = POINT,
+    *,
+    transposed: bool = False,
+) -> torch.Tensor:
+    """``out[b, r, …] = Σ_k T[rows[r, k], columns[b, window k of …]]``.
+
+    Args:
+        columns: codes, contiguous int8 of shape ``(batch, channels, rows, columns)``, padded.
+        rows: codes, contiguous int8 of shape ``(R, inner)`` or ``(batch, R, inner)``.
+        arithmetic: the multiplier and operand order; its first operand is the row's.
+        geometry: the window over the columns; its padding must already be there.
+        transposed: the table's first operand is the column's.
+
+    Returns:
+        int32 of shape ``(batch, R, out rows, out columns)``.
+    """
+    batch, channels, height, width = columns.shape
+    (kh, kw), (dh, dw) = geometry.kernel, geometry.dilation
+    out_h = max(0, (height - dh * (kh - 1) - 1) // geometry.stride[0] + 1)
+    out_w = max(0, (width - dw * (kw - 1) - 1) // geometry.stride[1] + 1)
+    table, biased = _tables(arithmetic, transposed)
+    out = torch.empty(batch, rows.shape[-2], out_h, out_w, dtype=torch.int32)
+    job = Lookup()
+    job.biased, job.table = biased.ctypes.data, table.ctypes.data
+    job.row_codes, job.n_rows, job.inner = rows.data_ptr(), rows.shape[-2], rows.shape[-1]
+    job.columns, job.batch = columns.data_ptr(), batch
+    job.channels, job.height, job.width = channels, height, width
+    job.kernel_h, job.kernel_w = geometry.kernel
+    job.stride_h, job.stride_w = geometry.stride
+    job.dilation_h, job.dilation_w = geometry.dilation
+    job.groups, job.out_h, job.out_w = geometry.groups, out_h, out_w
+    job.rows_vary, job.out = rows.dim() == 3, out.data_ptr()
+    job.threads = torch.get_num_threads()
+    kernels().axdse_lookup(ctypes.byref(job))
+    return out
+
+
+def scalar_loop(x: torch.Tensor, w: torch.Tensor, arithmetic: Arithmetic) -> torch.Tensor:
+    """``x @ w`` by one look-up after the other: the baseline of the speed study.
+
+    Args:
+        x: codes, int8 of shape ``(M, K)``.
+        w: codes, int8 of shape ``(N, K)``.
+        arithmetic: the multiplier and operand order.
+    """
+    table = np.ascontiguousarray(arithmetic.table, dtype=np.int16)
+    x, w = x.contiguous(), w.contiguous()
+    out = torch.empty(len(x), len(w), dtype=torch.int32)
+    addresses = (ctypes.c_void_p(a) for a in (table.ctypes.data, x.data_ptr(), w.data_ptr()))
+    sizes = (ctypes.c_int64(size) for size in (len(x), len(w), x.shape[1]))
+    threads = ctypes.c_int64(torch.get_num_threads())
+    kernels().axdse_scalar_loop(*addresses, *sizes, ctypes.c_void_p(out.data_ptr()), threads)
+    return out
+
+
+@functools.lru_cache(maxsize=64)
+def _tables(
+    arithmetic: Arithmetic, transposed: bool
+) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.uint8]]:
+    """The table, and its products + 32768 as 256 low bytes and 256 high bytes a row."""
+    table = np.ascontiguousarray(arithmetic.table.T if transposed else arithmetic.table)
+    biased = (table + 32768).astype(np.uint16)
+    split = np.stack([biased & 255, biased >> 8], axis=1).astype(np.uint8)
+    return table, np.ascontiguousarray(split)

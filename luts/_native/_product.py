@@ -1,0 +1,242 @@
+"""Factorised products by the compiled kernels: quantise, multiply, scale in one call."""
+
+import ctypes
+import dataclasses
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+
+from luts._geometry import POINT, Geometry
+from luts._native._library import kernels
+from luts._native._structures import Job
+from luts._staircase import Terms
+
+LANES = 16
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Packed:
+    """A layer's weight as the kernels read it (src/pack.c).
+
+    Attributes:
+        terms: the circuit.
+        geometry: the layer's window.
+        channels: input channels.
+        columns: output channels of one group.
+        w, planes, offsets: the packed arrays.
+    """
+
+    terms: Terms
+    geometry: Geometry
+    channels: int
+    columns: int
+    w: torch.Tensor
+    planes: torch.Tensor | None
+    offsets: torch.Tensor
+
+    @property
+    def out_channels(self) -> int:
+        """Output channels of all groups."""
+        return self.columns * self.geometry.groups
+
+
+def padded_channels(channels: int, terms: Terms) -> int:
+    """Channels as they lie in the kernels' codes: whole bytes of every bit plane."""
+    return -(-channels // 8) * 8 if terms.depth else channels
+
+
+def native_pack(w: torch.Tensor, terms: Terms, geometry: Geometry = POINT) -> Packed:
+    """Packs a layer's weight codes.
+
+    Args:
+        w: int8 of shape ``(out, in / groups, kernel rows, kernel columns)``.
+        terms: the circuit.
+        geometry: the layer's window.
+    """
+    groups = geometry.groups
+    out, per_group, rows, columns = w.shape
+    neighbours = groups == 1 and geometry.dilation[1] == 1
+    codes = w.permute(0, 2, 3, 1).reshape(groups, out // groups, rows, columns, per_group)
+    depth = padded_channels(per_group, terms) if neighbours else per_group
+    runs = (rows, columns * depth) if neighbours else (rows * columns, depth)
+
+    def in_runs(values: torch.Tensor, multiple: int) -> torch.Tensor:
+        values = F.pad(values, (0, depth - per_group)).reshape(groups, -1, *runs)
+        return F.pad(values, (0, -runs[1] % multiple)).flatten(2)
+
+    factors = _applied(codes, terms)
+    w_rows = torch.cat([in_runs(values, 4) for values in factors], dim=2)
+    w_rows = F.pad(w_rows, (0, 0, 0, -w_rows.shape[1] % LANES))
+    offsets = w_rows.sum(dim=2, dtype=torch.int32) * -128
+    dwords = w_rows.shape[2] // 4
+    packed = w_rows.view(groups, -1, LANES, dwords, 4).transpose(2, 3).contiguous()
+    return Packed(
+        terms=terms,
+        geometry=geometry,
+        channels=per_group * groups,
+        columns=out // groups,
+        w=packed,
+        planes=_planes(in_runs(codes, 32), terms) if terms.depth else None,
+        offsets=offsets.contiguous(),
+    )
+
+
+def _applied(codes: torch.Tensor, terms: Terms) -> list[torch.Tensor]:
+    masks = terms.factors.v_masks
+    if masks is not None:
+        return [codes & (m - 256 if m > 127 else m) for m in masks]
+    index = codes.contiguous().view(torch.uint8).long()
+    return [torch.from_numpy(v.copy())[index] for v in terms.factors.v]
+
+
+def _planes(codes: torch.Tensor, terms: Terms) -> torch.Tensor:
+    """Bit planes, 32 inner indices a word: ``(groups, panels, words, depth, lanes)``."""
+    groups = codes.shape[0]
+    codes = F.pad(codes, (0, 0, 0, -codes.shape[1] % LANES)).contiguous()
+    as_bytes = codes.numpy().view(np.uint8)
+    planes = [
+        np.packbits((as_bytes >> (terms.second_plane + q)) & 1, axis=2, bitorder="little")
+        for q in range(terms.depth)
+    ]
+    words = torch.from_numpy(np.stack(planes, axis=2)).view(torch.int32)
+    words = words.view(groups, -1, LANES, terms.depth, words.shape[-1])
+    return words.permute(0, 1, 4, 3, 2).contiguous()
+
+
+def native_layer(
+    x: torch.Tensor,
+    packed: Packed,
+    *,
+    x_scale: float = 1.0,
+    scale: torch.Tensor | None = None,
+    bias: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """A layer's output.
+
+    Args:
+        x: ``(batch, channels, rows, columns)``: float32, to be quantised with ``x_scale``, or int8
+            codes.
+        packed: the weight.
+        x_scale: value of one activation code.
+        scale: factor of the sums of each output channel, float32 of shape ``(out,)``; None for the
+            sums themselves.
+        bias: added after, float32 of shape ``(out,)``.
+
+    Returns:
+        ``(batch, out, out rows, out columns)`` in channels-last memory: float32, or int32 sums.
+    """
+    if x.shape[1] > 1 and x.stride(1) != 1:
+        x = x.contiguous(memory_format=torch.channels_last)
+    batch, channels, height, width = x.shape
+    out_h, out_w = packed.geometry.out_size(height, width)
+    n = packed.out_channels
+    kind = torch.int32 if scale is None else torch.float32
+    out = torch.empty(batch, out_h, out_w, n, dtype=kind)
+    job = _job(packed.terms, packed.geometry, channels)
+    strides = x.stride()
+    job.outer, job.inner, job.x_inner = 1, batch, strides[0]
+    job.x_row, job.x_column = strides[2], strides[3] if width > 1 else channels
+    job.height, job.width, job.out_h, job.out_w = height, width, out_h, out_w
+    job.w, job.w_offsets = packed.w.data_ptr(), packed.offsets.data_ptr()
+    job.w_planes = None if packed.planes is None else packed.planes.data_ptr()
+    job.columns = packed.columns
+    job.out_inner, job.out_pixel = out_h * out_w * n, n
+    _run(job, x, out, x_scale=x_scale, scale=scale, bias=bias)
+    return out.permute(0, 3, 1, 2)
+
+
+def native_batched(
+    x: torch.Tensor,
+    y: torch.Tensor,
+    terms: Terms,
+    *,
+    x_scale: float = 1.0,
+    y_scale: float = 1.0,
+    scale: float | None = None,
+) -> torch.Tensor:
+    """``x @ y`` of operands that both change with each call.
+
+    Args:
+        x: ``(…, M, K)``, float32 or int8 codes.
+        y: ``(…, K, N)``, likewise.
+        terms: the circuit.
+        x_scale: value of one code of ``x``.
+        y_scale: value of one code of ``y``.
+        scale: factor of the sums; None for the sums themselves.
+    """
+    batch = torch.Size(np.broadcast_shapes(x.shape[:-2], y.shape[:-2]))
+    x, y = _two_batch_dims(x, batch), _two_batch_dims(y, batch)
+    x = x if x.stride(-1) == 1 or x.shape[-1] <= 1 else x.contiguous()
+    if 1 not in y.stride()[-2:] and min(y.shape[-2:]) > 1:
+        y = y.contiguous()
+    (outer, inner, m, k), n = x.shape, y.shape[-1]
+    kind = torch.int32 if scale is None else torch.float32
+    out = torch.empty(outer, inner, m, n, dtype=kind)
+    job = _job(terms, POINT, k)
+    job.outer, job.inner = outer, inner
+    job.x_outer, job.x_inner, job.x_row, job.x_column = *x.stride()[:3], k
+    job.height, job.width, job.out_h, job.out_w = m, 1, m, 1
+    job.columns = n
+    job.second, job.second_is_codes = y.data_ptr(), y.dtype == torch.int8
+    job.second_outer, job.second_inner, job.second_k, job.second_n = y.stride()
+    if y.stride(-1) != 1 and y.stride(-2) != 1:  # one of the two has a single index
+        job.second_k = 1 if k <= 1 else job.second_k
+        job.second_n = 1 if k > 1 else job.second_n
+    job.v, job.second_scale = terms.v_bytes.ctypes.data, y_scale
+    job.v_masks, job.second_plane = _address(terms.masks[1]), terms.second_plane
+    job.out_outer, job.out_inner, job.out_pixel = inner * m * n, m * n, n
+    factors = None if scale is None else torch.full((n,), scale)
+    _run(job, x, out, x_scale=x_scale, scale=factors, bias=None)
+    return out.view(*batch, m, n)
+
+
+def native_quantise(x: torch.Tensor, scale: float) -> torch.Tensor:
+    """Codes of ``x`` (float32 on the CPU), in its shape and memory format."""
+    codes = torch.empty_like(x, dtype=torch.int8)
+    if codes.stride() != x.stride():
+        x = torch.empty_like(codes, dtype=torch.float32).copy_(x)
+    kernels().axdse_quantise(
+        x.data_ptr(), x.numel(), scale, codes.data_ptr(), torch.get_num_threads()
+    )
+    return codes
+
+
+def _two_batch_dims(x: torch.Tensor, batch: torch.Size) -> torch.Tensor:
+    x = x.expand(*batch, *x.shape[-2:])
+    if len(batch) < 2:
+        return x[(None,) * (2 - len(batch))]
+    return x if len(batch) == 2 else x.reshape(-1, *x.shape[-3:])
+
+
+def _address(data: npt.NDArray[np.uint8] | None) -> int | None:
+    return None if data is None else data.ctypes.data
+
+
+def _job(terms: Terms, geometry: Geometry, channels: int) -> Job:
+    job = Job()
+    job.channels, job.channels_padded = channels, padded_channels(channels, terms)
+    job.kernel_h, job.kernel_w = geometry.kernel
+    job.stride_h, job.stride_w = geometry.stride
+    job.padding_h, job.padding_w = geometry.padding
+    job.dilation_h, job.dilation_w = geometry.dilation
+    job.groups = geometry.groups
+    job.terms, job.u = terms.count, terms.u_offset.ctypes.data
+    job.u_masks = _address(terms.masks[0])
+    job.depth, job.first_plane = terms.depth, terms.first_plane
+    job.shift = terms.first_plane + terms.second_plane
+    job.threads = torch.get_num_threads()
+    return job
+
+
+def _run(job: Job, x: torch.Tensor, out: torch.Tensor, **scales: Any) -> None:
+    factor, bias = scales["scale"], scales["bias"]
+    factor = None if factor is None else factor.contiguous()
+    bias = None if bias is None else bias.contiguous()
+    job.x, job.x_is_codes, job.x_scale = x.data_ptr(), x.dtype == torch.int8, scales["x_scale"]
+    job.out, job.out_is_sums = out.data_ptr(), factor is None
+    job.scale = None if factor is None else factor.data_ptr()
+    job.bias = None if bias is None else bias.data_ptr()
+    kernels().axdse_product(ctypes.byref(job))

@@ -1,0 +1,137 @@
+/* Products by table look-up: any table, any shape.
+ *
+ * The columns of an output block are written out, one line an inner index (runs of an input row
+ * where the stride is 1); every row of the first operand then looks the block's lines up in its own rows
+ * of the table. Neither inner tails nor blocks cut short cost a look-up that is summed: lines exist
+ * for real inner indices only, and columns beyond the block's end are never stored. */
+#include <string.h>
+
+#include "native.h"
+
+typedef struct {
+    const Lookup *job;
+    int64_t pixels, per_block;      /* output pixels of an image; images may share a block */
+    int64_t blocks, row_parts;
+} Plan;
+
+static void write_line(const Lookup *job, const uint8_t *plane, int64_t first, int64_t n,
+                       uint8_t *line)
+{
+    while (n > 0) {
+        int64_t i = first / job->out_w, j = first % job->out_w;
+        int64_t run = job->out_w - j < n ? job->out_w - j : n;
+        const uint8_t *from = plane + i * job->stride_h * job->width + j * job->stride_w;
+        if (job->stride_w == 1)
+            memcpy(line, from, (size_t)run);
+        else
+            for (int64_t c = 0; c < run; c++)
+                line[c] = from[c * job->stride_w];
+        line += run;
+        first += run;
+        n -= run;
+    }
+}
+
+/* Lines of the pixels first … first + n of one image. */
+static void write_image(const Lookup *job, int64_t image, int64_t group, int64_t first, int64_t n,
+                        uint8_t *lines)
+{
+    int64_t channels = job->channels / job->groups;
+    const uint8_t *planes = job->columns +
+                            (image * job->channels + group * channels) * job->height * job->width;
+    for (int64_t c = 0; c < channels; c++)
+        for (int64_t i = 0; i < job->kernel_h; i++)
+            for (int64_t j = 0; j < job->kernel_w; j++, lines += LOOKUP_COLUMNS) {
+                const uint8_t *plane = planes + (c * job->height + i * job->dilation_h) * job->width +
+                                       j * job->dilation_w;
+                write_line(job, plane, first, n, lines);
+            }
+}
+
+typedef struct {
+    const Plan *plan;
+    int64_t first, n; /* flat pixels of the block */
+    uint8_t *lines;
+} Block;
+
+/* Calls for the part of the block that lies in each image: image, first pixel, pixels, offset. */
+#define FOR_EACH_IMAGE(block) \
+    for (int64_t done = 0, image, pixel, part; \
+         image = ((block)->first + done) / (block)->plan->pixels, \
+         pixel = ((block)->first + done) % (block)->plan->pixels, \
+         part = smaller((block)->plan->pixels - pixel, (block)->n - done), done < (block)->n; \
+         done += part)
+
+static int64_t smaller(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+/* Writes the block's lines for one channel group; whether every code is below 128. */
+static int write_block(const Block *block, int64_t group)
+{
+    const Lookup *job = block->plan->job;
+    FOR_EACH_IMAGE(block)
+        write_image(job, image, group, pixel, part, block->lines + done);
+    uint64_t all = 0;
+    for (int64_t k = 0; k < job->inner; k++) {
+        uint8_t *line = block->lines + k * LOOKUP_COLUMNS;
+        memset(line + block->n, 0, (size_t)(LOOKUP_COLUMNS - block->n));
+        uint64_t codes[LOOKUP_COLUMNS / 8];
+        memcpy(codes, line, sizeof codes);
+        for (int i = 0; i < LOOKUP_COLUMNS / 8; i++)
+            all |= codes[i];
+    }
+    return !(all & 0x8080808080808080u);
+}
+
+static void lookup_task(void *context, int64_t index)
+{
+    const Plan *plan = context;
+    const Lookup *job = plan->job;
+    int64_t part_of_rows = index % plan->row_parts;
+    Block block = {.plan = plan};
+    if (job->rows_vary) { /* blocks end with their image */
+        int64_t per_image = plan->blocks / job->batch, at = index / plan->row_parts;
+        block.first = at / per_image * plan->pixels + at % per_image * plan->per_block;
+        block.n = smaller(plan->per_block, plan->pixels - at % per_image * plan->per_block);
+    } else {
+        block.first = index / plan->row_parts * plan->per_block;
+        block.n = smaller(plan->per_block, job->batch * plan->pixels - block.first);
+    }
+    int64_t per_group = job->n_rows / job->groups;
+    int64_t per_part = (job->n_rows + plan->row_parts - 1) / plan->row_parts;
+    int64_t end = smaller((part_of_rows + 1) * per_part, job->n_rows);
+    block.lines = buffer_new(job->inner * LOOKUP_COLUMNS);
+    int32_t sums[LOOKUP_COLUMNS] __attribute__((aligned(64)));
+    const uint8_t *rows = job->row_codes;
+    if (job->rows_vary)
+        rows += block.first / plan->pixels * job->n_rows * job->inner;
+    int64_t written = -1;
+    int low_codes = 0;
+    for (int64_t r = part_of_rows * per_part; r < end; r++) {
+        if (r / per_group != written) {
+            written = r / per_group;
+            low_codes = write_block(&block, written);
+        }
+        kernels()->lookup(job, block.lines, block.n, low_codes, rows + r * job->inner, sums);
+        FOR_EACH_IMAGE(&block)
+            memcpy(job->out + (image * job->n_rows + r) * plan->pixels + pixel, sums + done,
+                   (size_t)part * sizeof(int32_t));
+    }
+    buffer_free(block.lines);
+}
+
+void axdse_lookup(const Lookup *job)
+{
+    int64_t pixels = job->out_h * job->out_w;
+    if (pixels <= 0 || job->n_rows <= 0 || job->batch <= 0)
+        return;
+    Plan plan = {.job = job, .pixels = pixels, .per_block = LOOKUP_COLUMNS, .row_parts = 1};
+    int64_t per_image = (pixels + LOOKUP_COLUMNS - 1) / LOOKUP_COLUMNS;
+    plan.blocks = job->rows_vary ? job->batch * per_image
+                                 : (job->batch * pixels + LOOKUP_COLUMNS - 1) / LOOKUP_COLUMNS;
+    if (plan.blocks < 2 * job->threads) /* few blocks: share the rows out too */
+        plan.row_parts = smaller(job->n_rows, 2 * job->threads);
+    parallel_for(lookup_task, &plan, plan.blocks * plan.row_parts, job->threads);
+}

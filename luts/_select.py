@@ -1,0 +1,90 @@
+"""Choosing how a site is computed, and computing it that way."""
+
+import dataclasses
+from typing import Any
+
+import torch
+
+from luts._arithmetic import Arithmetic
+from luts._task import Scaling, Task
+from luts.backends import BACKENDS, LOOKUP, NATIVE, REFERENCE, TRITON, Backend
+from luts.backends._native import cheapest_terms
+
+
+@dataclasses.dataclass(frozen=True)
+class Selection:
+    """Which backend computes a site, why none before it does, and the way to it.
+
+    First operands are float32 where a scaling is given, else int8 codes; the result is float32 or
+    int32 sums accordingly.
+
+    Attributes:
+        backend: the one chosen.
+        reason: one line for a person.
+        arithmetic: the multiplier and operand order.
+        task: the site.
+    """
+
+    backend: Backend
+    reason: str
+    arithmetic: Arithmetic
+    task: Task
+
+    def prepare(self, w: torch.Tensor) -> Any:
+        """A layer's weight codes, int8 of shape ``(out, in / groups, …kernel)``, made ready."""
+        shape = (*w.shape[:2], *self.task.geometry.kernel)
+        return self.backend.prepare(w.reshape(shape), self.arithmetic, self.task)
+
+    def convolve(
+        self, x: torch.Tensor, prepared: Any, scaling: Scaling | None = None
+    ) -> torch.Tensor:
+        """``(batch, in, rows, columns)`` → ``(batch, out, out rows, out columns)``."""
+        return self.backend.layer(x, prepared, self.arithmetic, self.task, scaling)
+
+    def linear(
+        self, x: torch.Tensor, prepared: Any, scaling: Scaling | None = None
+    ) -> torch.Tensor:
+        """``(…, in)`` → ``(…, out)``."""
+        rows = x.reshape(-1, x.shape[-1])[:, :, None, None]
+        y = self.backend.layer(rows, prepared, self.arithmetic, self.task, scaling)
+        return y[:, :, 0, 0].reshape(*x.shape[:-1], self.task.out_channels)
+
+    def batched(
+        self, x: torch.Tensor, y: torch.Tensor, scaling: Scaling | None = None
+    ) -> torch.Tensor:
+        """``(…, M, K)`` times ``(…, K, N)``."""
+        return self.backend.batched(x, y, self.arithmetic, scaling)
+
+
+def select(arithmetic: Arithmetic, task: Task) -> Selection:
+    """The first backend that can compute ``task`` with ``arithmetic``."""
+    refusals: list[str] = []
+    for backend in _in_order(task):
+        refusal = backend.refusal(arithmetic, task)
+        if refusal is None:
+            reason = "; ".join([_kind(backend, arithmetic, task), *refusals])
+            return Selection(backend, reason, arithmetic, task)
+        refusals.append(f"not {backend.name}: {refusal}")
+    raise AssertionError("the reference backend refuses nothing")
+
+
+def _in_order(task: Task) -> tuple[Backend, ...]:
+    """Narrow channel groups (depthwise layers) are looked up: a product would be mostly padding."""
+    if NATIVE.is_narrow(task):
+        return (LOOKUP, *(backend for backend in BACKENDS if backend is not LOOKUP))
+    return BACKENDS
+
+
+def _kind(backend: Backend, arithmetic: Arithmetic, task: Task) -> str:
+    factors = arithmetic.factorisation
+    if backend is NATIVE:
+        terms = cheapest_terms(arithmetic, task)
+        cells = terms.depth * (terms.depth + 1) // 2
+        return _products(terms.count) + (f" less {cells} products of single bits" if cells else "")
+    if factors is None or backend in (LOOKUP, REFERENCE, TRITON):
+        return "table look-ups"
+    return _products(factors.terms)
+
+
+def _products(count: int) -> str:
+    return f"{count} product{'s' * (count != 1)}"
