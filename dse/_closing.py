@@ -1,4 +1,4 @@
-"""The end of a search: fine-tune a few members of the front and the fixed multipliers, and test them."""
+"""The end of a search: fine-tune front members and fixed multipliers alike, and test them."""
 
 import dataclasses
 from typing import Any
@@ -103,9 +103,7 @@ def best_fixed(fixed: list[Trial], exact: Score) -> int | None:
     return min(acceptable, key=lambda t: t.energy_rel).number if acceptable else None
 
 
-def _closed(
-    study: SearchStudy, evaluator: Evaluator, config: SearchConfig, trial: Trial
-) -> Trial:
+def _closed(study: SearchStudy, evaluator: Evaluator, config: SearchConfig, trial: Trial) -> Trial:
     """The trial with its scores after fine-tuning, computed now or kept from an earlier run."""
     key = f"trial-{trial.number}"
     record = study.closing(key)

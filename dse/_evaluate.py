@@ -4,7 +4,6 @@ import copy
 import dataclasses
 import time
 
-
 from torch import nn
 
 from luts import EXACT
@@ -68,9 +67,9 @@ class Tuned:
 class Evaluator:
     """Scores assignments of one network on one data set.
 
-    The activation ranges and the channel means of the exact int8 network are taken once, on training
-    images. Each assignment is recovered by bias correction before it is scored. A repeated assignment
-    is not computed again.
+    The activation ranges and the channel means of the exact int8 network are taken once, on
+    training images. Each assignment is recovered by bias correction before it is scored. A
+    repeated assignment is not computed again.
 
     Args:
         network: the trained float network.
@@ -80,8 +79,9 @@ class Evaluator:
 
     def __init__(self, network: nn.Module, data: Data, *, calibration_images: int) -> None:
         self.data = data
-        self.inputs = data.train.take(calibration_images).images
-        self.emulated = emulate(network, EXACT, calibration=self.inputs.split(BATCH_SIZE))
+        calibration = data.train.take(calibration_images)
+        self.inputs = calibration.images
+        self.emulated = emulate(network, EXACT, calibration=calibration.batches(BATCH_SIZE))
         self.exact_means = channel_means(self.emulated, self.inputs)
         self.exact_validation = self._score(self.emulated)
         self._scored: dict[str, Measured] = {}
@@ -105,6 +105,11 @@ class Evaluator:
         """Score on the test split; only for what is reported."""
         return evaluate(emulated, self.data.test, batch_size=BATCH_SIZE)
 
+    def test_exact(self) -> Score:
+        """Score of the exact int8 network on the test split."""
+        self.emulated.assign_(EXACT)
+        return self.test(self.emulated)
+
     def recovered(self, assignment: Assignment) -> EmulatedNetwork:
         """A copy of the network under ``assignment``, bias-corrected."""
         emulated = copy.deepcopy(self.emulated)
@@ -127,5 +132,3 @@ class Evaluator:
 
     def _score(self, emulated: EmulatedNetwork) -> Score:
         return evaluate(emulated, self.data.validation, batch_size=BATCH_SIZE)
-
-

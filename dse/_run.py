@@ -1,5 +1,6 @@
 """The run folder: what a search leaves behind."""
 
+import dataclasses
 import datetime
 from pathlib import Path
 
@@ -66,6 +67,23 @@ class Run:
                 f"python -m dse.search has made"
             ) from error
         return cls(path, SearchConfig.from_toml(text))
+
+    def with_trials(self, trials: int) -> "Run":
+        """The run with a larger budget of trials, written to its configuration.
+
+        Raises:
+            InputError: the budget is smaller than it was.
+        """
+        if trials < self.config.trials:
+            raise InputError(
+                f"the run has a budget of {self.config.trials} trials, which {trials} would cut; "
+                f"name more, or leave --trials away"
+            )
+        if trials == self.config.trials:
+            return self
+        run = Run(self.path, dataclasses.replace(self.config, trials=trials))
+        run.write(CONFIG, run.config.to_toml())
+        return run
 
     @property
     def database(self) -> Path:

@@ -1,13 +1,14 @@
 """Analytic screening: predict from one gradient pass what every choice at every site would do.
 
 For every site and choice the error of the site's output is computed with the truth table under the
-site's own operands (a sample of them), less its channel mean, which bias correction removes. To first
-order it moves the logits by ``J·δ``, with ``J`` the Jacobian of the logits. One backward pass of a
-random ±1 projection ``r`` of the logits gives ``g = Jᵀr``, and ``E[(g·δ)²] = ‖J·δ‖²``: an unbiased
-estimate of the squared change of the logits (Hutchinson's trick), which, unlike the gradient of the
-loss, does not vanish on a trained network. Contributions of sites are added up.
+site's own operands (a sample of them), less its channel mean, which bias correction removes. To
+first order it moves the logits by ``J·δ``, with ``J`` the Jacobian of the logits. One backward
+pass of a random ±1 projection ``r`` of the logits gives ``g = Jᵀr``, and ``E[(g·δ)²] = ‖J·δ‖²``:
+an unbiased estimate of the squared change of the logits (Hutchinson's trick), which, unlike the
+gradient of the loss, does not vanish on a trained network. Contributions of sites are added up.
 
-The model is linearised at the exact network, far from where aggressive assignments lie: it proposes,
+The model is linearised at the exact network, far from where aggressive assignments lie: it
+    proposes,
 measurement decides.
 """
 
@@ -90,7 +91,9 @@ def _one_gradient_pass(
             module: torch.nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor
         ) -> None:
             operands[name] = tuple(x.detach() for x in inputs)
-            output.register_hook(lambda gradient: gradients.update({name: gradient}))
+            output.register_hook(  # type: ignore[no-untyped-call]
+                lambda gradient: gradients.update({name: gradient})
+            )
 
         return emulated.layer(name).register_forward_hook(note)
 

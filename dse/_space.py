@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from luts import EXACT, Catalog, catalog
+from luts import EXACT, Catalog
+from luts import catalog as evoapprox
 from luts.errors import InputError
 from models import Assignment, Choice, Site
 
@@ -18,8 +19,8 @@ class SearchSpace:
     """Sites that are free, and the choices at each, in an order that means something.
 
     A *code* is the index of a choice. Choices are ordered by falling power, then operand order
-    (unswapped first), so that neighbouring codes are similar circuits. A swapped order is not offered
-    where a table is commutative: it would be the same choice twice.
+    (unswapped first), so that neighbouring codes are similar circuits. A swapped order is not
+    offered where a table is commutative: it would be the same choice twice.
 
     Attributes:
         sites: all sites of the network.
@@ -33,7 +34,7 @@ class SearchSpace:
     free: tuple[str, ...]
     choices: tuple[Choice, ...]
     fixed: Mapping[str, Choice]
-    catalog: Catalog = dataclasses.field(default=catalog, repr=False)
+    catalog: Catalog = dataclasses.field(default_factory=lambda: evoapprox, repr=False)
 
     def __post_init__(self) -> None:
         if not self.free:
@@ -46,7 +47,7 @@ class SearchSpace:
 
     @classmethod
     def of(
-        cls, sites: Sequence[Site], multipliers: Sequence[str], catalog: Catalog = catalog
+        cls, sites: Sequence[Site], multipliers: Sequence[str], catalog: Catalog = evoapprox
     ) -> "SearchSpace":
         """All sites but the routers, which stay exact.
 
@@ -96,7 +97,7 @@ class SearchSpace:
         return np.full(len(self.free), code, dtype=np.int64)
 
 
-def ordered_choices(multipliers: Sequence[str], catalog: Catalog = catalog) -> tuple[Choice, ...]:
+def ordered_choices(multipliers: Sequence[str], catalog: Catalog = evoapprox) -> tuple[Choice, ...]:
     """Choices by falling power, unswapped before swapped, without commutative swaps.
 
     Raises:

@@ -96,7 +96,8 @@ class SearchStudy:
     def ask(self) -> Pending:
         """The next trial."""
         trial = self._study.ask()
-        attributes = trial.user_attrs
+        # The sampler wrote its proposal to the storage, past the copy that ``trial`` holds.
+        attributes = self._study._storage.get_trial(trial._trial_id).user_attrs
         assignment = Assignment.from_json(attributes[ASSIGNMENT])
         return Pending(trial.number, attributes[ORIGIN], assignment, trial)
 

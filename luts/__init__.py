@@ -2,7 +2,7 @@
 
 from luts import families
 from luts._arithmetic import Arithmetic
-from luts._catalog import Catalog, UnknownMultiplierError, catalog, evoapprox_catalog
+from luts._catalog import Catalog, Recognition, UnknownMultiplierError, catalog, evoapprox_catalog
 from luts._error_metrics import ErrorMetrics, error_metrics
 from luts._evoapprox import EXACT
 from luts._factorisation import Factorisation, factorise
@@ -14,6 +14,7 @@ from luts._quantise import MAX_CODE, quantise
 from luts._select import Selection, select
 from luts._task import Scaling, Task
 from luts.errors import InputError
+from luts.loading import Imported, Layout, MismatchWarning, load
 
 __all__ = [
     "EXACT",
@@ -23,9 +24,13 @@ __all__ = [
     "ErrorMetrics",
     "Factorisation",
     "Geometry",
+    "Imported",
     "InputError",
+    "Layout",
+    "MismatchWarning",
     "MissingKernelsWarning",
     "Multiplier",
+    "Recognition",
     "Scaling",
     "Selection",
     "Task",
@@ -35,6 +40,7 @@ __all__ = [
     "evoapprox_catalog",
     "factorise",
     "families",
+    "load",
     "matmul",
     "matmul_reference",
     "quantise",

@@ -1,6 +1,9 @@
 """The catalogue: multipliers by name, filled by explicit calls."""
 
+import dataclasses
 from collections.abc import Iterator, Mapping
+
+import numpy as np
 
 from luts import _evoapprox
 from luts._multiplier import Multiplier
@@ -12,6 +15,24 @@ class UnknownMultiplierError(InputError, KeyError):
 
     def __str__(self) -> str:
         return str(self.args[0])
+
+
+@dataclasses.dataclass(frozen=True)
+class Recognition:
+    """Which known circuit a table is.
+
+    Attributes:
+        known: the multiplier of the catalogue that has this table.
+        swapped: the table is the circuit's with first and second operand exchanged.
+    """
+
+    known: Multiplier
+    swapped: bool
+
+    def __str__(self) -> str:
+        others = ", ".join(alias.replace("/", " ", 1) for alias in self.known.aliases)
+        name = f"{self.known.name} ({others})" if others else self.known.name
+        return f"{name} with its operands exchanged" if self.swapped else name
 
 
 class Catalog(Mapping[str, Multiplier]):
@@ -30,16 +51,28 @@ class Catalog(Mapping[str, Multiplier]):
     def add(self, multiplier: Multiplier) -> None:
         """Add ``multiplier``.
 
+        A known table under its known name takes the figures given now and keeps its other names.
+
         Raises:
-            InputError: another table is known under its name or under one of its aliases.
+            InputError: another table is known under its name or under one of its aliases, or one
+                of them is already another name of a known multiplier.
         """
         for name in (multiplier.name, *multiplier.aliases):
             known = self._find(name)
-            if known is not None and known != multiplier:
+            if known is None or known == multiplier:
+                continue
+            if known.sha256 == multiplier.sha256:
                 raise InputError(
-                    f"the name {name} already means a circuit with another table (SHA-256 "
-                    f"{known.sha256[:12]}…, not {multiplier.sha256[:12]}…); give it another name"
+                    f"the name {name} is already another name of {known.name}; use it as it is"
                 )
+            raise InputError(
+                f"the name {name} already means a circuit with another table (SHA-256 "
+                f"{known.sha256[:12]}…, not {multiplier.sha256[:12]}…); give it another name"
+            )
+        before = self._multipliers.get(multiplier.name, multiplier)
+        aliases = tuple(dict.fromkeys((*before.aliases, *multiplier.aliases)))
+        if aliases != multiplier.aliases:
+            multiplier = dataclasses.replace(multiplier, aliases=aliases)
         self._multipliers[multiplier.name] = multiplier
         self._aliases.update(dict.fromkeys(multiplier.aliases, multiplier.name))
 
@@ -54,9 +87,15 @@ class Catalog(Mapping[str, Multiplier]):
     def __getitem__(self, name: str) -> Multiplier:
         found = self._find(name)
         if found is None:
-            known = [*self._multipliers, *self._aliases]
-            raise UnknownMultiplierError(f"unknown multiplier {name!r}; {suggest(name, known)}")
+            raise self._unknown("multiplier", name, [])
         return found
+
+    def _unknown(self, kind: str, name: str, sets: list[str]) -> UnknownMultiplierError:
+        if (newer := f"v2022/{name}") in self._aliases:
+            hint = f"did you mean {newer} ({self._aliases[newer]} on the master branch)?"
+        else:
+            hint = suggest(name, [*sets, *self._multipliers, *self._aliases])
+        return UnknownMultiplierError(f"unknown {kind} {name!r}; {hint}")
 
     def _find(self, name: str) -> Multiplier | None:
         bare = name.removeprefix("master/")
@@ -74,6 +113,35 @@ class Catalog(Mapping[str, Multiplier]):
     def by_table(self, sha256: str) -> Multiplier | None:
         """The multiplier whose table has this SHA-256, whatever its name."""
         return next((m for m in self._multipliers.values() if m.sha256 == sha256), None)
+
+    def recognise(self, multiplier: Multiplier) -> Recognition | None:
+        """Which known circuit has the table of ``multiplier``, whatever its name, if one has."""
+        swapped = dataclasses.replace(multiplier, truth_table=multiplier.truth_table.T)
+        for candidate in (multiplier, swapped):
+            known = self.by_table(candidate.sha256)
+            if known is not None:
+                return Recognition(known, swapped=candidate is swapped)
+        return None
+
+    def broken_promise(self, multiplier: Multiplier) -> str | None:
+        """One line where the name of ``multiplier`` is a known circuit's and its table is not.
+
+        A name that means different circuits in the library's two versions promises either.
+        """
+        names = (multiplier.name, f"v2022/{multiplier.name}")
+        promised = [known for known in map(self._find, names) if known is not None]
+        if not promised or any(known.sha256 == multiplier.sha256 for known in promised):
+            return None
+        differing = [
+            (int(np.count_nonzero(known.truth_table != multiplier.truth_table)), known.name)
+            for known in promised
+        ]
+        entries, name = min(differing)
+        where = f"{entries:,} of 65,536 entries" if entries else "the signedness of its operands"
+        line = f"{multiplier.name} is not the circuit that its name promises: it differs from "
+        line += f"{name} in {where}"
+        recognised = self.recognise(multiplier)
+        return f"{line}; it is {recognised}" if recognised else line
 
     @property
     def set_names(self) -> tuple[str, ...]:
@@ -106,10 +174,7 @@ class Catalog(Mapping[str, Multiplier]):
             elif word in self:
                 chosen.append(self[word].name)
             else:
-                known = [*self._sets, *self._multipliers, *self._aliases]
-                raise UnknownMultiplierError(
-                    f"unknown multiplier or set {word!r}; {suggest(word, known)}"
-                )
+                raise self._unknown("multiplier or set", word, list(self._sets))
         return chosen
 
     def notices(self, typed: str) -> list[str]:

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import hashlib
 import math
+import numbers
 
 import numpy as np
 import numpy.typing as npt
@@ -66,7 +67,8 @@ class Multiplier:
         object.__setattr__(self, "truth_table", table)
         for field in ("power_mw", "area_um2", "delay_ns"):
             value = getattr(self, field)
-            if not (math.isfinite(value) and value > 0):
+            number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+            if not (number and math.isfinite(value) and value > 0):
                 raise InputError(f"{self.name}: {field} must be a positive number, not {value!r}")
 
     @functools.cached_property
@@ -129,6 +131,9 @@ def _checked_table(name: str, table: npt.ArrayLike, *, signed: bool) -> Table:
             f"{name}: products up to ±{MAX_ABS_PRODUCT} keep sums of 65,536 within 32 bits; "
             f"this table holds {worst}"
         )
+    widest = np.iinfo(np.int32)
+    if not widest.min <= int(array.min()) <= int(array.max()) <= widest.max:
+        raise InputError(f"{name}: every product fits 32 bits; this table holds {array.max()}")
     frozen = np.array(array, dtype=np.int32, order="C")
     frozen.setflags(write=False)
     return frozen

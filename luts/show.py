@@ -1,57 +1,186 @@
-"""``python -m luts.show [NAME …]``: the catalogue with figures, terms and error metrics."""
+"""``python -m luts.show [NAME …]`` or ``FILE``: figures, terms and error metrics."""
 
+import argparse
+from pathlib import Path
+
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 
 import luts
+from luts._heat_map import error_heat_map
 from luts.console import Parser, run
+from luts.errors import InputError
+from luts.loading import Layout, read
+
+FIGURES = ("power_mw", "area_um2", "delay_ns")
 
 
 def main() -> None:
-    """Print a table of the multipliers that the command line names."""
-    parser = Parser(prog="python -m luts.show", description=__doc__)
-    sets = ", ".join(luts.catalog.set_names)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"multiplier or set ({sets})")
-    typed = ",".join(parser.parse_args().names)
-    chosen = luts.catalog.names(typed or "all")
+    """Print what the command line names: multipliers of the catalogue, or one file."""
+    parser = _parser()
+    arguments = parser.parse_args()
     # A pipe has no width of its own: never wrap a row there.
     console = Console()
     if not console.is_terminal:
         console = Console(width=200)
-    console.print(_table([luts.catalog[name] for name in chosen]))
+    names = arguments.names
+    files = [name for name in names if _is_file(name)]
+    if files and len(names) > 1:
+        raise InputError(f"one file at a time, and no names beside it; not {' '.join(names)}")
+    if files:
+        _show_file(console, Path(files[0]), arguments)
+    else:
+        _show_names(console, ",".join(names), arguments)
+
+
+def _parser() -> Parser:
+    parser = Parser(
+        prog="python -m luts.show",
+        description="Print multipliers of the catalogue, or look at one in a file. "
+        "A .c or .v file is run: give only files you trust.",
+    )
+    sets = ", ".join(luts.catalog.set_names)
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME|FILE", help=f"multiplier, set ({sets}), or one file"
+    )
+    parser.add_argument("--out", type=Path, metavar="PNG", help="write a heat map of the error")
+    parser.add_argument("--force", action="store_true", help="replace the PNG if it is there")
+    file = parser.add_argument_group("of a file, where it does not say it itself")
+    signed = file.add_mutually_exclusive_group()
+    signed.add_argument("--signed", dest="signed", action="store_true", default=None)
+    signed.add_argument("--unsigned", dest="signed", action="store_false", default=None)
+    file.add_argument("--name", help="the multiplier's name (default: the file's)")
+    file.add_argument("--symbol", help="which function, module or array")
+    file.add_argument(
+        "--index-order", choices=("codes", "values"), help="what a signed table's rows count"
+    )
+    file.add_argument("--swap-operands", action="store_true", help="the second operand first")
+    for figure in FIGURES:
+        file.add_argument(f"--{figure.replace('_', '-')}", type=float, metavar="X")
+    return parser
+
+
+def _is_file(name: str) -> bool:
+    if name in luts.catalog or name in luts.catalog.set_names:
+        return False
+    return Path(name).exists() or "." in Path(name).name
+
+
+def _show_names(console: Console, typed: str, arguments: argparse.Namespace) -> None:
+    chosen = [luts.catalog[name] for name in luts.catalog.names(typed or "all")]
+    if arguments.out and len(chosen) != 1:
+        raise InputError(f"--out draws one multiplier, not {len(chosen)}; name one")
+    table = _table()
+    for multiplier in chosen:
+        aliases = (alias.removeprefix("v2022/") for alias in multiplier.aliases)
+        _add_row(table, multiplier, ", ".join(aliases))
+    console.print(table)
     for notice in luts.catalog.notices(typed):
-        console.print(notice, highlight=False, soft_wrap=True)
+        _say(console, notice)
+    if arguments.out:
+        _draw(console, chosen[0], arguments)
 
 
-def _table(multipliers: list[luts.Multiplier]) -> Table:
-    exact_mw = luts.catalog[luts.EXACT].power_mw
+def _show_file(console: Console, path: Path, arguments: argparse.Namespace) -> None:
+    layout = Layout(
+        symbol=arguments.symbol,
+        index_order=arguments.index_order,
+        swap_operands=arguments.swap_operands,
+    )
+    imported = read(path, name=arguments.name, signed=arguments.signed, layout=layout)
+    given = {f: getattr(arguments, f) for f in FIGURES if getattr(arguments, f) is not None}
+    missing = [f for f in FIGURES if f not in imported.figures | given]
+    # Looking at a table needs no figures; unknown ones are shown as such, never as this 1.
+    multiplier = imported.multiplier(**given, **dict.fromkeys(missing, 1.0))
+    recognised = luts.catalog.recognise(multiplier)
+    promise = luts.catalog.broken_promise(multiplier)
+    table = _table(known_as=True)
+    _add_row(table, multiplier, str(recognised or "—"), missing=tuple(missing))
+    console.print(table)
+    for line in _findings(multiplier):
+        _say(console, line)
+    if recognised:
+        _say(console, f"this is {recognised}")
+    else:
+        _say(console, "its table is that of no multiplier in the catalogue")
+    if promise:
+        _say(console, f"warning: {promise}")
+    if missing:
+        keywords = ", ".join(f"{figure}=…" for figure in missing)
+        _say(console, f"the file gives no {', '.join(missing)}; luts.load needs {keywords}")
+    if arguments.out:
+        _draw(console, multiplier, arguments)
+
+
+def _findings(multiplier: luts.Multiplier) -> list[str]:
+    factorisation = luts.Arithmetic(multiplier).factorisation
+    kind = "signed" if multiplier.signed else "unsigned, used through sign and magnitude"
+    metrics = luts.error_metrics(multiplier)
+    n_wrong = round(metrics.ep_pct * 655.36)
+    right = "all 65,536 products are exact"
+    lines = [
+        f"{multiplier.name}: {kind}; SHA-256 {multiplier.sha256}",
+        f"{n_wrong:,} of all 65,536 products are wrong" if n_wrong else right,
+    ]
+    if factorisation is None:
+        lines.append("no short exact sum of int8 products was found: it computes by table")
+    else:
+        terms = factorisation.terms
+        lines.append(
+            f"an exact sum of {terms} int8 product{'s' * (terms != 1)}, equal in all 65,536 entries"
+        )
+    if not multiplier.is_commutative:
+        different = np.count_nonzero(multiplier.truth_table != multiplier.truth_table.T)
+        lines.append(f"exchanging its operands changes {different:,} of 65,536 products")
+    if multiplier.truth_table[0, 0] != 0:
+        lines.append(f"the product of two zeros is {multiplier.truth_table[0, 0]}")
+    return lines
+
+
+def _draw(console: Console, multiplier: luts.Multiplier, arguments: argparse.Namespace) -> None:
+    error_heat_map(multiplier, arguments.out, overwrite=arguments.force)
+    _say(console, f"wrote {arguments.out}")
+
+
+def _say(console: Console, line: str) -> None:
+    console.print(line, highlight=False, soft_wrap=True, markup=False)
+
+
+def _table(*, known_as: bool = False) -> Table:
     table = Table(caption="MAE % is of 2^16; swapped operands matter where a = b does not hold")
     table.add_column("name", no_wrap=True)
-    table.add_column("v2022 name", no_wrap=True)
+    table.add_column("known as" if known_as else "v2022 name", no_wrap=True)
     for title in ("power mW", "rel.", "area µm²", "delay ns", "terms", "MAE", "MAE %", "WCE"):
         table.add_column(title, justify="right")
     for title in ("EP %", "MRE %", "bias", "ab = ba"):
         table.add_column(title, justify="right")
-    for multiplier in multipliers:
-        metrics = luts.error_metrics(multiplier)
-        factorisation = luts.Arithmetic(multiplier).factorisation
-        table.add_row(
-            multiplier.name,
-            ", ".join(alias.removeprefix("v2022/") for alias in multiplier.aliases),
-            f"{multiplier.power_mw:.3f}",
-            f"{multiplier.power_mw / exact_mw:.3f}",
-            f"{multiplier.area_um2:.1f}",
-            f"{multiplier.delay_ns:.2f}",
-            str(factorisation.terms) if factorisation else "table",
-            f"{metrics.mae:.2f}",
-            f"{metrics.mae_pct:.4f}",
-            str(metrics.wce),
-            f"{metrics.ep_pct:.2f}",
-            f"{metrics.mre_pct:.2f}",
-            f"{metrics.bias:+.2f}",
-            "yes" if multiplier.is_commutative else "no",
-        )
     return table
+
+
+def _add_row(
+    table: Table, multiplier: luts.Multiplier, second: str, *, missing: tuple[str, ...] = ()
+) -> None:
+    metrics = luts.error_metrics(multiplier)
+    factorisation = luts.Arithmetic(multiplier).factorisation
+    relative = multiplier.power_mw / luts.catalog[luts.EXACT].power_mw
+    unknown = {figure: "—" for figure in missing}
+    table.add_row(
+        multiplier.name,
+        second,
+        unknown.get("power_mw", f"{multiplier.power_mw:.3f}"),
+        unknown.get("power_mw", f"{relative:.3f}"),
+        unknown.get("area_um2", f"{multiplier.area_um2:.1f}"),
+        unknown.get("delay_ns", f"{multiplier.delay_ns:.2f}"),
+        str(factorisation.terms) if factorisation else "table",
+        f"{metrics.mae:.2f}",
+        f"{metrics.mae_pct:.4f}",
+        str(metrics.wce),
+        f"{metrics.ep_pct:.2f}",
+        f"{metrics.mre_pct:.2f}",
+        f"{metrics.bias:+.2f}",
+        "yes" if multiplier.is_commutative else "no",
+    )
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ ROUTER_STD = 0.02
 
 
 class HardMoE(ExpertLayer):
-    """Switch routing: softmax over a linear router, the ``top_k`` best experts, load-balancing loss.
+    """Switch routing: a linear router, the ``top_k`` best experts, load-balancing loss.
 
     Args:
         experts: the experts.
@@ -75,7 +75,7 @@ class HardMoE(ExpertLayer):
 
 
 def load_balancing_loss(probabilities: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
-    """``E · Σ_i f_i P_i``, 1 at perfect balance (Switch Transformers, Eq. 4–6, without its factor α).
+    """``E · Σ_i f_i P_i``, 1 at perfect balance (Switch Transformers, Eq. 4–6, without its α).
 
     Args:
         probabilities: router softmax, shape ``(items, E)``.

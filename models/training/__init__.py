@@ -1,11 +1,27 @@
 """Data, training loop, weight cache and recovery."""
 
+from models.training._base import base_network
 from models.training._cache import read_making, save_weights, trained, weights_path
+from models.training._crew import is_first, local_device
 from models.training._data import Data, Normalisation, Split
 from models.training._files import atomically, cache_folder
+from models.training._job import (
+    Result,
+    Start,
+    prepare_out,
+    starting_network,
+    train_to_file,
+)
 from models.training._load import DATASETS, load_data
-from models.training._loop import Epoch, History, Score, auxiliary_loss, evaluate, fit
+from models.training._loop import Epoch, History, Score, evaluate, fit
 from models.training._recipe import TrainingRecipe, default_recipe, upcycled_recipe
+from models.training._weights import (
+    fits,
+    load_pretrained_,
+    load_state_,
+    load_weights_,
+    read_weights,
+)
 
 __all__ = [
     "DATASETS",
@@ -13,18 +29,30 @@ __all__ = [
     "Epoch",
     "History",
     "Normalisation",
+    "Result",
     "Score",
     "Split",
+    "Start",
     "TrainingRecipe",
     "atomically",
-    "auxiliary_loss",
+    "base_network",
     "cache_folder",
     "default_recipe",
     "evaluate",
     "fit",
+    "fits",
+    "is_first",
     "load_data",
+    "load_pretrained_",
+    "load_state_",
+    "load_weights_",
+    "local_device",
+    "prepare_out",
     "read_making",
+    "read_weights",
     "save_weights",
+    "starting_network",
+    "train_to_file",
     "trained",
     "upcycled_recipe",
     "weights_path",

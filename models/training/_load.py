@@ -4,11 +4,16 @@ from pathlib import Path
 
 from luts.console import SILENT, Reporter
 from luts.errors import InputError, suggest
+from models.training._cifar import read_cifar
 from models.training._data import Data
 from models.training._digits import read_digits
-from models.training._source import splits
+from models.training._imagefolder import read_imagefolder
+from models.training._published import CIFAR10, CIFAR100, TINY_IMAGENET, locate
+from models.training._source import Source, splits
+from models.training._tiny_imagenet import read_tiny_imagenet
 
-DATASETS = ("digits",)
+DATASETS = ("digits", "cifar10", "cifar100", "tiny-imagenet", "imagefolder:PATH")
+_FOLDER_PREFIX = "imagefolder:"
 
 
 def load_data(
@@ -23,10 +28,11 @@ def load_data(
     """Read a data set and split it.
 
     Args:
-        name: ``digits`` (embedded).
+        name: ``digits`` (embedded), ``cifar10``, ``cifar100``, ``tiny-imagenet``, or
+            ``imagefolder:PATH`` (class folders, or an archive of them).
         seed: decides which training images are held back for validation.
         image_size: side of the square images in pixels; the set's own (32 for digits) by default.
-        root: folder of the standard archives.
+        root: folder of the standard archives; ``datasets`` in the cache folder by default.
         download: fetch a missing archive into ``root``.
         reporter: shows progress.
 
@@ -38,4 +44,20 @@ def load_data(
     if name == "digits":
         source = read_digits(image_size or 32)
         return splits(source, seed=seed, test_fraction=0.2, validation_fraction=0.2)
-    raise InputError(f"unknown data set {name!r}: {suggest(name, list(DATASETS))}")
+    source = _read(name, image_size, root, download=download, reporter=reporter)
+    return splits(source, seed=seed, test_fraction=0.2, validation_fraction=0.1)
+
+
+def _read(
+    name: str, image_size: int | None, root: Path | None, *, download: bool, reporter: Reporter
+) -> Source:
+    if name.startswith(_FOLDER_PREFIX):
+        path = Path(name.removeprefix(_FOLDER_PREFIX)).expanduser()
+        return read_imagefolder(path, image_size=image_size, reporter=reporter)
+    published = {"cifar10": CIFAR10, "cifar100": CIFAR100, "tiny-imagenet": TINY_IMAGENET}
+    if name not in published:
+        raise InputError(f"unknown data set {name!r}: {suggest(name, list(DATASETS))}")
+    located = locate(published[name], root, download_missing=download, reporter=reporter)
+    if name == "tiny-imagenet":
+        return read_tiny_imagenet(located, image_size=image_size, reporter=reporter)
+    return read_cifar(located, image_size=image_size)

@@ -11,7 +11,9 @@ from torch.nn import functional
 
 from luts.console import SILENT, Reporter
 from luts.errors import InputError
+from models.networks import auxiliary_loss
 from models.training._augment import shift_and_flip
+from models.training._crew import crew_for
 from models.training._data import Data, Split
 from models.training._recipe import TrainingRecipe
 from models.training._state import TrainingState
@@ -58,13 +60,6 @@ class History:
         return cls(tuple(epochs))
 
 
-def auxiliary_loss(net: nn.Module) -> Tensor | None:
-    """Sum of the load-balancing terms that expert layers left behind in the last forward pass."""
-    terms = [getattr(module, "auxiliary_loss", None) for module in net.modules()]
-    present = [term for term in terms if isinstance(term, Tensor)]
-    return torch.stack(present).sum() if present else None
-
-
 def fit(
     net: nn.Module,
     data: Data,
@@ -99,8 +94,9 @@ def fit(
     if total == 0:
         net.eval()
         return History(())
-    state = TrainingState(net, recipe, total_steps=total, seed=seed)
     device = next(net.parameters()).device
+    crew = crew_for(net)
+    state = TrainingState(net, recipe, total_steps=total, seed=seed, crew=crew)
     epochs = list(History.from_dicts(state.restore(resume)).epochs) if resume else []
     forked = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=forked), reporter.bar("train", total) as advance:
@@ -109,7 +105,8 @@ def fit(
             epoch = _one_epoch(state, data, total, device, advance)
             validation = evaluate(state.averaged, data.validation) if validate else None
             epochs.append(Epoch(len(epochs) + 1, *epoch, validation))
-            if on_checkpoint is not None and state.step % steps_an_epoch == 0:
+            whole = state.step % steps_an_epoch == 0
+            if on_checkpoint is not None and whole and crew.rank == 0:
                 on_checkpoint(state.snapshot(History(tuple(epochs)).as_dicts()))
     state.finish()
     return History(tuple(epochs))
@@ -126,12 +123,13 @@ def _one_epoch(
     recipe, split = state.recipe, data.train
     # Seeded by epoch, so that a resumed run needs no random state from before.
     generator = torch.Generator().manual_seed(state.epoch_seed)
-    torch.manual_seed(state.epoch_seed)
+    torch.manual_seed(state.epoch_seed + state.crew.rank)
     started = time.perf_counter()
-    state.net.train()
+    state.forward.train()
     order = torch.randperm(len(split), generator=generator)
     loss_sum, correct, seen = 0.0, 0, 0
-    for positions in order.split(recipe.batch_size)[: total - state.step]:
+    for batch in order.split(recipe.batch_size)[: total - state.step]:
+        positions = state.crew.share(batch)
         pixels = split.gather(positions).to(device, non_blocking=True)
         pixels = shift_and_flip(
             pixels, shift_px=recipe.shift_px, flip=recipe.flip, generator=generator
@@ -152,7 +150,7 @@ def _step(state: TrainingState, images: Tensor, labels: Tensor) -> tuple[float, 
         images = images.contiguous(memory_format=torch.channels_last)
     low = recipe.precision == "bfloat16"
     with torch.autocast(images.device.type, torch.bfloat16, enabled=low):
-        logits = state.net(images)
+        logits = state.forward(images)
     logits = logits.float()
     _check_outputs(logits, labels)
     smoothing = recipe.label_smoothing

@@ -10,6 +10,7 @@ from torch.optim.lr_scheduler import ConstantLR, LRScheduler, OneCycleLR
 from torch.optim.swa_utils import AveragedModel
 
 from luts.errors import InputError
+from models.training._crew import Crew
 from models.training._recipe import TrainingRecipe
 
 _CHECKPOINT_VERSION = 1
@@ -23,13 +24,21 @@ class TrainingState:
         recipe: how.
         total_steps: length of the schedule.
         seed: of the run; each epoch draws its own from it.
+        crew: the processes that train together.
     """
 
     def __init__(
-        self, net: nn.Module, recipe: TrainingRecipe, *, total_steps: int, seed: int
+        self,
+        net: nn.Module,
+        recipe: TrainingRecipe,
+        *,
+        total_steps: int,
+        seed: int,
+        crew: Crew,
     ) -> None:
         self.net = net.to(memory_format=torch.channels_last) if recipe.channels_last else net
         self.recipe = recipe
+        self.crew = crew
         self.seed = seed
         self.step = 0
         self.epoch = 0
@@ -40,6 +49,7 @@ class TrainingState:
         self._optimizer = _optimizer(self._parameters, recipe)
         self._schedule = _schedule(self._optimizer, recipe, total_steps)
         self._ema = _averaged(net, recipe.ema) if recipe.ema else None
+        self.forward = crew.wrapped(net)
 
     @property
     def averaged(self) -> nn.Module:
@@ -60,7 +70,7 @@ class TrainingState:
     def descend(self, loss: Tensor) -> None:
         """One optimiser step against ``loss``."""
         self._optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        self.crew.backward(loss)
         if self.recipe.clip_norm:
             nn.utils.clip_grad_norm_(self._parameters, self.recipe.clip_norm)
         self._optimizer.step()
@@ -74,10 +84,6 @@ class TrainingState:
         if self._ema is not None:
             self.net.load_state_dict(self._ema.module.state_dict())
         self.net.to(memory_format=torch.contiguous_format)
-        for module in self.net.modules():
-            # What is left of the last graph would keep it alive and forbid a copy of the network.
-            if isinstance(getattr(module, "auxiliary_loss", None), Tensor):
-                module.auxiliary_loss = None
         self.net.zero_grad(set_to_none=True)
         self.net.eval()
 
@@ -139,9 +145,8 @@ def _optimizer(parameters: list[nn.Parameter], recipe: TrainingRecipe) -> torch.
     if recipe.optimizer == "adamw":
         return torch.optim.AdamW(groups, lr=recipe.lr, betas=(recipe.momentum, 0.999), fused=True)
     momentum = recipe.momentum
-    return torch.optim.SGD(
-        groups, lr=recipe.lr, momentum=momentum, nesterov=momentum > 0, fused=True
-    )
+    # Not fused: that fails when an expert gets its first gradient later than other weights.
+    return torch.optim.SGD(groups, lr=recipe.lr, momentum=momentum, nesterov=momentum > 0)
 
 
 def _schedule(

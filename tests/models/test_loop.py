@@ -6,7 +6,8 @@ from torch import nn
 from torch.nn import functional
 
 from luts.errors import InputError
-from models.training import Data, Split, TrainingRecipe, auxiliary_loss, evaluate, fit, load_data
+from models.networks import ExpertLayer
+from models.training import Data, Split, TrainingRecipe, evaluate, fit, load_data
 from models.training._augment import shift_and_flip
 
 RECIPE = TrainingRecipe(epochs=3, batch_size=32, lr=0.05, ema=0.9, shift_px=1, flip=True)
@@ -141,23 +142,46 @@ def test_evaluate_equals_a_pass_over_everything_whatever_the_batch_size():
         assert score.images == len(split)
 
 
-class Balanced(nn.Linear):
-    auxiliary_loss: torch.Tensor | None = None
+class Balanced(ExpertLayer):
+    def __init__(self):
+        super().__init__([nn.Linear(16, 3)], granularity="image")
 
-    def forward(self, input):
-        output = super().forward(input)
-        self.auxiliary_loss = self.weight.square().sum()
-        return output
+    def overhead_macs(self, items):
+        return 0
+
+    def forward(self, x):
+        self.auxiliary_loss = self.experts[0].weight.square().sum()
+        return self.experts[0](x)
 
 
 def test_the_balancing_term_is_weighted_and_learnt():
     data = make_data()
-    plain, balanced = (nn.Sequential(nn.Flatten(), Balanced(16, 3)) for _ in range(2))
+    plain, balanced = (nn.Sequential(nn.Flatten(), Balanced()) for _ in range(2))
     balanced.load_state_dict(plain.state_dict())
-    assert auxiliary_loss(plain) is None
     fit(plain, data, replace(RECIPE, balance=0.0), seed=0)
     fit(balanced, data, replace(RECIPE, balance=3.0), seed=0)
-    assert balanced[1].weight.norm() < plain[1].weight.norm() / 2
+    assert balanced[1].experts[0].weight.norm() < plain[1].experts[0].weight.norm() / 2
+
+
+class Late(nn.Module):
+    """Its second layer works from the third forward on, as an expert that is chosen late."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second, self.forwards = nn.Linear(16, 3), nn.Linear(16, 3), 0
+
+    def forward(self, x):
+        self.forwards += 1
+        x = x.flatten(1)
+        return self.first(x) + self.second(x) if self.forwards > 2 else self.first(x)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_a_layer_may_get_its_first_gradient_late(optimizer):
+    net = Late()
+    before = net.second.weight.clone()
+    fit(net, make_data(), replace(RECIPE, optimizer=optimizer, ema=0.0), seed=0)
+    assert not torch.equal(before, net.second.weight)
 
 
 def test_frozen_weights_stay():

@@ -1,0 +1,124 @@
+"""``python -m dse.search``: which approximate multiplier each layer and each expert should use."""
+
+import argparse
+import dataclasses
+import sys
+from pathlib import Path
+
+from rich.console import Console
+
+from dse import _steps
+from dse._closing import close
+from dse._config import SearchConfig
+from dse._run import Run
+from dse._tables import closing_table
+from luts import catalog
+from luts.console import Parser, Reporter, quieten_libraries, run
+from luts.errors import InputError
+
+RESUMABLE = ("trials",)
+
+
+def main() -> None:
+    """Search, step by step."""
+    arguments = _parser().parse_args()
+    quieten_libraries()
+    reporter = Reporter(quiet=arguments.quiet)
+    folder = _resumed(arguments) if arguments.resume else _new(arguments)
+    for notice in catalog.notices(folder.config.multipliers):
+        reporter.note(notice)
+    try:
+        # the trained float network and its data
+        network, data = _steps.load(folder.config, reporter)
+        # activation ranges and frozen routing rates
+        prepared = _steps.prepare(folder, network, data, reporter)
+        # the study, with fixed multipliers and screened assignments queued first
+        study = _steps.open_study(prepared)
+        _steps.enqueue_seeds(prepared, study, reporter)
+        # score assignments until the budget is spent
+        _steps.search(prepared, study, reporter)
+        # fine-tune and test what is reported
+        closing = close(study, prepared.evaluator, folder.config, reporter)
+        # files and table
+        _steps.write(folder, closing)
+    except KeyboardInterrupt:
+        sys.stderr.write(f"\nstopped; go on with: {_resume_command(folder)}\n")
+        raise
+    if not arguments.quiet:
+        console = Console()
+        if not console.is_terminal:
+            console = Console(width=150)
+        console.print(closing_table(closing))
+        console.print(f"front, trials and assignments: {folder.path}/", highlight=False)
+
+
+def _parser() -> argparse.ArgumentParser:
+    default = SearchConfig()
+    parser = Parser(prog="python -m dse.search", description=__doc__)
+    add = parser.add_argument
+    add("--arch", help=f"architecture (default {default.arch})")
+    add("--topology", help=f"dense or a mixture of experts (default {default.topology})")
+    add("--dataset", help=f"data set (default {default.dataset})")
+    add("--objective", help=f"what to optimise (default {default.objective})")
+    add("--trials", type=int, help=f"assignments to score (default {default.trials})")
+    add("--sampler", help=f"who proposes assignments (default {default.sampler})")
+    add(
+        "--multipliers",
+        metavar="SET|NAME,…",
+        help=f"{', '.join(catalog.set_names)}, or names (default {default.multipliers})",
+    )
+    add(
+        "--finetune",
+        metavar="WHICH",
+        help=f"every, promising, front or none of the candidates (default {default.finetune})",
+    )
+    add(
+        "--finetune-epochs",
+        type=float,
+        help=f"epochs of fine-tuning, may be a fraction (default {default.finetune_epochs:g})",
+    )
+    add("--experts", type=int, help=f"experts in a layer (default {default.experts})")
+    add("--image-size", type=int, help=f"pixels (default {default.image_size})")
+    add("--patch-size", type=int, help="pixels of a transformer's patch (default: its own)")
+    add("--seed", type=int, help=f"of everything random (default {default.seed})")
+    add("--out", type=Path, metavar="DIR", help="run folder to make (default under runs/)")
+    add("--resume", type=Path, metavar="RUN", help="go on with a run that was stopped")
+    add("--quiet", action="store_true", help="show nothing but errors")
+    return parser
+
+
+def _given(arguments: argparse.Namespace) -> dict[str, object]:
+    """The settings that the command line names."""
+    fields = {field.name for field in dataclasses.fields(SearchConfig)}
+    return {k: v for k, v in vars(arguments).items() if k in fields and v is not None}
+
+
+def _new(arguments: argparse.Namespace) -> Run:
+    config = dataclasses.replace(SearchConfig(), **_given(arguments))  # type: ignore[arg-type]
+    return Run.create(config, arguments.out)
+
+
+def _resumed(arguments: argparse.Namespace) -> Run:
+    """The run to go on with; its budget of trials may be raised, nothing else may change."""
+    if arguments.out is not None:
+        raise InputError("--out names a new run and --resume an old one; give one of them")
+    folder = Run.open(arguments.resume)
+    given = _given(arguments)
+    for name, value in given.items():
+        kept = getattr(folder.config, name)
+        if name not in RESUMABLE and value != kept:
+            flag = "--" + name.replace("_", "-")
+            raise InputError(
+                f"{flag} {value} differs from the run's own {kept}; a resumed run keeps its "
+                f"settings (only --trials may be raised): leave {flag} away"
+            )
+    trials = given.get("trials", folder.config.trials)
+    return folder.with_trials(int(str(trials)))
+
+
+def _resume_command(folder: Run) -> str:
+    return f"python -m dse.search --resume {folder.path}"
+
+
+if __name__ == "__main__":
+    run(main)

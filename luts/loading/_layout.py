@@ -1,0 +1,116 @@
+"""What a file does not say about itself, and what a reader finds in it."""
+
+import dataclasses
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from luts.errors import InputError
+
+Int64 = npt.NDArray[np.int64]
+
+IndexOrder = Literal["codes", "values"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """How to read what a file does not say itself.
+
+    Attributes:
+        symbol: which C function, Verilog module or array, where the file holds several.
+        index_order: what a signed table's row and column numbers mean: ``"codes"`` (operand bits
+            read as unsigned: 0…127, −128…−1) or ``"values"`` (−128…127 in order). None: whichever
+            of the two puts the products near the exact ones; an error where neither does. Circuits
+            (C, Verilog) and CSV rows name their operands, so it does not concern them.
+        swap_operands: the file's second operand is the first one of `Multiplier`: the activation.
+            The first operand of a file is the first parameter of a C function, the first input in a
+            Verilog module's port list, the row of a table, the first column of CSV rows.
+        time_limit_s: seconds for each step of compiling and running a circuit.
+
+    Raises:
+        InputError: an unknown index order, or a time limit that is not positive.
+    """
+
+    symbol: str | None = None
+    index_order: IndexOrder | None = None
+    swap_operands: bool = False
+    time_limit_s: float = 20.0
+
+    def __post_init__(self) -> None:
+        if self.index_order not in (None, "codes", "values"):
+            raise InputError(f"index_order is 'codes' or 'values', not {self.index_order!r}")
+        if not 0 < self.time_limit_s < 1e6:
+            raise InputError(f"time_limit_s is a positive number, not {self.time_limit_s!r}")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class RawTable:
+    """Every product as a file gives it.
+
+    Attributes:
+        products: int64 of shape ``(256, 256)``, ``[first operand, second operand]``.
+        by_code: whether the indices are known to be codes.
+        bits: width of the two's complement patterns in which products are stored, or None where
+            they are numbers.
+    """
+
+    products: Int64
+    by_code: bool
+    bits: int | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """What a reader is asked for.
+
+    Attributes:
+        path: the file.
+        layout: how to read it.
+        is_signed: says whether the circuit is signed, given the name by which the file calls it.
+    """
+
+    path: Path
+    layout: Layout
+    is_signed: Callable[[str], bool]
+
+    @property
+    def shown(self) -> str:
+        """The file's name for a message."""
+        return self.path.name
+
+    def text(self) -> str:
+        """The file's contents; undecodable bytes become replacement characters."""
+        return self.path.read_bytes().decode("utf-8", errors="replace")
+
+    def choose(self, kind: str, found: list[str], hint: str) -> str:
+        """The one symbol to read out of ``found``.
+
+        Raises:
+            InputError: there is none or there are several, or `Layout.symbol` is not among them.
+        """
+        wanted, listed = self.layout.symbol, ", ".join(found[:10])
+        if wanted is not None:
+            if wanted not in found:
+                have = f"it has {listed}" if found else "it has none"
+                raise InputError(f"{self.shown} has no {kind} named {wanted!r}; {have}")
+            return wanted
+        if not found:
+            raise InputError(f"{self.shown} has no {kind}; {hint}")
+        if len(found) > 1:
+            raise InputError(
+                f"{self.shown} has {len(found)} candidates for its {kind}: {listed}; "
+                f"choose one with layout=luts.Layout(symbol={found[0]!r})"
+            )
+        return found[0]
+
+
+_COMMENT = re.compile(r"//[^\n]*|/\*.*?\*/|(\"(?:\\.|[^\"\\\n])*\")", re.DOTALL)
+
+
+def without_comments(text: str) -> str:
+    """C or Verilog source without its comments."""
+    return _COMMENT.sub(lambda match: match.group(1) or " ", text)

@@ -1,0 +1,276 @@
+"""Read any supported file into a `Multiplier`."""
+
+import dataclasses
+import os
+import re
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+
+from luts._catalog import catalog
+from luts._multiplier import Multiplier, Table, signed_values
+from luts.errors import InputError
+from luts.loading import _arrays, _binary, _c, _csv, _header, _verilog
+from luts.loading._layout import Int64, Layout, RawTable, Request
+
+READERS: dict[str, Callable[[Request], RawTable]] = {
+    ".c": _c.read,
+    ".h": _header.read,
+    ".cuh": _header.read,
+    ".hpp": _header.read,
+    ".npy": _arrays.read_npy,
+    ".npz": _arrays.read_npz,
+    ".csv": _csv.read,
+    ".txt": _csv.read,
+    ".bin": _binary.read,
+    ".raw": _binary.read,
+    ".v": _verilog.read,
+    ".sv": _verilog.read,
+}
+"""Reader of each file name extension."""
+
+TEXT = (".c", ".h", ".cuh", ".hpp", ".csv", ".txt", ".v", ".sv")
+
+MAX_BYTES = 64 * 2**20
+"""Largest file that can be a multiplier's; EvoApproxLib's largest has 40 kB, a table 0.5 MB."""
+
+FIGURES = {"power_mw": ("PDK45_PWR", "mW"), "area_um2": ("PDK45_AREA", "um2")} | {
+    "delay_ns": ("PDK45_DELAY", "ns")
+}
+"""Keyword, and its name and unit in EvoApproxLib's comment block."""
+
+
+class MismatchWarning(UserWarning):
+    """A file's name promises a known circuit and its table is another."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Imported:
+    """What a file says: a table, and the figures it gives.
+
+    Attributes:
+        name: the name given, else the file's without its extension.
+        table: int64 of shape ``(256, 256)``, ``[first_code, second_code]``.
+        signed: whether codes are two's complement numbers.
+        figures: ``power_mw``, ``area_um2`` and ``delay_ns`` as far as the file gives them.
+        source: where it comes from.
+    """
+
+    name: str
+    table: Int64
+    signed: bool
+    figures: dict[str, float]
+    source: str
+
+    def multiplier(self, **figures: float) -> Multiplier:
+        """The multiplier with `figures`, those given here first.
+
+        Raises:
+            InputError: a figure is neither in the file nor given, or the table is not a
+                multiplier's.
+        """
+        known = self.figures | figures
+        # Made first: a table that is no multiplier's is the better complaint.
+        multiplier = Multiplier(
+            name=self.name,
+            truth_table=cast(Table, self.table),  # it checks the range, then narrows to int32
+            power_mw=known.get("power_mw", 1.0),
+            area_um2=known.get("area_um2", 1.0),
+            delay_ns=known.get("delay_ns", 1.0),
+            source=self.source,
+            signed=self.signed,
+        )
+        missing = [figure for figure in FIGURES if figure not in known]
+        if missing:
+            given = ", ".join(f"{figure}=…" for figure in missing)
+            raise InputError(
+                f"the file of {self.name} does not give {' and '.join(missing)}; "
+                f"give {given} with it{_hint(multiplier, missing)}"
+            )
+        return multiplier
+
+
+def _hint(multiplier: Multiplier, missing: list[str]) -> str:
+    found = catalog.recognise(multiplier)
+    if found is None:
+        return ""
+    figures = ", ".join(f"{figure}={getattr(found.known, figure)}" for figure in missing)
+    return f" (its table is that of {found}, published with {figures})"
+
+
+def load(
+    path: str | os.PathLike[str],
+    *,
+    name: str | None = None,
+    signed: bool | None = None,
+    power_mw: float | None = None,
+    area_um2: float | None = None,
+    delay_ns: float | None = None,
+    source: str | None = None,
+    layout: Layout | None = None,
+) -> Multiplier:
+    """Read a multiplier from a file; `luts.catalog.add` then makes its name known.
+
+    ====================  ======================================================================
+    ``.c``                one function of two integers, EvoApproxLib's files as they are; compiled
+                          and run over all operands **in a process of its own, but with your
+                          rights: load only files you trust**
+    ``.v .sv``            a combinational module with two 8-bit inputs and an output; needs
+                          ``iverilog`` or ``yosys`` on the PATH, and the same trust
+    ``.h .cuh .hpp``      a table as a C array, as AdaPT and TransAxx have them
+    ``.npy .npz``         an array of 256 × 256 integers
+    ``.csv .txt``         256 rows of 256 products, or 65,536 rows ``a,b,product``
+    ``.bin .raw``         65,536 little-endian 16-bit or 32-bit integers, row by row
+    ====================  ======================================================================
+
+    Args:
+        path: the file; its extension says the format.
+        name: the multiplier's name; else the file's without its extension.
+        signed: whether operands are two's complement; else ``mul8s_`` or ``mul8u_`` in the name
+            (or in the file's, or in that of the function, module or array) says it.
+        power_mw: power in milliwatt; else from a comment block ``PDK45_PWR = 0.3 mW``.
+        area_um2: area in square micrometre; else from ``PDK45_AREA = 558.9 um2``.
+        delay_ns: delay in nanosecond; else from ``PDK45_DELAY = 1.36 ns``.
+        source: where table and figures come from; else the file's name.
+        layout: how to read what the file does not say.
+
+    Returns:
+        The multiplier. It is not added to the catalogue.
+
+    Warns:
+        MismatchWarning: the name is that of a known circuit which has another table.
+
+    Raises:
+        InputError: the file is not there, is no multiplier of a supported format, or leaves open
+            something that only the caller can say.
+    """
+    imported = read(path, name=name, signed=signed, source=source, layout=layout)
+    given = {"power_mw": power_mw, "area_um2": area_um2, "delay_ns": delay_ns}
+    multiplier = imported.multiplier(**{k: v for k, v in given.items() if v is not None})
+    complaint = catalog.broken_promise(multiplier)
+    if complaint:
+        warnings.warn(complaint, MismatchWarning, stacklevel=2)
+    return multiplier
+
+
+def read(
+    path: str | os.PathLike[str],
+    *,
+    name: str | None = None,
+    signed: bool | None = None,
+    source: str | None = None,
+    layout: Layout | None = None,
+) -> Imported:
+    """Read a file as `load` does, and leave open what figures it lacks.
+
+    Args:
+        path: the file.
+        name: as for `load`.
+        signed: as for `load`.
+        source: as for `load`.
+        layout: as for `load`.
+
+    Raises:
+        InputError: as `load`, but for missing figures.
+    """
+    file = _checked(Path(path))
+    chosen: list[bool] = []
+
+    def is_signed(symbol: str) -> bool:
+        chosen.append(_signedness(signed, name, file, symbol))
+        return chosen[-1]
+
+    layout = layout or Layout()
+    try:
+        raw = READERS[file.suffix.lower()](Request(file, layout, is_signed))
+        text = file.read_bytes().decode("utf-8", "replace") if file.suffix.lower() in TEXT else ""
+    except OSError as error:
+        raise InputError(f"cannot read {file}: {error.strerror or error}") from error
+    table = _by_code(raw, chosen[-1], layout, file.name)
+    return Imported(
+        name=name if name is not None else file.stem.strip(),
+        table=table.T if layout.swap_operands else table,
+        signed=chosen[-1],
+        figures=_figures(text),
+        source=source or f"{'EvoApproxLib, ' if 'EvoApproxLib' in text else ''}file {file.name}",
+    )
+
+
+def _checked(path: Path) -> Path:
+    if not path.exists():
+        raise InputError(f"there is no file {path}")
+    if path.suffix.lower() not in READERS:
+        raise InputError(
+            f"{path.name} has the extension {path.suffix!r}; a multiplier is one of "
+            f"{' '.join(READERS)}"
+        )
+    if not path.is_file():
+        raise InputError(f"{path} is not a regular file")
+    if path.stat().st_size > MAX_BYTES:
+        raise InputError(f"{path.name} is larger than {MAX_BYTES} bytes; it is no 8×8 multiplier")
+    return path
+
+
+def _signedness(signed: bool | None, name: str | None, file: Path, symbol: str) -> bool:
+    if signed is not None:
+        return signed
+    for said in (name or "", file.stem, symbol):
+        match = re.search(r"(?:^|[^A-Za-z0-9])mul8([su])_", said)
+        if match:
+            return match.group(1) == "s"
+    raise InputError(
+        f"{file.name} does not say whether its operands are signed; give signed=True or "
+        "signed=False, or a name that begins with mul8s_ or mul8u_"
+    )
+
+
+def _figures(text: str) -> dict[str, float]:
+    found = {}
+    for keyword, (label, unit) in FIGURES.items():
+        match = re.search(rf"\b{label}\s*=\s*([0-9.]+(?:[eE][-+]?\d+)?)\s*{unit}\b", text)
+        if match and match.group(1).count(".") < 2:
+            found[keyword] = float(match.group(1))
+    return found
+
+
+def _by_code(raw: RawTable, signed: bool, layout: Layout, shown: str) -> Int64:
+    """Products as numbers, indexed by code."""
+    products = _numbers(raw.products, raw.bits, signed=signed)
+    if not signed and products.min() < 0:
+        raise InputError(
+            f"{shown}: products of an unsigned circuit are not negative, this has "
+            f"{products.min()}; give signed=True if it is a signed one"
+        )
+    if raw.by_code or not signed:
+        return products
+    order = layout.index_order or _nearest_order(products, shown)
+    return products if order == "codes" else np.roll(products, 128, axis=(0, 1))
+
+
+def _numbers(products: Int64, bits: int | None, *, signed: bool) -> Int64:
+    if bits is None:
+        # A signed 8×8 circuit has negative products, so these are patterns of 16 bits.
+        is_pattern = signed and products.min() >= 0 and 2**15 <= products.max() < 2**16
+        bits = 16 if is_pattern else None
+    if bits is None or bits >= 64:
+        return products
+    patterns = products & (2**bits - 1)
+    wrapped: Int64 = np.where(
+        signed & (patterns >= 2 ** (bits - 1)), patterns - 2**bits, patterns
+    ).astype(np.int64)
+    return wrapped
+
+
+def _nearest_order(products: Int64, shown: str) -> str:
+    by_code, in_order = signed_values(), np.arange(-128, 128)
+    code_error = np.abs(products - np.multiply.outer(by_code, by_code)).mean()
+    value_error = np.abs(products - np.multiply.outer(in_order, in_order)).mean()
+    if 2 * min(code_error, value_error) > max(code_error, value_error):
+        raise InputError(
+            f"{shown}: the products are near the exact ones neither by codes (0…127, −128…−1) nor "
+            "by values (−128…127); give layout=luts.Layout(index_order='codes') or 'values'"
+        )
+    return "codes" if code_error < value_error else "values"

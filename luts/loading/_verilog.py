@@ -1,0 +1,185 @@
+"""Circuits as Verilog: a combinational module, simulated over all operands."""
+
+import dataclasses
+import re
+import shutil
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from luts.errors import InputError
+from luts.loading import _process, _yosys
+from luts.loading._layout import Int64, RawTable, Request, without_comments
+
+_MODULE = re.compile(
+    r"\bmodule\s+([A-Za-z_]\w*)\s*(?:#\s*\([^;]*?\)\s*)?\(([^;]*)\)\s*;(.*?)\bendmodule\b",
+    re.DOTALL,
+)
+_PORTS = re.compile(
+    r"\b(input|output|inout)\b((?:\s|\b(?:wire|reg|logic|signed|unsigned|var)\b)*)"
+    r"(\[[^\]]*\])?\s*((?!input\b|output\b|inout\b)[A-Za-z_]\w*"
+    r"(?:\s*,\s*(?!input\b|output\b|inout\b)[A-Za-z_]\w*)*)"
+)
+_BENCH = """\
+module luts_testbench;
+  reg [7:0] first, second;
+  wire [{top}:0] product;
+  integer pair, file;
+  {module} circuit(.{first}(first), .{second}(second), .{product}(product));
+  initial begin
+    file = $fopen("products.txt", "w");
+    for (pair = 0; pair < 65536; pair = pair + 1) begin
+      first = pair >> 8;
+      second = pair & 255;
+      #1 $fwrite(file, "%h\\n", product);
+    end
+    $fclose(file);
+    $finish;
+  end
+endmodule
+"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Module:
+    """A Verilog module with two 8-bit inputs and one output.
+
+    Attributes:
+        name: the module's name.
+        first: the input that comes first in its port list.
+        second: the other one.
+        product: the output.
+        bits: the output's width.
+    """
+
+    name: str
+    first: str
+    second: str
+    product: str
+    bits: int
+
+
+def read(request: Request) -> RawTable:
+    """Simulate the file's module over all operands with ``iverilog``, else evaluate by ``yosys``.
+
+    Args:
+        request: the file; the module is `Layout.symbol`, or the only one that has two inputs of 8
+            bits and one output.
+
+    Raises:
+        InputError: neither tool is there, the source is in error, has no or several such modules,
+            or an output is undefined.
+    """
+    iverilog, vvp, yosys = (shutil.which(tool) for tool in ("iverilog", "vvp", "yosys"))
+    if not (iverilog and vvp) and not yosys:
+        raise InputError(
+            f"{request.shown} needs iverilog or yosys, and neither is on the PATH; install one, or "
+            "give the circuit as .c or its table as .npy"
+        )
+    module = _choose(request)
+    request.is_signed(module.name)
+    with tempfile.TemporaryDirectory(prefix="luts-") as name:
+        folder = Path(name)
+        # The tools see fixed names only: iverilog hands its arguments on to a shell.
+        (folder / "circuit.v").write_bytes(request.path.read_bytes())
+        if iverilog and vvp:
+            products = _simulate(request, folder, module, (iverilog, vvp))
+        else:
+            products = _evaluate(request, folder, module, str(yosys))
+    return RawTable(products, by_code=True, bits=module.bits)
+
+
+def modules(text: str) -> list[Module]:
+    """Modules of ``text`` that have two inputs of 8 bits and one output."""
+    found = []
+    for name, header, body in _MODULE.findall(without_comments(text)):
+        inner = re.sub(r"\b(function|task)\b.*?\bend\1\b", " ", body, flags=re.DOTALL)
+        ports: dict[str, tuple[str, int | None]] = {}
+        for direction, _, width, names in _PORTS.findall(f"{header} ; {inner}"):
+            for port in re.findall(r"\w+", names):
+                ports[port] = (direction, _width(width))
+        order = sorted(ports, key=lambda port: _place(port, header))
+        inputs = [(port, ports[port][1]) for port in order if ports[port][0] != "output"]
+        outputs = [(port, ports[port][1]) for port in order if ports[port][0] == "output"]
+        if [width for _, width in inputs] == [8, 8] and len(outputs) == 1:
+            (product, bits), (first, _), (second, _) = outputs[0], *inputs
+            if bits is not None and bits < 64:
+                found.append(Module(name, first, second, product, bits))
+    return found
+
+
+def _place(port: str, header: str) -> int:
+    match = re.search(rf"\b{port}\b", header)
+    return match.start() if match else len(header)
+
+
+def _width(text: str) -> int | None:
+    if not text:
+        return 1
+    match = re.fullmatch(r"\[\s*(\d{1,4})\s*:\s*0\s*\]", text)
+    return int(match.group(1)) + 1 if match else None
+
+
+def _choose(request: Request) -> Module:
+    found = modules(request.text())
+    hint = "a multiplier looks like `module m(input [7:0] A, input [7:0] B, output [15:0] O);`"
+    kind = "module with two 8-bit inputs and one output"
+    name = request.choose(kind, [module.name for module in found], hint)
+    return next(module for module in found if module.name == name)
+
+
+def _simulate(request: Request, folder: Path, module: Module, tools: tuple[str, str]) -> Int64:
+    iverilog, vvp = tools
+    bench = _BENCH.format(
+        top=module.bits - 1,
+        module=module.name,
+        first=module.first,
+        second=module.second,
+        product=module.product,
+    )
+    (folder / "bench.v").write_text(bench, encoding="utf-8")
+    sources = ["bench.v", "circuit.v"]
+    build = [iverilog, "-g2012", "-s", "luts_testbench", "-o", "circuit.vvp", *sources]
+    step(request, folder, build)
+    step(request, folder, [vvp, "-n", "circuit.vvp"])
+    path = folder / "products.txt"
+    lines = path.read_text(encoding="ascii").split() if path.exists() else []
+    if len(lines) != 65_536:
+        raise InputError(f"{request.shown}: the simulation ended after {len(lines):,} products")
+    undefined = next((i for i, line in enumerate(lines) if re.search("[^0-9a-f]", line)), None)
+    if undefined is not None:
+        raise InputError(
+            f"{request.shown}: its output is undefined ({lines[undefined]}) for operand codes "
+            f"{undefined >> 8} and {undefined & 255}; a multiplier is combinational"
+        )
+    return np.array([int(line, 16) for line in lines], dtype=np.int64).reshape(256, 256)
+
+
+def _evaluate(request: Request, folder: Path, module: Module, yosys: str) -> Int64:
+    (folder / "synth.ys").write_text(_yosys.script(module.name), encoding="utf-8")
+    step(request, folder, [yosys, "-q", "-s", "synth.ys"])
+    netlist = (folder / "netlist.json").read_text(encoding="utf-8")
+    ports = (module.first, module.second, module.product)
+    return _yosys.products(netlist, module.name, ports, shown=request.shown)
+
+
+def step(request: Request, folder: Path, command: list[str]) -> None:
+    """Run one tool on the circuit.
+
+    Raises:
+        InputError: it fails or does not end in time.
+    """
+    limit_s = request.layout.time_limit_s
+    outcome = _process.run(command, folder=folder, time_limit_s=limit_s)
+    tool = Path(command[0]).name
+    if outcome.status is None:
+        raise InputError(
+            f"{request.shown}: {tool} does not end within {limit_s:g} s; "
+            "mend it or give layout=luts.Layout(time_limit_s=…)"
+        )
+    if outcome.status != 0:
+        message = _process.first_error(outcome.errors)
+        if re.search("unknown module|not part of the design", message, re.IGNORECASE):
+            message += " (a netlist of library cells needs their modules in the same file)"
+        raise InputError(f"{request.shown}: {tool} {outcome.ended}: {message}")

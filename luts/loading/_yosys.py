@@ -1,0 +1,79 @@
+"""Evaluate a module's gates, as Yosys writes them, for all operands at once."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from luts.errors import InputError
+from luts.loading._layout import Int64
+
+Bits = npt.NDArray[np.bool_]
+
+# Yosys manual, "Gate-level cells": inputs A, B, S; output Y.
+_GATES: dict[str, Callable[..., Bits]] = {
+    "$_BUF_": lambda a: a,
+    "$_NOT_": lambda a: ~a,
+    "$_AND_": lambda a, b: a & b,
+    "$_NAND_": lambda a, b: ~(a & b),
+    "$_OR_": lambda a, b: a | b,
+    "$_NOR_": lambda a, b: ~(a | b),
+    "$_XOR_": lambda a, b: a ^ b,
+    "$_XNOR_": lambda a, b: ~(a ^ b),
+    "$_ANDNOT_": lambda a, b: a & ~b,
+    "$_ORNOT_": lambda a, b: a | ~b,
+    "$_MUX_": lambda a, b, s: (s & b) | (~s & a),
+}
+
+
+def script(module: str) -> str:
+    """A Yosys script that reads ``circuit.v`` and writes the gates of ``module`` as JSON."""
+    return (
+        f"read_verilog -sv circuit.v\nhierarchy -check -top {module}\n"
+        f"synth -flatten -noabc -top {module}\nwrite_json netlist.json\n"
+    )
+
+
+def products(netlist: str, module: str, ports: tuple[str, str, str], *, shown: str) -> Int64:
+    """Output patterns, int64 of shape ``(256, 256)``.
+
+    Args:
+        netlist: what Yosys wrote.
+        module: name of the top module.
+        ports: first operand, second operand, product.
+        shown: the file's name for messages.
+
+    Raises:
+        InputError: there are cells with a memory, loops, or undefined outputs.
+    """
+    top: dict[str, Any] = json.loads(netlist)["modules"][module]
+    pairs = np.arange(65_536)
+    zeros = np.zeros(65_536, dtype=np.bool_)
+    known: dict[int | str, Bits] = {"0": zeros, "1": ~zeros}
+    for port, operand in ((ports[0], pairs >> 8), (ports[1], pairs & 255)):
+        for i, net in enumerate(top["ports"][port]["bits"]):
+            known[net] = (operand >> i) & 1 == 1
+    waiting = list(top["cells"].values())
+    while waiting:
+        ready = [cell for cell in waiting if _ready(cell, known)]
+        if not ready:
+            kinds = sorted({cell["type"] for cell in waiting})
+            raise InputError(f"{shown} is not combinational (cells {', '.join(kinds[:5])})")
+        for cell in ready:
+            inputs = [cell["connections"][p][0] for p in "ABS" if p in cell["connections"]]
+            known[cell["connections"]["Y"][0]] = _GATES[cell["type"]](*(known[i] for i in inputs))
+        waiting = [cell for cell in waiting if cell["connections"]["Y"][0] not in known]
+    total = np.zeros(65_536, dtype=np.int64)
+    for i, net in enumerate(top["ports"][ports[2]]["bits"]):
+        if net not in known:
+            raise InputError(f"{shown}: bit {i} of its output is undefined")
+        total |= known[net].astype(np.int64) << i
+    return total.reshape(256, 256)
+
+
+def _ready(cell: dict[str, Any], known: dict[int | str, Bits]) -> bool:
+    connections = cell["connections"]
+    inputs = [connections[port][0] for port in "ABS" if port in connections]
+    return cell["type"] in _GATES and all(net in known for net in inputs)

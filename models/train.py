@@ -1,0 +1,156 @@
+"""``python -m models.train``: train one network on one data set and write its weights."""
+
+import argparse
+import shlex
+import sys
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import torch
+from rich.console import Console
+
+from luts.console import Parser, Reporter, run
+from luts.errors import InputError
+from models.networks import ARCHITECTURES, TOPOLOGIES, NetworkConfig
+from models.training import (
+    DATASETS,
+    Result,
+    Start,
+    TrainingRecipe,
+    default_recipe,
+    is_first,
+    load_data,
+    local_device,
+    prepare_out,
+    starting_network,
+    train_to_file,
+)
+
+
+def main() -> None:
+    """Read the arguments, train, and print the scores."""
+    options = _parser().parse_args()
+    reporter = Reporter(quiet=options.quiet or not is_first())
+    out = Path(options.out)
+    # Mistakes that cost nothing to find come before data are fetched.
+    prepare_out(out, resume=options.resume)
+    recipe = _recipe(options)
+    weights = None if options.weights in (None, "none") else options.weights
+    start = Start(weights, options.pretrained)
+    config = _config(options, num_classes=2, image_size=options.image_size or 32)
+    device = _device(options.device)
+
+    data = load_data(
+        options.dataset,
+        seed=options.seed,
+        image_size=options.image_size,
+        root=options.data_root,
+        reporter=reporter,
+    )
+    config = _config(options, num_classes=data.num_classes, image_size=data.image_size)
+    net = starting_network(config, start, seed=options.seed, reporter=reporter).to(device)
+    making = asdict(config) | {"start": asdict(start), "dataset": options.dataset}
+    try:
+        result = train_to_file(
+            net,
+            data,
+            recipe,
+            out,
+            seed=options.seed,
+            making=making,
+            resume=options.resume,
+            reporter=reporter,
+        )
+    except KeyboardInterrupt:
+        words = [word for word in sys.argv[1:] if word != "--resume"]
+        command = shlex.join(["python", "-m", "models.train", *words, "--resume"])
+        reporter.note(f"stopped; the last whole epoch is kept: go on with {command}")
+        raise
+    if is_first():
+        _show(result)
+
+
+def _parser() -> Parser:
+    parser = Parser(prog="python -m models.train", description=__doc__)
+    add = parser.add_argument
+    add("--arch", required=True, help=", ".join(ARCHITECTURES))
+    add("--topology", default="dense", help=", ".join(TOPOLOGIES) + " (default: dense)")
+    add("--experts", type=int, default=4, help="experts a layer (default: 4)")
+    add("--top-k", type=int, default=1, help="experts that work on one item (default: 1)")
+    add("--expert-blocks", type=_indices, metavar="I,J,…", help="blocks that become experts")
+    add("--dataset", default="digits", help=", ".join(DATASETS) + " (default: digits)")
+    add("--data-root", type=Path, help="folder of the published archives (default: the cache)")
+    add("--image-size", type=int, help="scale images to this side in pixels")
+    add("--patch-size", type=int, help="side of a transformer's patches in pixels")
+    add("--out", required=True, metavar="FILE", help="weights to write, .safetensors")
+    add("--resume", action="store_true", help="go on after an interruption, to the same result")
+    add("--weights", metavar="PATH|URL|none", help="start from these, dense or of the topology")
+    add("--pretrained", action="store_true", help="start from the published weights")
+    add("--seed", type=int, default=0, help="of weights, split and order (default: 0)")
+    add("--device", help="cpu, cuda, cuda:1 … (default: cuda where there is one)")
+    add("--quiet", action="store_true", help="no progress, only the scores")
+    recipe = parser.add_argument_group("recipe (defaults suit architecture and data)")
+    for name, kind in _RECIPE_OPTIONS.items():
+        recipe.add_argument(f"--{name.replace('_', '-')}", type=kind)
+    return parser
+
+
+_RECIPE_OPTIONS = {
+    "epochs": float,
+    "batch_size": int,
+    "lr": float,
+    "weight_decay": float,
+    "label_smoothing": float,
+    "ema": float,
+    "precision": str,
+}
+
+
+def _recipe(options: argparse.Namespace) -> TrainingRecipe:
+    given = {name: getattr(options, name) for name in _RECIPE_OPTIONS}
+    changes = {name: value for name, value in given.items() if value is not None}
+    return replace(default_recipe(options.arch, options.dataset), **changes)
+
+
+def _config(options: argparse.Namespace, *, num_classes: int, image_size: int) -> NetworkConfig:
+    return NetworkConfig(
+        arch=options.arch,
+        topology=options.topology,
+        num_classes=num_classes,
+        image_size=image_size,
+        patch_size=options.patch_size,
+        experts=options.experts,
+        expert_blocks=options.expert_blocks,
+        top_k=options.top_k,
+    )
+
+
+def _indices(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(word) for word in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"blocks are numbers as in 1,3,5, not {text!r}") from None
+
+
+def _device(name: str | None) -> torch.device:
+    try:
+        device = torch.device(name) if name else local_device()
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"no device {name!r} ({reason}): cpu is always there") from None
+    return device
+
+
+def _show(result: Result) -> None:
+    console = Console(highlight=False, soft_wrap=True)
+    for title, score in (("validation", result.validation), ("test", result.test)):
+        console.print(
+            f"{title}: {100 * score.accuracy:.2f} % of {score.images} images, "
+            f"cross-entropy {score.cross_entropy:.4f}"
+        )
+    console.print(f"weights: {result.path}")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,130 @@
+"""Circuits as Verilog, by either tool."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import luts
+from luts.loading import _verilog, _yosys
+from tests.luts.loading.files import FIGURES, refused, write
+
+needs_iverilog = pytest.mark.skipif(
+    not shutil.which("iverilog"), reason="no iverilog on the PATH: Verilog is not simulated here"
+)
+needs_yosys = pytest.mark.skipif(
+    not shutil.which("yosys"), reason="no yosys on the PATH: Verilog is not synthesised here"
+)
+
+ANSI = """
+module mul8s_v(input signed [7:0] a, b, output signed [15:0] o);
+  assign o = (a & 8'shF8) * b; // module x(input [7:0] A, B, output O);
+endmodule
+"""
+OLD = """
+module HALF(input A, input B, output YS, output YC);
+  assign YS = A ^ B; assign YC = A & B;
+endmodule
+module mul8s_v ( A, B, O );
+  input [7:0] B;
+  input [7:0] A;
+  output [15:0] O;
+  wire s, c;
+  HALF h(.A(A[0]), .B(1'b0), .YS(s), .YC(c));
+  assign O = {{8{A[7]}}, A[7:3], 3'b000} * {{8{B[7]}}, B};
+endmodule
+"""
+
+
+def run_verilog(tool: str, path: Path, monkeypatch) -> luts.Multiplier:
+    real = shutil.which
+    hidden = {"iverilog": "yosys", "yosys": "iverilog"}[tool]
+    monkeypatch.setattr("shutil.which", lambda name: None if name == hidden else real(name))
+    return luts.load(path, **FIGURES)
+
+
+tools = pytest.mark.parametrize(
+    "tool",
+    [pytest.param("iverilog", marks=needs_iverilog), pytest.param("yosys", marks=needs_yosys)],
+)
+
+
+@tools
+@pytest.mark.parametrize("source", [ANSI, OLD], ids=["ansi", "old"])
+def test_verilog_with_its_first_port_first(tmp_path, monkeypatch, tool, source):
+    multiplier = run_verilog(tool, write(tmp_path, "mul8s_v.v", source), monkeypatch)
+    assert str(luts.catalog.recognise(multiplier)) == "mul8s_1KTY (v2022 mul8s_1KXF)"
+
+
+@tools
+def test_unsigned_verilog(tmp_path, monkeypatch, tool):
+    source = (
+        "module mul8u_v(input [7:0] A, input [7:0] B, output [15:0] O); assign O = A*B; endmodule"
+    )
+    path = write(tmp_path, "$(touch hacked) mul8u_v.v", source)
+    multiplier = run_verilog(tool, path, monkeypatch)
+    np.testing.assert_array_equal(multiplier.truth_table, luts.families.exact(signed=False))
+    assert not list(Path.cwd().glob("*hacked*"))
+
+
+@tools
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("assign o = a * ;", "syntax error|ERROR"),
+        ("HAX1 u(.A(a[0]));", "HAX1|ended"),
+        ("reg [15:0] r; always @(posedge a[0]) r <= b; assign o = r;", "combinational"),
+        ("assign o[7:0] = a;", "undefined|combinational"),
+    ],
+)
+def test_bad_verilog_is_one_clear_error(tmp_path, monkeypatch, tool, body, message):
+    source = f"module mul8s_v(input [7:0] a, b, output [15:0] o); {body} endmodule"
+    with pytest.raises(luts.InputError, match=message):
+        run_verilog(tool, write(tmp_path, "mul8s_v.v", source), monkeypatch)
+
+
+@needs_iverilog
+def test_verilog_that_simulates_forever_is_ended(tmp_path):
+    body = "reg r; initial forever r = ~r;"
+    source = f"module mul8s_v(input [7:0] a, b, output [15:0] o); {body} endmodule"
+    refused(
+        write(tmp_path, "mul8s_v.v", source),
+        "within 1 s",
+        layout=luts.Layout(time_limit_s=1),
+    )
+
+
+def test_verilog_modules_are_found_by_their_ports():
+    found = _verilog.modules(ANSI + OLD)
+    assert [(m.name, m.first, m.second, m.product, m.bits) for m in found] == [
+        ("mul8s_v", "a", "b", "o", 16),
+        ("mul8s_v", "A", "B", "O", 16),
+    ]
+    assert (
+        _verilog.modules("module m(input clk, input [7:0] a, b, output [15:0] o); endmodule") == []
+    )
+    assert _verilog.modules("module m(input [8:0] a, b, output [15:0] o); endmodule") == []
+
+
+def test_without_a_simulator_the_error_says_so(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    refused(write(tmp_path, "mul8s_v.v", ANSI), "iverilog or yosys")
+
+
+def test_verilog_without_a_multiplier_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr("shutil.which", lambda name: f"/nowhere/{name}")
+    refused(write(tmp_path, "mul8s_v.v", "module m; endmodule"), "no module with two 8-bit inputs")
+
+
+def test_yosys_gates_are_evaluated_for_all_operands():
+    # A one-gate netlist as Yosys writes it: o = a[0] & b[0], the other bits constant.
+    bits = {"a": list(range(2, 10)), "b": list(range(10, 18)), "o": [18, "0", "1"]}
+    cell = {"type": "$_AND_", "connections": {"A": [2], "B": [10], "Y": [18]}}
+    netlist = {"ports": {k: {"bits": v} for k, v in bits.items()}, "cells": {"u": cell}}
+    text = json.dumps({"modules": {"m": netlist}})
+    table = _yosys.products(text, "m", ("a", "b", "o"), shown="m.v")
+    np.testing.assert_array_equal(
+        table, 4 + np.bitwise_and.outer(np.arange(256), np.arange(256)) % 2
+    )

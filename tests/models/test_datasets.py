@@ -1,0 +1,354 @@
+"""Readers of published archives and of image folders, on small imitations of them."""
+
+import http.server
+import io
+import os
+import pickle
+import tarfile
+import threading
+import zipfile
+from dataclasses import replace
+from functools import partial
+from hashlib import md5
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from luts.errors import InputError
+from models.training import _load, load_data
+from models.training._download import Checksum
+from models.training._published import CIFAR10, CIFAR100, TINY_IMAGENET
+
+REAL_IMAGES = Path(os.environ.get("REFERENCE_DATA", "../shared")) / "data"
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("AXDSE_CACHE", str(tmp_path / "cache"))
+
+
+def picture(colour: int, *, size: tuple[int, int] = (8, 8), mode: str = "RGB") -> bytes:
+    raw = io.BytesIO()
+    fill = colour if mode in ("L", "I;16") else (colour, 255 - colour, 7)
+    Image.new(mode, size, fill).save(raw, "PNG")
+    return raw.getvalue()
+
+
+def tree(parts=("train", "test"), per_class: int = 20) -> dict[str, bytes]:
+    """Class ``ant`` is dark and class ``bee`` is light, so that labels can be checked."""
+    return {
+        f"{part}/{name}/{i}.png": picture(base + i)
+        for part in parts
+        for name, base in (("ant", 0), ("bee", 200))
+        for i in range(per_class)
+    }
+
+
+def write_folder(root: Path, files: dict[str, bytes]) -> Path:
+    for name, raw in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(raw)
+    return root
+
+
+def write_tar(path: Path, files: dict[str, bytes], mode: str = "w:gz") -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(path, mode) as archive:
+        for name, raw in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(raw)
+            archive.addfile(member, io.BytesIO(raw))
+    return path
+
+
+def write_zip(path: Path, files: dict[str, bytes]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, raw in files.items():
+            archive.writestr(name, raw)
+    return path
+
+
+def labels_follow_colours(split) -> bool:
+    return torch.equal(split.gather(slice(None))[:, 0, 0, 0] >= 200, split.labels == 1)
+
+
+@pytest.mark.parametrize("kind", ["folder", "tar.xz", "zip", "tar.xz below a top folder"])
+def test_image_folders_and_archives_of_them_give_the_same(tmp_path, kind):
+    files = tree()
+    if kind == "folder":
+        path = write_folder(tmp_path / "pets", files)
+    elif kind == "zip":
+        path = write_zip(tmp_path / "pets.zip", files)
+    else:
+        top = "pets/" if "below" in kind else ""
+        path = tmp_path / "pets.tar.xz"
+        write_tar(path, {top + name: raw for name, raw in reversed(files.items())}, "w:xz")
+    data = load_data(f"imagefolder:{path}", seed=0)
+    assert data.class_names == ("ant", "bee") and data.image_size == 8
+    assert [len(s) for s in (data.train, data.validation, data.test)] == [36, 4, 40]
+    for split in (data.train, data.validation, data.test):
+        assert labels_follow_colours(split)
+    assert abs(float(data.train.images.mean())) < 0.3
+
+
+def test_validation_folders_are_used_and_alone_they_are_the_test_split(tmp_path):
+    three = write_folder(tmp_path / "three", tree(("train", "test", "val"), 10))
+    data = load_data(f"imagefolder:{three}", seed=0)
+    assert [len(s) for s in (data.train, data.validation, data.test)] == [20, 20, 20]
+    two = write_folder(tmp_path / "two", tree(("train", "val"), 10))
+    data = load_data(f"imagefolder:{two}", seed=0)
+    assert [len(s) for s in (data.train, data.validation, data.test)] == [18, 2, 20]
+
+
+def test_class_folders_alone_are_split_in_three(tmp_path):
+    files = {name.removeprefix("train/"): raw for name, raw in tree(("train",)).items()}
+    data = load_data(f"imagefolder:{write_folder(tmp_path / 'flat', files)}", seed=0)
+    assert [len(s) for s in (data.train, data.validation, data.test)] == [28, 4, 8]
+    assert labels_follow_colours(data.test)
+
+
+def test_images_are_decoded_once_and_again_when_they_change(tmp_path, monkeypatch):
+    from models.training import _imagefolder
+
+    runs = []
+    decode = _imagefolder.decode_all
+    monkeypatch.setattr(
+        _imagefolder, "decode_all", lambda *a, **k: runs.append(1) or decode(*a, **k)
+    )
+    path = write_folder(tmp_path / "pets", tree())
+    first = load_data(f"imagefolder:{path}", seed=0)
+    second = load_data(f"imagefolder:{path}", seed=0)
+    assert len(runs) == 1 and torch.equal(first.test.images, second.test.images)
+    (path / "train/ant/0.png").write_bytes(picture(77))
+    os.utime(path / "train/ant/0.png", (1, 1))
+    load_data(f"imagefolder:{path}", seed=0)
+    assert len(runs) == 2
+    for kept in (tmp_path / "cache" / "data").glob("*.npy"):
+        kept.write_bytes(kept.read_bytes()[:500])
+    load_data(f"imagefolder:{path}", seed=0)
+    assert len(runs) == 3
+
+
+def test_sizes_that_differ_need_an_image_size_and_grey_becomes_rgb(tmp_path):
+    files = tree() | {"train/ant/odd.png": picture(9, size=(12, 8), mode="L")}
+    path = write_folder(tmp_path / "pets", files)
+    with pytest.raises(InputError, match=r"train/ant/odd\.png has 12×8 pixels"):
+        load_data(f"imagefolder:{path}", seed=0)
+    data = load_data(f"imagefolder:{path}", seed=0, image_size=16)
+    assert (data.image_size, data.channels) == (16, 3)
+
+
+@pytest.mark.parametrize(
+    ("extra", "complaint"),
+    [
+        ({"train/ant/x.png": b"no image"}, r"train/ant/x\.png cannot be read as an image"),
+        ({"train/ant/x.png": picture(1)[:-40]}, r"x\.png cannot be read"),
+        ({"train/ant/x.png": picture(300, mode="I;16")}, r"mode I;16"),
+        ({"test/cat/x.png": picture(1)}, "'cat' is in test/ but not in train/"),
+    ],
+)
+def test_images_that_do_not_belong_are_named(tmp_path, extra, complaint):
+    path = write_folder(tmp_path / "pets", tree() | extra)
+    with pytest.raises(InputError, match=complaint):
+        load_data(f"imagefolder:{path}", seed=0)
+    assert not list((tmp_path / "cache").rglob("*.npy"))
+
+
+def test_paths_without_images_are_told_what_is_expected(tmp_path):
+    (tmp_path / "empty").mkdir()
+    one = write_folder(tmp_path / "one", {"ant/1.png": picture(1), "ant/2.png": picture(2)})
+    (tmp_path / "file.txt").write_text("text")
+    for path, complaint in [
+        (tmp_path / "none", "no data at"),
+        (tmp_path / "empty", "holds no training images"),
+        (one, "one class only"),
+        (tmp_path / "file.txt", "neither a folder nor an archive"),
+    ]:
+        with pytest.raises(InputError, match=complaint):
+            load_data(f"imagefolder:{path}", seed=0)
+
+
+@pytest.mark.parametrize("name", ["pets.tar.xz", "pets.tar.gz", "pets.zip"])
+def test_half_an_archive_is_said_to_be_half_an_archive(tmp_path, name):
+    path = tmp_path / name
+    if name.endswith("zip"):
+        write_zip(path, tree())
+    else:
+        write_tar(path, tree(), "w:" + name.rsplit(".", 1)[1])
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(InputError, match="damaged or half-downloaded"):
+        load_data(f"imagefolder:{path}", seed=0)
+
+
+def test_too_few_images_to_hold_some_back(tmp_path):
+    path = write_folder(tmp_path / "pets", tree(per_class=1))
+    with pytest.raises(InputError, match="too few"):
+        load_data(f"imagefolder:{path}", seed=0)
+
+
+def cifar_files(classes: int, per_batch: int = 40) -> dict[str, bytes]:
+    """As CIFAR-10's or CIFAR-100's archive: the red of an image is its label."""
+    ten = classes == 10
+    folder = "cifar-10-batches-py/" if ten else "cifar-100-python/"
+    names = [f"data_batch_{i}" for i in range(1, 6)] + ["test_batch"] if ten else ["train", "test"]
+    files = {}
+    for name in names:
+        labels = [i % classes for i in range(per_batch if ten else 1_000)]
+        data = np.zeros((len(labels), 3, 32, 32), dtype=np.uint8)
+        data[:, 0] = np.array(labels)[:, None, None]
+        batch = {"data": data.reshape(len(labels), -1)}
+        batch["labels" if ten else "fine_labels"] = labels
+        files[folder + name] = pickle.dumps(batch, protocol=2)
+    meta = {"label_names" if ten else "fine_label_names": [f"class {i}" for i in range(classes)]}
+    files[folder + ("batches.meta" if ten else "meta")] = pickle.dumps(meta, protocol=2)
+    return files
+
+
+def put_archive(monkeypatch, root: Path, published, files) -> Path:
+    """Write an imitation of a published archive and make its checksum the expected one."""
+    write = write_zip if published.file_name.endswith("zip") else write_tar
+    path = write(root / published.file_name, files)
+    checksum = Checksum("md5", md5(path.read_bytes()).hexdigest())
+    variable = {CIFAR10: "CIFAR10", CIFAR100: "CIFAR100", TINY_IMAGENET: "TINY_IMAGENET"}[published]
+    monkeypatch.setattr(_load, variable, replace(published, checksum=checksum))
+    return path
+
+
+@pytest.mark.parametrize(("name", "published"), [("cifar10", CIFAR10), ("cifar100", CIFAR100)])
+@pytest.mark.parametrize("unpacked", [False, True])
+def test_cifar_archives_and_folders(tmp_path, monkeypatch, name, published, unpacked):
+    files = cifar_files(10 if name == "cifar10" else 100)
+    if unpacked:
+        write_folder(tmp_path, files)
+    else:
+        put_archive(monkeypatch, tmp_path, published, files)
+    data = load_data(name, seed=0, root=tmp_path, download=False)
+    assert data.num_classes == len(data.class_names) == (10 if name == "cifar10" else 100)
+    assert data.name == name and data.image_size == 32
+    for split in (data.train, data.validation, data.test):
+        assert torch.equal(split.gather(slice(None))[:, 0, 5, 5].long(), split.labels)
+    assert load_data(name, seed=0, root=tmp_path, image_size=48).image_size == 48
+
+
+def tiny_imagenet_files() -> dict[str, bytes]:
+    top, classes = "tiny-imagenet-200", ("n01", "n02")
+    files = {
+        f"{top}/train/{name}/images/{name}_{i}.JPEG": picture(200 * label + i)
+        for label, name in enumerate(classes)
+        for i in range(10)
+    }
+    lines = []
+    for i in range(6):
+        files[f"{top}/val/images/val_{i}.JPEG"] = picture(200 * (i % 2) + i)
+        lines.append(f"val_{i}.JPEG\t{classes[i % 2]}\t0\t0\t62\t62")
+    files[f"{top}/test/images/test_0.JPEG"] = picture(0)
+    return files | {f"{top}/val/val_annotations.txt": "\n".join(lines).encode()}
+
+
+@pytest.mark.parametrize("unpacked", [False, True])
+def test_tiny_imagenet(tmp_path, monkeypatch, unpacked):
+    files = tiny_imagenet_files()
+    if unpacked:
+        write_folder(tmp_path, files)
+    else:
+        put_archive(monkeypatch, tmp_path, TINY_IMAGENET, files)
+    data = load_data("tiny-imagenet", seed=0, root=tmp_path, download=False)
+    assert [len(s) for s in (data.train, data.validation, data.test)] == [18, 2, 6]
+    assert data.class_names == ("n01", "n02")
+    for split in (data.train, data.validation, data.test):
+        assert labels_follow_colours(split)
+
+
+def test_incomplete_or_other_archives_are_refused(tmp_path, monkeypatch):
+    files = cifar_files(10)
+    folder = write_folder(tmp_path / "a", files) / "cifar-10-batches-py"
+    (folder / "data_batch_3").unlink()
+    with pytest.raises(InputError, match="has no data_batch_3"):
+        load_data("cifar10", seed=0, root=tmp_path / "a")
+    other = {name: raw for name, raw in tiny_imagenet_files().items() if "val_3" not in name}
+    write_folder(tmp_path / "b", other)
+    with pytest.raises(InputError, match=r"nothing at .*val_3\.JPEG"):
+        load_data("tiny-imagenet", seed=0, root=tmp_path / "b")
+    write_tar(tmp_path / "c" / "cifar-10-python.tar.gz", files)
+    with pytest.raises(InputError, match=r"half-downloaded or another file \(md5 .*remove it"):
+        load_data("cifar10", seed=0, root=tmp_path / "c")
+
+
+class Attack:
+    def __reduce__(self):
+        return os.system, ("touch /tmp/never",)
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        (pickle.dumps(Attack()), r"system is not allowed in a data file"),
+        (pickle.dumps({"data": 1, "labels": [1]}), "data of shape None"),
+        (pickle.dumps([1]), "is not of CIFAR-10"),
+        (b"", "damaged"),
+    ],
+)
+def test_a_batch_that_is_no_batch_is_not_run(tmp_path, content, complaint):
+    files = cifar_files(10) | {"cifar-10-batches-py/test_batch": content}
+    with pytest.raises(InputError, match=complaint):
+        load_data("cifar10", seed=0, root=write_folder(tmp_path, files))
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def server(tmp_path):
+    """A web server of the folder ``served``; the value is its address."""
+    folder = tmp_path / "served"
+    folder.mkdir()
+    handler = partial(Quiet, directory=str(folder))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as running:
+        thread = threading.Thread(target=running.serve_forever, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{running.server_port}"
+        running.shutdown()
+        thread.join()
+
+
+def test_a_missing_archive_is_fetched_once_and_checked(tmp_path, monkeypatch, server):
+    source = put_archive(monkeypatch, tmp_path / "served", CIFAR10, cifar_files(10))
+    url = f"{server}/{source.name}"
+    monkeypatch.setattr(_load, "CIFAR10", replace(_load.CIFAR10, url=url))
+    root = tmp_path / "root"
+    with pytest.raises(InputError, match=r"put cifar-10-python\.tar\.gz there"):
+        load_data("cifar10", seed=0, root=root, download=False)
+    assert len(load_data("cifar10", seed=0, root=root).test) == 40
+    source.unlink()
+    assert len(load_data("cifar10", seed=1, root=root).test) == 40
+
+
+def test_a_wrong_or_unreachable_archive_leaves_nothing(tmp_path, monkeypatch, server):
+    source = put_archive(monkeypatch, tmp_path / "served", CIFAR10, cifar_files(10))
+    root = tmp_path / "root"
+    wrong = replace(_load.CIFAR10, url=f"{server}/{source.name}", checksum=CIFAR10.checksum)
+    gone = replace(_load.CIFAR10, url=f"{server}/gone.tar.gz")
+    dead = replace(_load.CIFAR10, url="http://127.0.0.1:9/x.tar.gz")
+    for published, complaint in ((wrong, "another file"), (gone, "not found"), (dead, "refused")):
+        monkeypatch.setattr(_load, "CIFAR10", published)
+        with pytest.raises(InputError, match=f"{complaint}.*put it at") as error:
+            load_data("cifar10", seed=0, root=root)
+        assert "\n" not in str(error.value)
+        assert not list(root.iterdir())
+
+
+@pytest.mark.slow
+def test_real_cifar10_images(tmp_path):
+    archive = REAL_IMAGES / "cifar10-imagefolder.tar.xz"
+    if not archive.exists():
+        pytest.skip(f"no {archive}: set REFERENCE_DATA to the folder that holds data/")
+    data = load_data(f"imagefolder:{archive}", seed=0)
+    assert [len(s) for s in (data.train, data.validation, data.test)] == [45_000, 5_000, 10_000]
+    assert data.class_names[0] == "airplane" and data.image_size == 32
+    assert torch.equal(data.test.labels.bincount(), torch.full((10,), 1_000))
