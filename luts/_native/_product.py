@@ -64,7 +64,7 @@ def native_pack(w: torch.Tensor, terms: Terms, geometry: Geometry = POINT) -> Pa
     runs = (rows, columns * depth) if neighbours else (rows * columns, depth)
 
     def in_runs(values: torch.Tensor, multiple: int) -> torch.Tensor:
-        values = F.pad(values, (0, depth - per_group)).reshape(groups, -1, *runs)
+        values = F.pad(values, (0, depth - per_group)).reshape(groups, out // groups, *runs)
         return F.pad(values, (0, -runs[1] % multiple)).flatten(2)
 
     factors = _applied(codes, terms)
