@@ -46,8 +46,8 @@ def close(
     """Fine-tune and test what is reported; what an earlier run has done already is not repeated."""
     trials = {trial.number: trial for trial in study.trials()}
     front = front_of(list(trials.values()))
-    points = np.array([objectives(trials[n]) for n in front])
-    reference = np.array([1.0, max(objectives(t)[1] for t in trials.values())]) + 1e-9
+    points = np.array([trials[n].objectives for n in front])
+    reference = np.array([1.0, max(t.objectives[1] for t in trials.values())]) + 1e-9
     thinned = [front[i] for i in thin_front(points, reference, config.finetune_members)]
     fixed = fixed_baselines(list(trials.values()))
     chosen = sorted({*thinned, *fixed})
@@ -65,14 +65,9 @@ def close(
     )
 
 
-def objectives(trial: Trial) -> tuple[float, float]:
-    """Energy and validation cross-entropy at the fidelity of the search, both minimised."""
-    return trial.energy_rel, trial.validation.cross_entropy
-
-
 def front_of(trials: list[Trial]) -> tuple[int, ...]:
     """Numbers of the trials that no other dominates, by rising energy."""
-    points = np.array([objectives(trial) for trial in trials])
+    points = np.array([trial.objectives for trial in trials])
     return tuple(trials[index].number for index in non_dominated(points))
 
 
@@ -82,7 +77,7 @@ def fixed_baselines(trials: list[Trial]) -> tuple[int, ...]:
     for trial in (t for t in trials if t.origin == "uniform"):
         name = uniform_multiplier(trial)
         known = better.get(name)
-        if known is None or trial.validation.cross_entropy < known.validation.cross_entropy:
+        if known is None or trial.objectives < known.objectives:
             better[name] = trial
     return tuple(t.number for t in sorted(better.values(), key=lambda t: -t.energy_rel))
 

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import tomllib
+from collections.abc import Mapping
 from typing import Any, Literal, get_args
 
 import tomli_w
@@ -37,6 +38,7 @@ class SearchConfig:
         experts: experts in a layer.
         image_size: height and width in pixels.
         patch_size: of a vision transformer, in pixels; 0 for the architecture's own.
+        train_epochs: epochs of the dense float network's training; 0 for its recipe's own.
         calibration_images: training images for ranges, routing, screening and bias correction.
 
     Raises:
@@ -57,6 +59,7 @@ class SearchConfig:
     experts: int = 4
     image_size: int = 32
     patch_size: int = 0
+    train_epochs: float = 0.0
     calibration_images: int = 256
 
     def __post_init__(self) -> None:
@@ -74,6 +77,8 @@ class SearchConfig:
                 f"fine-tuning epochs must be a positive number, not {self.finetune_epochs}; "
                 f"--finetune none does without"
             )
+        if not (math.isfinite(self.train_epochs) and self.train_epochs >= 0):
+            raise InputError(f"training epochs are a number from 0, not {self.train_epochs}")
         self.network(num_classes=10)
 
     def network(self, *, num_classes: int, topology: str | None = None) -> NetworkConfig:
@@ -87,9 +92,9 @@ class SearchConfig:
             experts=self.experts,
         )
 
-    def to_toml(self) -> str:
-        """As the ``[search]`` table of a TOML file."""
-        return tomli_w.dumps({"search": dataclasses.asdict(self)})
+    def to_toml(self, making: Mapping[str, Any]) -> str:
+        """As a TOML file: this in the table ``search``, how it was made in ``making``."""
+        return tomli_w.dumps({"search": dataclasses.asdict(self), "making": dict(making)})
 
     @classmethod
     def from_toml(cls, text: str) -> "SearchConfig":

@@ -5,6 +5,7 @@ import datetime
 from pathlib import Path
 
 from dse._config import SearchConfig
+from dse._making import making
 from luts.errors import InputError
 from models import Routing
 from models.training import atomically
@@ -49,7 +50,7 @@ class Run:
         except OSError as error:
             raise InputError(f"cannot make the run folder {path}: {error}") from error
         run = cls(path, config)
-        run.write(CONFIG, config.to_toml())
+        run.write(CONFIG, config.to_toml(making()))
         return run
 
     @classmethod
@@ -82,7 +83,7 @@ class Run:
         if trials == self.config.trials:
             return self
         run = Run(self.path, dataclasses.replace(self.config, trials=trials))
-        run.write(CONFIG, run.config.to_toml())
+        run.write(CONFIG, run.config.to_toml(making()))
         return run
 
     @property

@@ -60,7 +60,14 @@ def load(config: SearchConfig, reporter: Reporter) -> tuple[nn.Module, Data]:
         config.dataset, seed=config.seed, image_size=config.image_size, reporter=reporter
     )
     network_config = config.network(num_classes=data.num_classes)
-    return base_network(network_config, data, seed=config.seed, reporter=reporter), data
+    network = base_network(
+        network_config,
+        data,
+        seed=config.seed,
+        epochs=config.train_epochs or None,
+        reporter=reporter,
+    )
+    return network, data
 
 
 def prepare(run: Run, network: nn.Module, data: Data, reporter: Reporter) -> Prepared:
@@ -164,7 +171,7 @@ def evaluate_next(prepared: Prepared, study: SearchStudy) -> Trial:
             note=tuned.note,
             seconds=trial.seconds + tuned.seconds,
         )
-    study.tell(pending, trial, (trial.energy_rel, trial.validation.cross_entropy))
+    study.tell(pending, trial)
     return trial
 
 

@@ -101,16 +101,10 @@ class SearchStudy:
         assignment = Assignment.from_json(attributes[ASSIGNMENT])
         return Pending(trial.number, attributes[ORIGIN], assignment, trial)
 
-    def tell(self, pending: Pending, trial: Trial, values: tuple[float, float]) -> None:
-        """Keep the scores of a trial.
-
-        Args:
-            pending: from `ask`.
-            trial: what was found.
-            values: the two objectives.
-        """
+    def tell(self, pending: Pending, trial: Trial) -> None:
+        """Keep what was found for a trial that `ask` gave."""
         pending._optuna.set_user_attr(_RESULT, _result_record(trial))
-        self._study.tell(pending._optuna, values)
+        self._study.tell(pending._optuna, trial.objectives)
 
     def trials(self) -> list[Trial]:
         """Every scored trial, in order."""

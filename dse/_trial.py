@@ -4,6 +4,18 @@ import dataclasses
 
 from models import Assignment, Score
 
+FEW_IMAGES = 2_000
+"""Below this many images one image moves accuracy too far to tell candidates apart."""
+
+
+def objective_score(score: Score) -> float:
+    """What a search minimises beside energy.
+
+    The cross-entropy on a small validation split, where it tells candidates apart that accuracy
+    cannot; the error rate on a large one.
+    """
+    return score.cross_entropy if score.images < FEW_IMAGES else 1 - score.accuracy
+
 
 @dataclasses.dataclass(frozen=True)
 class Trial:
@@ -33,6 +45,11 @@ class Trial:
     tuned_validation: Score | None = None
     test: Score | None = None
     note: str = ""
+
+    @property
+    def objectives(self) -> tuple[float, float]:
+        """Energy and the validation score at ``fidelity``, both to be minimised."""
+        return self.energy_rel, objective_score(self.validation)
 
     @property
     def best_validation(self) -> Score:

@@ -77,6 +77,7 @@ def _parser() -> argparse.ArgumentParser:
         type=float,
         help=f"epochs of fine-tuning, may be a fraction (default {default.finetune_epochs:g})",
     )
+    add("--train-epochs", type=float, help="of the dense float network (default: its recipe's)")
     add("--experts", type=int, help=f"experts in a layer (default {default.experts})")
     add("--image-size", type=int, help=f"pixels (default {default.image_size})")
     add("--patch-size", type=int, help="pixels of a transformer's patch (default: its own)")

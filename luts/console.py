@@ -8,6 +8,7 @@ import contextlib
 import logging
 import os
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Sized
 from typing import NoReturn, TypeVar
 
@@ -68,6 +69,9 @@ class Reporter:
     @contextlib.contextmanager
     def bar(self, title: str, total: int | None) -> Iterator[Callable[..., None]]:
         """A progress bar; the value is ``advance(steps=1, *, status="")``."""
+        if not self.console.is_terminal:
+            yield _Lines(self.console, title, total)
+            return
         columns = (
             TextColumn("{task.description:<22}"),
             BarColumn(),
@@ -93,6 +97,29 @@ class Reporter:
             for item in items:
                 yield item
                 advance()
+
+
+class _Lines:
+    """Progress where no bar can be drawn: a line now and then, and one at the end."""
+
+    seconds_between = 20.0
+
+    def __init__(self, console: Console, title: str, total: int | None) -> None:
+        self.console = console
+        self.title = title
+        self.total = total
+        self.done = 0
+        self.started = self.spoken = time.monotonic()
+
+    def __call__(self, steps: int = 1, *, status: str | None = None) -> None:
+        self.done += steps
+        now = time.monotonic()
+        finished = steps > 0 and self.done == self.total
+        if finished or now - self.spoken > self.seconds_between:
+            self.spoken = now
+            count = f"{self.done}/{self.total}" if self.total is not None else str(self.done)
+            line = f"{self.title}: {count}, {now - self.started:.0f} s  {status or ''}".rstrip()
+            self.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 SILENT = Reporter(quiet=True)

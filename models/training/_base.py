@@ -14,7 +14,12 @@ from models.training._recipe import TrainingRecipe, default_recipe, upcycled_rec
 
 
 def base_network(
-    config: NetworkConfig, data: Data, *, seed: int, reporter: Reporter = SILENT
+    config: NetworkConfig,
+    data: Data,
+    *,
+    seed: int,
+    epochs: float | None = None,
+    reporter: Reporter = SILENT,
 ) -> nn.Module:
     """The network of ``config`` trained on ``data``, from the cache if it was trained before.
 
@@ -24,12 +29,16 @@ def base_network(
         config: architecture and topology.
         data: what it classifies.
         seed: of weights and training.
+        epochs: of the dense network's training; by default its recipe's own. Experts are trained a
+            third as long (transformers) or a seventh (convolutional networks).
         reporter: shows the progress of training.
 
     Raises:
         InputError: the training diverged.
     """
     recipe = default_recipe(config.arch, data.name)
+    if epochs is not None:
+        recipe = dataclasses.replace(recipe, epochs=epochs)
     dense_config = dataclasses.replace(config, topology="dense")
 
     def train_dense(network: nn.Module) -> None:

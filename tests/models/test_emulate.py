@@ -1,0 +1,140 @@
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+import luts
+import models
+from luts import InputError
+from models import Assignment, Choice
+
+
+class Tiny(nn.Module):
+    """Two layers, batch normalisation free."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Linear(6, 16)
+        self.second = nn.Linear(16, 3)
+
+    def forward(self, x):
+        return self.second(self.first(x).relu())
+
+
+@pytest.fixture
+def batch():
+    return torch.randn(64, 6)
+
+
+@pytest.fixture
+def vit():
+    return models.build("vit_small", topology="hard", num_classes=10).eval()
+
+
+def test_the_original_is_left_alone(batch):
+    network = Tiny()
+    before = copy.deepcopy(network.state_dict())
+    emulated = models.emulate(network, "mul8s_1KR3", calibration=[batch])
+    assert isinstance(network.first, nn.Linear)
+    assert not network.first._forward_hooks
+    for key, value in network.state_dict().items():
+        assert torch.equal(value, before[key])
+    emulated.network.first.weight.data.zero_()
+    assert torch.equal(network.first.weight, before["first.weight"])
+
+
+def test_exact_emulation_is_close_to_float_and_approximation_moves_it(batch):
+    network = Tiny()
+    emulated = models.emulate(network, "mul8s_1KV8", calibration=[batch], method="max")
+    error = (emulated(batch) - network(batch)).abs().max()
+    emulated.assign_("mul8s_1KR3")
+    worse = (emulated(batch) - network(batch)).abs().max()
+    assert error < 0.03 < worse
+
+
+def test_batches_may_carry_labels_and_come_from_any_iterable(batch):
+    labelled = [(batch[:32], torch.zeros(32)), (batch[32:], torch.zeros(32))]
+    plain = models.emulate(Tiny(), "mul8s_1KV8", calibration=iter([batch[:32], batch[32:]]))
+    with_labels = models.emulate(Tiny(), "mul8s_1KV8", calibration=labelled)
+    scales = [e.network.first.x_scale for e in (plain, with_labels)]
+    assert torch.equal(*scales)
+
+
+def test_an_assignment_decides_each_site(batch):
+    emulated = models.emulate(Tiny(), "mul8s_1KV8", calibration=[batch])
+    mixed = Assignment.of(
+        {"first": Choice("mul8s_1KR3", swapped=True), "second": Choice("mul8s_1L2H")}
+    )
+    emulated.assign_(mixed)
+    assert emulated.layer("first").arithmetic.multiplier.name == "mul8s_1KR3"
+    assert emulated.layer("first").arithmetic.swapped
+    assert emulated.layer("second").arithmetic.multiplier.name == "mul8s_1L2H"
+    again = models.emulate(Tiny(), mixed, calibration=[batch])
+    assert again.assignment == mixed
+
+
+def test_plan_has_a_row_a_site_and_prints_as_a_table(batch):
+    emulated = models.emulate(Tiny(), "mul8s_1KVA", calibration=[batch])
+    plan = emulated.plan()
+    assert [row.site for row in plan.rows] == ["first", "second"]
+    text = str(plan).splitlines()
+    assert len(text) == 3
+    assert "mul8s_1KVA" in text[1]
+
+
+def test_every_site_of_a_vit_hard(vit):
+    x = torch.randn(2, 3, 32, 32)
+    found = models.sites(vit, x)
+    kinds = [site.kind for site in found]
+    # 12 qkv, 12 proj, 6 × 2 dense MLP layers, 6 × 4 × 2 expert layers, the head
+    assert kinds.count("linear") == 12 + 12 + 12 + 48 + 1
+    assert kinds.count("qk") == kinds.count("av") == 12
+    assert kinds.count("router") == 6
+    assert kinds.count("conv") == 1
+    by_name = {site.name: site for site in found}
+    tokens, width = 5, 384
+    assert by_name["blocks.0.attn.qkv"].macs == tokens * width * 3 * width
+    assert by_name["blocks.0.attn.qk"].macs == tokens * tokens * width
+    assert by_name["blocks.1.mlp.experts.3.fc1"].macs == tokens * width * 4 * width
+    assert by_name["blocks.1.mlp.experts.3.fc1"].expert == 3
+    assert by_name["blocks.1.mlp.router"].macs == tokens * width * 4
+    assert by_name["patch_embed.proj"].macs == 4 * 3 * 16 * 16 * width
+
+
+@torch.no_grad()
+def test_vit_hard_emulates_with_every_expert_calibrated(vit):
+    x = torch.randn(8, 3, 32, 32)
+    emulated = models.emulate(vit, "mul8s_1KV8", calibration=[x], method="max")
+    assert (emulated(x) - vit(x)).abs().max() < 0.1
+    assert all(bool((emulated.layer(s.name).x_scale != 1).all()) for s in emulated.sites)
+    assert emulated.assignment.choices["blocks.1.mlp.router"] == Choice(luts.EXACT)
+
+
+def test_emulation_can_be_fine_tuned_and_copied(vit):
+    x = torch.randn(8, 3, 32, 32)
+    emulated = models.emulate(vit, "mul8s_1L1G", calibration=[x])
+    copied = copy.deepcopy(emulated)
+    copied.train()
+    loss = copied(x).square().mean()
+    loss.backward()
+    missing = [n for n, p in copied.named_parameters() if p.grad is None and "experts" not in n]
+    assert not missing
+    assert all(p.grad is None for p in emulated.parameters())
+    with torch.no_grad():
+        copied.network.head.weight.add_(1.0)
+        assert not torch.equal(copied.eval()(x), emulated(x))
+
+
+def test_bad_input(batch):
+    with pytest.raises(InputError, match="at least one input"):
+        models.emulate(Tiny(), "mul8s_1KV8", calibration=[])
+    with pytest.raises(luts.UnknownMultiplierError, match="mul8s_1L2H"):
+        models.emulate(Tiny(), "mul8s_1L2h", calibration=[batch])
+    with pytest.raises(InputError, match="has no site"):
+        models.emulate(nn.ReLU(), "mul8s_1KV8", calibration=[batch])
+    with pytest.raises(InputError, match="a batch is a tensor"):
+        models.emulate(Tiny(), "mul8s_1KV8", calibration=[["x", 1]])
+    with pytest.raises(InputError, match="no choice for site 'second'"):
+        only = Assignment.of({"first": Choice("mul8s_1KV8")})
+        models.emulate(Tiny(), only, calibration=[batch])
