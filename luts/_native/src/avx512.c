@@ -317,14 +317,15 @@ INLINE void lookup_of(const Lookup *job, const uint8_t *columns, const uint8_t *
     { \
         lookup_of(job, columns, row_codes, sums, vectors, low); \
     }
-LOOKUP(1, 0) LOOKUP(2, 0) LOOKUP(3, 0) LOOKUP(1, 1) LOOKUP(2, 1) LOOKUP(3, 1)
+LOOKUP(1, 0) LOOKUP(2, 0) LOOKUP(3, 0) LOOKUP(4, 0) LOOKUP(1, 1) LOOKUP(2, 1) LOOKUP(3, 1) LOOKUP(4, 1)
 
 static void lookup(const Lookup *job, const uint8_t *columns, int64_t n_columns, int low_codes,
                    const uint8_t *row_codes, int32_t *sums)
 {
     static void (*const lookups[2][VECTORS])(const Lookup *, const uint8_t *, const uint8_t *,
                                              int32_t *) = {
-        {lookup_1_0, lookup_2_0, lookup_3_0}, {lookup_1_1, lookup_2_1, lookup_3_1}};
+        {lookup_1_0, lookup_2_0, lookup_3_0, lookup_4_0},
+        {lookup_1_1, lookup_2_1, lookup_3_1, lookup_4_1}};
     lookups[low_codes != 0][(n_columns + 63) / 64 - 1](job, columns, row_codes, sums);
 }
 

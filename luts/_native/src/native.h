@@ -17,7 +17,7 @@
 #define MAX_ROWS 12   /* most rows of one tile */
 #define MAX_PANELS 4  /* most panels of one tile */
 #define MAX_DEPTH 4   /* longest staircase that is corrected by counting bits */
-#define LOOKUP_COLUMNS 192 /* columns of one block of a table product */
+#define LOOKUP_COLUMNS 256 /* columns of one block of a table product */
 #define SLACK 256     /* bytes that kernels may read beyond a buffer's end */
 
 /* One product: a convolution, of which a matrix product is the case with a 1×1 kernel. */
