@@ -1,5 +1,6 @@
 """Peak memory of one forward pass, measured in a process of its own."""
 
+import ctypes
 import gc
 import json
 import subprocess
@@ -38,15 +39,23 @@ def _status_mb(field: str) -> float:
     raise OSError(f"no {field} in /proc/self/status")
 
 
+def _give_back() -> None:
+    """Return what is free to the system, so that it counts as free."""
+    gc.collect()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
+
+
 def _main(name: str, circuit: str | None, config: dict[str, Any]) -> float:
     network(name, config)[0](network(name, config)[1](1))  # libraries take their memory first
-    gc.collect()
+    _give_back()
     before = _status_mb("VmRSS")
     net, make_batch = network(name, config)
     if circuit is not None:
         net = network_emulated(net, make_batch, circuits()[circuit])
     x = make_batch(config["memory_batch"])
-    gc.collect()
+    _give_back()
     with torch.inference_mode():
         Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far
         net(x)

@@ -59,12 +59,15 @@ class Layer:
 def layers(tokens: int) -> list[Layer]:
     """Every layer shape of the three networks, once."""
     convs = {
-        "resnet20": [(3, 16, 32, 1), (16, 16, 32, 1), (16, 32, 32, 2), (32, 32, 16, 1)]
-        + [(32, 64, 16, 2), (64, 64, 8, 1)],
-        "vgg11_bn": [(3, 64, 32, 1), (64, 128, 16, 1), (128, 256, 8, 1), (256, 256, 8, 1)]
-        + [(256, 512, 4, 1), (512, 512, 4, 1), (512, 512, 2, 1)],
+        "resnet20": "3 16 32 1,16 16 32 1,16 32 32 2,32 32 16 1,32 64 16 2,64 64 8 1",
+        "vgg11_bn": "3 64 32 1,64 128 16 1,128 256 8 1,256 256 8 1,256 512 4 1,"
+        "512 512 4 1,512 512 2 1",
     }
-    found = [Layer(net, "conv", shape) for net, shapes in convs.items() for shape in shapes]
+    found = [
+        Layer(net, "conv", tuple(map(int, shape.split())))
+        for net, shapes in convs.items()
+        for shape in shapes.split(",")
+    ]
     found.append(Layer("vgg11_bn", "linear", (1, 512, 512)))
     linears = [(384, 1152), (384, 384), (384, 1536), (1536, 384)]
     found += [Layer("vit_small", "linear", (tokens, *sizes)) for sizes in linears]
