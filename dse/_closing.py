@@ -47,7 +47,9 @@ def close(
     trials = {trial.number: trial for trial in study.trials()}
     front = front_of(list(trials.values()))
     points = np.array([trials[n].objectives for n in front])
-    reference = np.array([1.0, max(t.objectives[1] for t in trials.values())]) + 1e-9
+    # The front's own worst score, so that its best member in either objective counts for something.
+    scores = points[:, 1]
+    reference = np.array([1.0, scores.max() + 0.1 * np.ptp(scores) + 1e-9])
     thinned = [front[i] for i in thin_front(points, reference, config.finetune_members)]
     fixed = fixed_baselines(list(trials.values()))
     chosen = sorted({*thinned, *fixed})

@@ -53,7 +53,7 @@ class SearchConfig:
     sampler: str = "nsga2"
     multipliers: str = "mul8s"
     finetune: FineTune = "front"
-    finetune_epochs: float = 1.0
+    finetune_epochs: float = 0.5
     finetune_members: int = 5
     seed: int = 0
     experts: int = 4

@@ -184,9 +184,8 @@ def lagrangian_sweep(distortion: Matrix, energy: Matrix, *, count: int) -> list[
 
 
 def _slopes(distortion: Matrix, energy: Matrix) -> npt.NDArray[np.float64]:
-    """Positive trades of distortion for energy between any choice and the costliest, all sites."""
-    costliest = energy.argmax(axis=1)[:, None]
-    saved = np.take_along_axis(energy, costliest, axis=1) - energy
-    paid = distortion - np.take_along_axis(distortion, costliest, axis=1)
+    """Distortion paid for each unit of energy saved, between any two choices of a site."""
+    saved = energy[:, :, None] - energy[:, None, :]
+    paid = distortion[:, None, :] - distortion[:, :, None]
     useful = (saved > 0) & (paid > 0)
     return np.asarray(paid[useful] / saved[useful], dtype=np.float64)

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+import sqlalchemy.event
+from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 
 from dse._space import Codes, SearchSpace
@@ -53,7 +55,7 @@ class SearchStudy:
         self.space = space
         try:
             self._study = optuna.create_study(
-                storage=f"sqlite:///{path}",
+                storage=_storage(path),
                 study_name=STUDY_NAME,
                 directions=["minimize", "minimize"],
                 sampler=sampler,
@@ -119,6 +121,19 @@ class SearchStudy:
         """What `keep_closing` kept under ``key``."""
         found: dict[str, Any] | None = self._study.user_attrs.get(_CLOSING + key)
         return found
+
+
+def _storage(path: Path) -> RDBStorage:
+    storage = RDBStorage(f"sqlite:///{path}")
+
+    def configure(connection: Any, record: object) -> None:
+        # A killed process loses nothing under these, and a commit does not wait for the disk.
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=NORMAL")
+
+    sqlalchemy.event.listen(storage.engine, "connect", configure)
+    storage.engine.dispose()
+    return storage
 
 
 def _space_record(space: SearchSpace) -> str:

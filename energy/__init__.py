@@ -2,6 +2,7 @@
 
 from energy._activity import dense_counterpart
 from energy._breakdown import COMPONENTS, CostBreakdown, SiteCost
+from energy._compare import cheapest_within, compare, draw_components
 from energy._cost import MODELS, EnergyModel, cost
 from energy._cost_model import CostModel
 from energy._figures import (
@@ -11,7 +12,9 @@ from energy._figures import (
     MultiplierFigures,
     Operation,
     published_figures,
+    read_figures,
 )
+from energy._spread import Spread, spread, usage, worst_case
 
 __all__ = [
     "COMPONENTS",
@@ -25,7 +28,15 @@ __all__ = [
     "MultiplierFigures",
     "Operation",
     "SiteCost",
+    "Spread",
+    "cheapest_within",
+    "compare",
     "cost",
     "dense_counterpart",
+    "draw_components",
     "published_figures",
+    "read_figures",
+    "spread",
+    "usage",
+    "worst_case",
 ]

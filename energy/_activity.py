@@ -60,13 +60,22 @@ def activities(
     routing: Routing | None,
     layers: Sequence[ExpertWork] = (),
     *,
+    used: Routing | None = None,
     batch_size: int = 1,
 ) -> tuple[Activity, ...]:
     """Activity of every site.
 
-    Outside experts it is 1. An expert works on the part of the items that ``routing`` says, and
-    is needed by a batch unless none of the batch's items goes to it: with independent items of
-    activation rate ρ, with probability ``1 − (1 − ρ)^items``.
+    Outside experts it is 1. An expert works on the part of the items that ``routing`` says. It is
+    needed by a batch unless no input of the batch needs it: with probability ``1 − (1 − τ)^batch``,
+    where τ is what ``used`` says, or for independent items of activation rate ρ
+    ``1 − (1 − ρ)^items``.
+
+    Args:
+        sites: the network's sites.
+        routing: activation rate of every expert.
+        layers: facts about the expert layers.
+        used: in the place of activation rates, the part of the inputs that need the expert.
+        batch_size: inputs in a batch.
 
     Raises:
         InputError: a site without MACs, or activation rates that do not fit the sites or do not
@@ -79,15 +88,19 @@ def activities(
     items = _items(sites) | {record.layer: record.items for record in layers}
     found = []
     for site in sites:
-        if site.expert_layer is None or site.expert is None:
+        layer = site.expert_layer
+        if layer is None or site.expert is None:
             found.append(Activity(site))
             continue
         assert routing is not None  # checked above
-        rate = routing.rate(site.expert_layer, site.expert)
-        fixed = site.expert_layer in work and work[site.expert_layer].fixed
-        draws = items[site.expert_layer] * batch_size
-        used = 1.0 if fixed and rate else 1 - (1 - min(1.0, rate)) ** draws
-        found.append(Activity(site, rate, used))
+        rate = routing.rate(layer, site.expert)
+        if used is not None:
+            needed = used.rate(layer, site.expert)
+        elif layer in work and work[layer].fixed:
+            needed = float(rate > 0)
+        else:
+            needed = 1 - (1 - min(1.0, rate)) ** items[layer]
+        found.append(Activity(site, rate, 1 - (1 - min(1.0, needed)) ** batch_size))
     return tuple(found)
 
 

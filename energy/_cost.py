@@ -55,6 +55,7 @@ def cost(
     *,
     layers: Sequence[ExpertWork] = (),
     dense: Sequence[Site] | None = None,
+    used: Routing | None = None,
     model: EnergyModel = "multipliers",
 ) -> CostBreakdown:
     """What ``assignment`` costs for one input, in expectation over ``routing``.
@@ -68,6 +69,8 @@ def cost(
             gets rows, and activation rates are held against them.
         dense: sites of the dense network that costs are relative to; by default the network that
             ``sites`` was upcycled from (`dense_counterpart`).
+        used: part of the inputs that need an expert at all, which decides its weight traffic, as
+            `usage` measures it; by default that of independent items.
         model: what is counted, one of `MODELS`.
 
     Raises:
@@ -75,7 +78,7 @@ def cost(
     """
     check_model(model)
     figures = published_figures() if figures is None else figures
-    active = activities(sites, routing, layers, batch_size=figures.batch_size)
+    active = activities(sites, routing, layers, used=used, batch_size=figures.batch_size)
     if isinstance(assignment, str):
         assignment = Assignment.uniform(sites, assignment)
     assignment.check(sites)

@@ -2,10 +2,11 @@
 
 import dataclasses
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Literal
 
 import luts
-from energy._tables import published_operations
+from energy import _tables
 from luts.errors import InputError, suggest
 
 Convention = Literal["equal-clock", "power-delay"]
@@ -161,12 +162,43 @@ def published_figures(
             name: MultiplierFigures(m.power_mw, m.area_um2, m.delay_ns, m.source)
             for name, m in catalog.items()
         },
-        operations={
-            name: Operation(bits, energy_pj, source)
-            for name, bits, energy_pj, source in published_operations()
-        },
+        operations={row.name: _operation(row) for row in _tables.published_operations()},
         convention=convention,
     )
+
+
+def read_figures(
+    path: Path, base: Figures | None = None, *, catalog: luts.Catalog = luts.catalog
+) -> Figures:
+    """``base`` with the figures of a CSV file in place of its own.
+
+    The file has the header ``multiplier,power_mw,area_um2,delay_ns,source`` or
+    ``operation,bits,energy_pj,source``; operations that are new can serve as memories.
+
+    Args:
+        path: the file.
+        base: figures for what the file does not name; by default the published ones.
+        catalog: multipliers that the file may name.
+
+    Raises:
+        InputError: the file has faults; all of them together, each with its line.
+    """
+    base = published_figures(catalog) if base is None else base
+    known = [*catalog, *(alias for m in catalog.values() for alias in m.aliases)]
+    rows = _tables.read(path, known_multipliers=known)
+    multipliers, operations = dict(base.multipliers), dict(base.operations)
+    for row in rows:
+        if row.kind == "multiplier":
+            multipliers[catalog[row.name].name] = MultiplierFigures(
+                **row.numbers, source=row.source
+            )
+        else:
+            operations[row.name] = _operation(row)
+    return dataclasses.replace(base, multipliers=multipliers, operations=operations)
+
+
+def _operation(row: _tables.Row) -> Operation:
+    return Operation(int(row.numbers["bits"]), row.numbers["energy_pj"], row.source)
 
 
 def _byte_pj(access: Operation) -> float:

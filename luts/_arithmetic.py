@@ -22,6 +22,10 @@ class Arithmetic:
     multiplier: Multiplier
     swapped: bool = False
 
+    def __deepcopy__(self, memo: dict[int, object]) -> "Arithmetic":
+        """Itself: nothing of it ever changes, and copies of networks hold one a site."""
+        return self
+
     @functools.cached_property
     def table(self) -> Table:
         """Products by signed codes, int32 of shape ``(256, 256)``, indexed ``[x_code, w_code]``."""

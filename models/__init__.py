@@ -20,6 +20,7 @@ from models.networks import (
     build,
     expert_work,
     measure_routing,
+    measure_routing_per_input,
     uniform_routing,
     upcycle_,
 )
@@ -59,6 +60,7 @@ __all__ = [
     "fit",
     "load_data",
     "measure_routing",
+    "measure_routing_per_input",
     "sites",
     "uniform_routing",
     "upcycle_",

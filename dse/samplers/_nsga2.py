@@ -45,10 +45,14 @@ class NSGA2Sampler(AssignmentSampler):
         copy = self._updated_copy(study)
         # The stream of one trial: neither resuming nor another worker changes or repeats it.
         stream = np.random.SeedSequence([self.seed, trial.number]).generate_state(1)[0]
-        copy.sampler = NSGAIISampler(population_size=self.population, seed=int(stream))
-        asked = copy.ask(self._distributions)
+        # Optuna hands a generation's first child its parents in another order than the others,
+        # whose parents come from a cache. A first ask fills the cache, so that every child, also
+        # the first one after an interruption, sees one order.
+        for _ in range(2):
+            copy.sampler = NSGAIISampler(population_size=self.population, seed=int(stream))
+            asked = copy.ask(self._distributions)
+            copy.tell(asked, state=TrialState.FAIL)
         generation = copy.trials[asked.number].system_attrs.get(GENERATION, 0)
-        copy.tell(asked, state=TrialState.FAIL)
         codes = np.array([asked.params[name] for name in self.space.free], dtype=np.int64)
         return codes, {_OWN_GENERATION: generation}
 

@@ -11,7 +11,7 @@ from models.networks._build import (
 from models.networks._experts import ExpertLayer, auxiliary_loss, every_expert_sees_everything
 from models.networks._hard import HardMoE, load_balancing_loss
 from models.networks._routing import Routing, expert_layers, measure_routing, uniform_routing
-from models.networks._work import ExpertWork, expert_work
+from models.networks._work import ExpertWork, expert_work, measure_routing_per_input
 
 __all__ = [
     "ARCHITECTURES",
@@ -29,6 +29,7 @@ __all__ = [
     "expert_work",
     "load_balancing_loss",
     "measure_routing",
+    "measure_routing_per_input",
     "uniform_routing",
     "upcycle_",
 ]

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from luts.errors import InputError
-from models.networks._routing import expert_layers
+from models.networks._routing import Routing, expert_layers, measure_routing
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,3 +80,19 @@ def expert_work(network: nn.Module, example_input: torch.Tensor) -> tuple[Expert
             )
         )
     return tuple(records)
+
+
+def measure_routing_per_input(
+    network: nn.Module, inputs: torch.Tensor, *, source: str
+) -> tuple[Routing, ...]:
+    """Activation rates of every input by itself, in evaluation mode.
+
+    Args:
+        network: any network.
+        inputs: inputs, ``(B, …)``.
+        source: what to call the measurement; the input's index is added.
+    """
+    return tuple(
+        measure_routing(network, [inputs[i : i + 1]], source=f"{source}, input {i}")
+        for i in range(len(inputs))
+    )

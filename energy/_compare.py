@@ -1,0 +1,98 @@
+"""Several networks or assignments side by side."""
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+import pandas as pd
+from matplotlib.axes import Axes
+
+from energy._breakdown import COMPONENTS, CostBreakdown
+from luts.errors import InputError
+
+ACCURACY_COLUMNS = ("test_accuracy", "validation_accuracy", "accuracy")
+"""Columns of a front that can hold its accuracies, the first present one counting."""
+
+
+def compare(breakdowns: Mapping[str, CostBreakdown]) -> pd.DataFrame:
+    """One line a breakdown: MACs, energy, and each component's share of it.
+
+    Args:
+        breakdowns: breakdowns by label.
+    """
+    lines = {}
+    for label, breakdown in breakdowns.items():
+        shares = {f"{name}_share": part for name, part in breakdown.shares().items()}
+        lines[label] = {
+            "macs_expected": breakdown.macs_expected,
+            "macs_rel": breakdown.macs_expected / breakdown.dense_macs,
+            "energy_pj": breakdown.energy_pj,
+            "energy_rel": breakdown.energy_rel,
+            **shares,
+        }
+    return pd.DataFrame.from_dict(lines, orient="index")
+
+
+def cheapest_within(fronts: Mapping[str, pd.DataFrame], min_accuracy: float) -> pd.DataFrame:
+    """The cheapest member of each front that is accurate enough; one line a front.
+
+    Args:
+        fronts: fronts by label, as a run's ``front.csv`` holds them: ``energy_rel`` and one of
+            `ACCURACY_COLUMNS`.
+        min_accuracy: accuracy that a member must reach, in the front's own unit.
+
+    Returns:
+        Columns ``energy_rel`` and ``accuracy``, missing (NaN) where no member is accurate enough.
+
+    Raises:
+        InputError: a front lacks a column.
+    """
+    lines = {}
+    for label, front in fronts.items():
+        column = next((c for c in ACCURACY_COLUMNS if c in front and front[c].notna().any()), None)
+        if column is None or "energy_rel" not in front:
+            raise InputError(
+                f"{label}: a front has the columns energy_rel and one of "
+                f"{', '.join(ACCURACY_COLUMNS)}, not {', '.join(map(str, front.columns))}"
+            )
+        enough = front[front[column] >= min_accuracy].sort_values("energy_rel")
+        lines[label] = {
+            "energy_rel": float(enough["energy_rel"].iloc[0]) if len(enough) else math.nan,
+            "accuracy": float(enough[column].iloc[0]) if len(enough) else math.nan,
+        }
+    return pd.DataFrame.from_dict(lines, orient="index")
+
+
+def read_front(run: Path) -> pd.DataFrame:
+    """The front of a finished run.
+
+    Raises:
+        InputError: the folder holds none.
+    """
+    path = run / "front.csv"
+    try:
+        return pd.read_csv(path)
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{run} is not a finished run: cannot read {path.name}: {error}"
+        ) from error
+
+
+def draw_components(axes: Axes, breakdowns: Mapping[str, CostBreakdown]) -> None:
+    """Draw one stacked bar a breakdown, its components relative to the dense network's energy.
+
+    Args:
+        axes: where to draw.
+        breakdowns: breakdowns by label.
+    """
+    labels = list(breakdowns)
+    bottom = [0.0] * len(labels)
+    for component in COMPONENTS:
+        heights = [b.components_pj()[component] / b.dense_energy_pj for b in breakdowns.values()]
+        if any(heights):
+            axes.bar(labels, heights, bottom=bottom, label=component.replace("_", " "))
+        bottom = [low + height for low, height in zip(bottom, heights, strict=True)]
+    axes.axhline(1.0, color="black", linewidth=0.8, linestyle=":")
+    axes.set_ylabel("energy relative to the exact dense network")
+    axes.tick_params(axis="x", labelrotation=20)
+    axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0))

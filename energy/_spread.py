@@ -1,0 +1,186 @@
+"""How the cost varies from input to input, and how bad it can get."""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from energy._activity import Activity
+from energy._breakdown import CostBreakdown
+from energy._cost import EnergyModel, cost, site_cost
+from energy._figures import Figures, published_figures
+from luts.errors import InputError
+from models import Assignment, ExpertWork, Routing, Site
+
+
+@dataclasses.dataclass(frozen=True)
+class Spread:
+    """Cost of single inputs.
+
+    Attributes:
+        macs: multiply-accumulates of each input.
+        energy_rel: relative energy of each input.
+    """
+
+    macs: tuple[float, ...]
+    energy_rel: tuple[float, ...]
+
+    def to_frame(self) -> pd.DataFrame:
+        """Mean, standard deviation and quantiles; one line a quantity."""
+        lines = {}
+        for name in ("macs", "energy_rel"):
+            values = np.array(getattr(self, name))
+            low, median, high = np.quantile(values, (0.05, 0.5, 0.95))
+            lines[name] = {
+                "mean": math.fsum(values) / len(values),
+                "std": values.std(),
+                "min": values.min(),
+                "p5": low,
+                "median": median,
+                "p95": high,
+                "max": values.max(),
+            }
+        return pd.DataFrame.from_dict(lines, orient="index")
+
+
+def usage(per_input: Sequence[Routing]) -> Routing:
+    """Part of the inputs that need each expert at all, in the place of activation rates.
+
+    Args:
+        per_input: activation rates of single inputs.
+
+    Raises:
+        InputError: there is no input.
+    """
+    _check(per_input)
+    return Routing(
+        rates={
+            layer: tuple(
+                math.fsum(one.rate(layer, expert) > 0 for one in per_input) / len(per_input)
+                for expert in range(len(rates))
+            )
+            for layer, rates in per_input[0].rates.items()
+        },
+        source=f"use by {len(per_input)} inputs",
+    )
+
+
+def spread(
+    sites: Sequence[Site],
+    assignment: Assignment | str,
+    per_input: Sequence[Routing],
+    figures: Figures | None = None,
+    *,
+    layers: Sequence[ExpertWork] = (),
+    dense: Sequence[Site] | None = None,
+    model: EnergyModel = "multipliers",
+) -> Spread:
+    """Cost of each input under its own routing.
+
+    Args:
+        sites: the network's sites.
+        assignment: a choice for every site, or the name of one multiplier.
+        per_input: activation rates of single inputs, as `models.measure_routing_per_input`.
+        figures: power and energies; by default the published ones.
+        layers: facts about the expert layers.
+        dense: sites of the dense network, as in `energy.cost`.
+        model: what is counted.
+
+    Raises:
+        InputError: there is no input, or something does not fit together.
+    """
+    _check(per_input)
+    if isinstance(assignment, str):
+        assignment = Assignment.uniform(sites, assignment)
+    figures = published_figures() if figures is None else figures
+    costs = []
+    for one in per_input:
+        used = usage([one])
+        costs.append(
+            cost(
+                sites, assignment, one, figures, layers=layers, dense=dense, used=used, model=model
+            )
+        )
+    return Spread(
+        macs=tuple(c.macs_expected for c in costs),
+        energy_rel=tuple(c.energy_rel for c in costs),
+    )
+
+
+def worst_case(
+    sites: Sequence[Site],
+    assignment: Assignment | str,
+    layers: Sequence[ExpertWork],
+    figures: Figures | None = None,
+    *,
+    dense: Sequence[Site] | None = None,
+    model: EnergyModel = "multipliers",
+) -> CostBreakdown:
+    """Cost of an input that sends every item to its layer's costliest experts.
+
+    Under ``multipliers`` and ``datapath`` an input can cost that much and none can cost more. Under
+    ``memory`` it is an upper bound: every expert that the items suffice for is also read.
+
+    Args:
+        sites: the network's sites.
+        assignment: a choice for every site, or the name of one multiplier.
+        layers: facts about the expert layers.
+        figures: power and energies; by default the published ones.
+        dense: sites of the dense network, as in `energy.cost`.
+        model: what is counted.
+
+    Raises:
+        InputError: something does not fit together.
+    """
+    figures = published_figures() if figures is None else figures
+    if isinstance(assignment, str):
+        assignment = Assignment.uniform(sites, assignment)
+    assignment.check(sites)
+    rates, used = {}, {}
+    for layer in layers:
+        work_pj, weights = [0.0] * layer.experts, [0] * layer.experts
+        for site in sites:
+            if site.expert_layer == layer.layer and site.expert is not None:
+                row = site_cost(Activity(site), assignment.choices[site.name], figures, model)
+                work_pj[site.expert] += row.energy_pj - row.weight_traffic_pj
+                weights[site.expert] += site.weights
+        rates[layer.layer] = _costliest(work_pj, layer)
+        used[layer.layer] = _heaviest(weights, layer, figures.batch_size)
+    return cost(
+        sites,
+        assignment,
+        Routing(rates=rates, source="worst case"),
+        figures,
+        layers=layers,
+        dense=dense,
+        used=Routing(rates=used, source="worst case"),
+        model=model,
+    )
+
+
+def _costliest(work_pj: list[float], layer: ExpertWork) -> tuple[float, ...]:
+    """Activation rates that cost most."""
+    if layer.fixed:
+        return (layer.executions / layer.experts,) * layer.experts
+    limit = 1.0 if layer.capacity is None else min(1.0, layer.capacity)
+    left = layer.executions
+    rates = [0.0] * layer.experts
+    for expert in sorted(range(layer.experts), key=work_pj.__getitem__, reverse=True):
+        rates[expert] = min(limit, left)
+        left -= rates[expert]
+    return tuple(rates)
+
+
+def _heaviest(weights: list[int], layer: ExpertWork, batch_size: int) -> tuple[float, ...]:
+    """1 for the experts with most weights, as many as a batch's items can need, else 0."""
+    runs = math.ceil(layer.items * layer.executions) * batch_size
+    needed = layer.experts if layer.fixed else runs
+    order = sorted(range(layer.experts), key=weights.__getitem__, reverse=True)[:needed]
+    return tuple(float(expert in order) for expert in range(layer.experts))
+
+
+def _check(per_input: Sequence[Routing]) -> None:
+    if not per_input:
+        raise InputError("spread takes the routing of at least one input, not 0")

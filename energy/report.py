@@ -1,0 +1,150 @@
+"""``python -m energy.report``: what a network costs, site by site."""
+
+import argparse
+import dataclasses
+from pathlib import Path
+
+from rich.console import Console
+
+import energy
+import luts
+import models
+from energy import _report
+from energy._compare import read_front
+from luts.console import Parser, run
+from luts.errors import InputError
+
+
+def main() -> None:
+    """Print the energy of an assignment as a table; compare topologies when asked."""
+    options = _parser().parse_args()
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=200)
+    if options.compare_runs:
+        _compare_runs(console, options)
+        return
+    figures = _report.figures_of(options)
+    config = _report.network_config(options)
+    workload = _report.Workload.of(config)
+    assignment = _report.assignment_of(options, workload)
+    routing = _report.routing_of(options, workload)
+    breakdown = energy.cost(
+        workload.sites,
+        assignment,
+        routing,
+        figures,
+        layers=workload.layers,
+        model=options.energy_model,
+    )
+    shown = {f"{config.topology}, as above" if options.compare else config.topology: breakdown}
+    if options.compare:
+        shown |= _all_topologies(options, figures, config)
+    if options.csv:
+        _report.write_csv(options.csv, breakdown)
+    if options.chart:
+        _report.write_chart(options.chart, shown)
+    console.print(_report.site_table(breakdown))
+    if workload.layers:
+        shown |= {
+            f"{config.topology}, worst case": energy.worst_case(
+                workload.sites, assignment, workload.layers, figures, model=options.energy_model
+            )
+        }
+    console.print(_report.comparison_table("totals of one input, shares of the energy", shown))
+    for line in _notes(options, breakdown, bool(workload.layers)):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _all_topologies(
+    options: argparse.Namespace, figures: energy.Figures, config: models.NetworkConfig
+) -> dict[str, energy.CostBreakdown]:
+    """The same network in every topology, one multiplier everywhere, uniform routing."""
+    found = {}
+    for topology in models.TOPOLOGIES:
+        workload = _report.Workload.of(dataclasses.replace(config, topology=topology))
+        found[topology] = energy.cost(
+            workload.sites,
+            options.multiplier,
+            workload.uniform,
+            figures,
+            layers=workload.layers,
+            model=options.energy_model,
+        )
+    return found
+
+
+def _compare_runs(console: Console, options: argparse.Namespace) -> None:
+    fronts = {str(run): read_front(run) for run in options.compare_runs}
+    if options.min_accuracy is None:
+        raise InputError("comparing runs takes an accuracy to reach: --min-accuracy 0.95")
+    cheapest = energy.cheapest_within(fronts, options.min_accuracy).reset_index(names="run")
+    console.print(f"cheapest member of each front with accuracy ≥ {options.min_accuracy:g}")
+    console.print(cheapest.to_string(index=False, na_rep="none"), markup=False, highlight=False)
+
+
+def _notes(
+    options: argparse.Namespace, breakdown: energy.CostBreakdown, has_experts: bool
+) -> list[str]:
+    notes = [
+        f"relative: of the dense network with the exact multiplier, {breakdown.dense_macs:,} MACs",
+        f"model {breakdown.model}: {energy.MODELS[options.energy_model]}",
+        f"convention {breakdown.convention}: {energy.CONVENTIONS[options.convention]}",
+    ]
+    if has_experts:
+        notes.append(f"routing: {breakdown.routing_source}")
+    if breakdown.model != "multipliers":
+        notes.append("absolute energies: 45 nm, Horowitz, ISSCC 2014, unless --figures says else")
+    return notes + luts.catalog.notices(options.multiplier)
+
+
+def _positive(text: str) -> int:
+    number = int(text) if text.isdecimal() else 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"takes a whole number from 1 up, not {text!r}")
+    return number
+
+
+def _parser() -> Parser:
+    parser = Parser(prog="python -m energy.report", description=__doc__)
+    add = parser.add_argument
+    add("--arch", help="architecture (vit_small)")
+    add("--topology", help="dense or the kind of mixture of experts (dense)")
+    add("--experts", type=_positive, metavar="N", help="experts in a layer (4)")
+    add("--image-size", type=_positive, metavar="PIXELS", help="height and width of the input (32)")
+    add(
+        "--patch-size", type=_positive, metavar="PIXELS", help="of a patch (the architecture's own)"
+    )
+    add("--num-classes", type=_positive, metavar="N", help="outputs (10)")
+    chosen = parser.add_mutually_exclusive_group()
+    chosen.add_argument(
+        "--multiplier", default=luts.EXACT, metavar="NAME", help="at every site but the routers"
+    )
+    chosen.add_argument(
+        "--assignment", type=Path, metavar="FILE", help="a run's assignments/*.json"
+    )
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument("--run", type=Path, metavar="RUN", help="take network and routing from RUN")
+    source.add_argument("--routing", type=Path, metavar="FILE", help="a run's routing.json")
+    add("--energy-model", default="multipliers", choices=list(energy.MODELS))
+    add("--convention", default="equal-clock", choices=list(energy.CONVENTIONS))
+    add("--figures", type=Path, action="append", default=[], metavar="FILE", help="your own, CSV")
+    add("--weight-memory", default="dram", metavar="NAME", help="operation that reads weights")
+    add("--activation-memory", default="sram_32kb", metavar="NAME", help="… and activations")
+    add(
+        "--batch-size",
+        type=_positive,
+        default=1,
+        metavar="N",
+        help="inputs that share a weight read",
+    )
+    add("--compare", action="store_true", help="all topologies with --multiplier, uniform routing")
+    add("--compare-runs", type=Path, nargs="+", metavar="RUN", help="cheapest members of fronts")
+    add("--min-accuracy", type=float, metavar="A", help="accuracy that --compare-runs asks for")
+    add("--chart", type=Path, metavar="FILE", help="write a stacked bar chart")
+    add("--csv", type=Path, metavar="FILE", help="write the table")
+    return parser
+
+
+if __name__ == "__main__":
+    run(main)

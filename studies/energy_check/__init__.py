@@ -1,0 +1,1 @@
+"""Does an independent accelerator cost model rank assignments as the energy model does?"""

@@ -1,0 +1,68 @@
+import pytest
+
+from dse._config import SearchConfig
+from dse._run import Run
+from luts import InputError
+
+
+def test_toml_round_trip():
+    config = SearchConfig(trials=7, finetune="none", multipliers="paper", finetune_epochs=0.25)
+    assert SearchConfig.from_toml(config.to_toml({"commit": "x"})) == config
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"arch": "vit_smal"}, r"unknown architecture 'vit_smal'.*vit_small"),
+        ({"topology": "hrad"}, r"unknown topology 'hrad'.*hard"),
+        ({"dataset": "digit"}, r"unknown dataset 'digit'.*digits"),
+        ({"objective": "paretto"}, r"unknown objective 'paretto'.*pareto"),
+        ({"sampler": "nsga"}, r"unknown sampler 'nsga'.*nsga2"),
+        ({"finetune": "all"}, r"unknown fine-tuning 'all'"),
+        ({"multipliers": "mul8s_1L2X"}, r"unknown multiplier or set 'mul8s_1L2X'.*mul8s_1L2H"),
+        ({"trials": -5}, r"trials must be at least 1, not -5"),
+        ({"trials": 0}, r"trials must be at least 1, not 0"),
+        ({"finetune_epochs": float("nan")}, "positive number, not nan"),
+        ({"experts": 1}, "at least 2 experts, not 1"),
+        ({"patch_size": 5}, "is no multiple of 5"),
+    ],
+)
+def test_bad_settings(settings, message):
+    with pytest.raises(InputError, match=message):
+        SearchConfig(**settings)
+
+
+def test_unknown_key_names_the_nearest():
+    with pytest.raises(InputError, match=r"no setting 'trails'; did you mean trials"):
+        SearchConfig.from_toml("[search]\ntrails = 3\n")
+    with pytest.raises(InputError, match="not the configuration of a run"):
+        SearchConfig.from_toml("trials = ")
+
+
+def test_a_run_folder_is_never_overwritten(tmp_path):
+    run = Run.create(SearchConfig(), tmp_path / "run")
+    before = (run.path / "config.toml").read_text()
+    with pytest.raises(InputError, match=r"exists already and is not overwritten.*--resume"):
+        Run.create(SearchConfig(trials=3), tmp_path / "run")
+    assert (run.path / "config.toml").read_text() == before
+    assert Run.open(run.path).config == SearchConfig()
+
+
+def test_opening_what_is_no_run(tmp_path):
+    with pytest.raises(InputError, match=r"is not a run"):
+        Run.open(tmp_path)
+    with pytest.raises(InputError, match=r"is not a run"):
+        Run.open(tmp_path / "gone")
+
+
+def test_the_budget_may_grow_but_not_shrink(tmp_path):
+    run = Run.create(SearchConfig(trials=10), tmp_path / "run")
+    assert run.with_trials(20).config.trials == Run.open(run.path).config.trials == 20
+    with pytest.raises(InputError, match="budget of 20 trials, which 5 would cut"):
+        Run.open(run.path).with_trials(5)
+
+
+def test_config_records_its_making(tmp_path):
+    text = (Run.create(SearchConfig(), tmp_path / "run").path / "config.toml").read_text()
+    for word in ("[making]", "commit", "device", "torch", "started"):
+        assert word in text

@@ -1,0 +1,92 @@
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import spearmanr
+from torch import nn
+
+import luts
+import models
+from dse._screening import lagrangian_sweep, screen
+from dse._space import SearchSpace
+from models import channel_means, correct_bias_
+
+
+@given(st.integers(0, 10_000))
+def test_sweep_finds_only_optimal_assignments(seed):
+    rng = np.random.default_rng(seed)
+    energy = np.sort(rng.random((3, 4)), axis=1)[:, ::-1]
+    distortion = np.sort(rng.random((3, 4)), axis=1)
+    everything = [
+        (energy[range(3), list(c)].sum(), distortion[range(3), list(c)].sum())
+        for c in itertools.product(range(4), repeat=3)
+    ]
+    found = lagrangian_sweep(distortion, energy, count=20)
+    assert found
+    for codes in found:
+        e, d = energy[range(3), codes].sum(), distortion[range(3), codes].sum()
+        assert not any(oe <= e and od < d - 1e-12 for oe, od in everything)
+    totals = [energy[range(3), codes].sum() for codes in found]
+    assert totals == sorted(totals, reverse=True)
+    assert totals[0] == pytest.approx(energy.max(axis=1).sum())
+    assert totals[-1] == pytest.approx(energy.min(axis=1).sum())
+
+
+def test_sweep_returns_as_many_as_asked_for():
+    rng = np.random.default_rng(0)
+    energy = np.sort(rng.random((40, 8)), axis=1)[:, ::-1]
+    distortion = np.sort(rng.random((40, 8)), axis=1)
+    assert 12 <= len(lagrangian_sweep(distortion, energy, count=15)) <= 15
+
+
+def test_nothing_to_trade_gives_no_assignments():
+    assert lagrangian_sweep(np.zeros((2, 3)), np.ones((2, 3)), count=5) == []
+
+
+@pytest.fixture(scope="module")
+def small():
+    torch.manual_seed(7)
+    network = nn.Sequential(
+        nn.Conv2d(1, 6, 3),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(6 * 16, 24),
+        nn.ReLU(),
+        nn.Linear(24, 5),
+    )
+    inputs = torch.rand(64, 1, 6, 6)
+    emulated = models.emulate(network, luts.EXACT, calibration=[inputs])
+    space = SearchSpace.of(emulated.sites, luts.catalog.names("mul8s"))
+    return emulated, inputs, space
+
+
+def test_prediction_ranks_what_happens_to_the_logits(small):
+    """One site changed at a time, measured by running the network."""
+    emulated, inputs, space = small
+    predicted, measured = [], []
+    screening = screen(emulated, inputs, space, seed=0)
+    exact_means = channel_means(emulated, inputs)
+    with torch.no_grad():
+        reference = emulated(inputs)
+        for site, code in itertools.product(range(len(space.free)), range(len(space.choices))):
+            codes = space.uniform(0)
+            codes[site] = code
+            emulated.assign_(space.decode(codes))
+            correct_bias_(emulated, inputs, exact_means)
+            measured.append(float(((emulated(inputs) - reference) ** 2).sum(dim=1).mean()))
+            predicted.append(screening.predict(codes))
+    assert spearmanr(predicted, measured).statistic > 0.9
+
+
+def test_exact_choice_has_no_distortion_and_the_network_is_left_exact(small):
+    emulated, inputs, space = small
+    screening = screen(emulated, inputs, space, seed=1)
+    assert screening.distortion.shape == (3, 19)
+    assert np.all(screening.distortion[:, 0] == 0)
+    assert np.all(screening.distortion[:, -1] > 0)
+    names = {choice.multiplier for choice in emulated.assignment.choices.values()}
+    assert names == {luts.EXACT}
+    assert all(p.grad is None for p in emulated.parameters())

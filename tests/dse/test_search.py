@@ -1,0 +1,185 @@
+"""The main job end to end, on a base network trained for a moment."""
+
+import sys
+
+import pandas as pd
+import pytest
+
+from dse import search
+from dse._run import Run
+from luts.console import run
+from models import Assignment, Routing
+from models.training._files import CACHE_VARIABLE
+
+SMALL = ("--train-epochs", "0.5", "--multipliers", "mul8s_1KV8,mul8s_1L1G,mul8s_1KTY")
+DENSE = (*SMALL, "--topology", "dense", "--patch-size", "32")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_cache(tmp_path_factory):
+    """All searches of this module share one trained network."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(CACHE_VARIABLE, str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+def command(*arguments):
+    """Exit status of ``python -m dse.search`` with these arguments."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["dse.search", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            run(search.main)
+    return ended.value.code
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A search with five fixed and three other trials, without fine-tuning."""
+    path = tmp_path_factory.mktemp("runs") / "plain"
+    assert command(*SMALL, "--trials", 7, "--finetune", "none", "--out", path, "--quiet") == 0
+    return path
+
+
+def test_the_run_folder_holds_everything(finished):
+    names = {p.name for p in finished.iterdir()}
+    assert names >= {
+        "front.png",
+        "front.html",
+        "front.csv",
+        "trials.csv",
+        "study.db",
+        "config.toml",
+        "routing.json",
+        "assignments",
+    }
+    trials = pd.read_csv(finished / "trials.csv")
+    assert len(trials) == 7
+    # 1KV8 and 1L1G commute; 1KTY has two operand orders
+    assert trials["origin"].tolist()[:4] == ["uniform"] * 4
+    assert "screening" in set(trials["origin"])
+    assert set(trials["fidelity"]) == {"bias-corrected"}
+    assert trials.loc[0, "energy_rel"] == pytest.approx(1.0, abs=0.002)  # the routers' share
+    front = pd.read_csv(finished / "front.csv")
+    assert front["energy_rel"].is_monotonic_increasing
+    assert front["validation_cross_entropy"].is_monotonic_decreasing
+    files = sorted(int(p.stem) for p in (finished / "assignments").iterdir())
+    assert files == sorted(front["trial"])
+    for number, digest in zip(front["trial"], front["assignment_sha256"], strict=True):
+        assignment = Assignment.read(finished / "assignments" / f"{number:03d}.json")
+        assert assignment.digest == digest
+    routing = Routing.from_json((finished / "routing.json").read_text())
+    assert all(sum(rates) == pytest.approx(1) for rates in routing.rates.values())
+    assert "training images" in routing.source
+    assert not list(finished.rglob("*.part"))
+
+
+def test_test_scores_only_for_what_is_reported(finished):
+    trials = pd.read_csv(finished / "trials.csv")
+    tested = trials["test_accuracy_pct"].notna()
+    assert tested[trials["reported"]].all()
+    assert not tested[~trials["reported"] & (trials["origin"] != "uniform")].any()
+
+
+def test_the_seed_repeats_the_trials(finished, tmp_path):
+    again = tmp_path / "again"
+    assert command(*SMALL, "--trials", 7, "--finetune", "none", "--out", again, "--quiet") == 0
+    first, second = (pd.read_csv(p / "trials.csv") for p in (finished, again))
+    pd.testing.assert_frame_equal(first.drop(columns="seconds"), second.drop(columns="seconds"))
+
+
+def test_resuming_goes_on_with_a_larger_budget(finished, tmp_path, capsys):
+    out = tmp_path / "short"
+    assert command(*DENSE, "--trials", 4, "--finetune", "none", "--out", out, "--quiet") == 0
+    before = pd.read_csv(out / "trials.csv")
+    assert command("--resume", out, "--trials", 6) == 0
+    assert "best fixed" in capsys.readouterr().out
+    after = pd.read_csv(out / "trials.csv")
+    assert len(after) == 6
+    columns = ["trial", "origin", "energy_rel", "validation_cross_entropy"]
+    pd.testing.assert_frame_equal(after[columns][:4], before[columns])
+
+
+def test_every_candidate_can_be_fine_tuned(tmp_path):
+    out = tmp_path / "every"
+    flags = ("--finetune", "every", "--finetune-epochs", "0.1", "--trials", 5, "--quiet")
+    assert command(*DENSE, *flags, "--out", out) == 0
+    trials = pd.read_csv(out / "trials.csv")
+    assert set(trials["fidelity"]) == {"fine-tuned"}
+    tuned, scored = trials["tuned_validation_cross_entropy"], trials["validation_cross_entropy"]
+    assert scored.tolist() == pytest.approx(tuned.tolist())
+    assert trials["note"].str.contains("fine-tun").all()
+
+
+def test_promising_and_front_fine_tuning_never_lower_the_validation_score(tmp_path):
+    for which in ("promising", "front"):
+        out = tmp_path / which
+        flags = ("--finetune", which, "--finetune-epochs", "0.1", "--trials", 5, "--quiet")
+        assert command(*DENSE, *flags, "--out", out) == 0
+        trials = pd.read_csv(out / "trials.csv")
+        tuned = trials.dropna(subset="tuned_validation_cross_entropy")
+        assert len(tuned) >= 1
+        assert set(trials["fidelity"]) == {"bias-corrected"}
+        assert (
+            tuned["tuned_validation_cross_entropy"] <= tuned["validation_cross_entropy"] + 1e-12
+        ).all()
+
+
+def test_an_interruption_says_how_to_go_on(tmp_path, monkeypatch, capsys):
+    from dse import _steps
+
+    def interrupt(*arguments):
+        raise KeyboardInterrupt
+
+    out = tmp_path / "stopped"
+    monkeypatch.setattr(_steps, "search", interrupt)
+    assert command(*DENSE, "--trials", 4, "--out", out, "--quiet") == 130
+    assert f"python -m dse.search --resume {out}" in capsys.readouterr().err
+    monkeypatch.undo()
+    assert Run.open(out).config.trials == 4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--arch", "vit_smal"), "did you mean vit_small"),
+        (("--multipliers", "mul8s_1L2G"), "did you mean"),
+        (("--topology", "harder"), "did you mean hard"),
+        (("--dataset", "digit"), "did you mean digits"),
+        (("--objective", "paretto"), "did you mean pareto"),
+        (("--trials", "-1"), "at least 1, not -1"),
+        (("--trials", "many"), "invalid int value"),
+        (("--colour", "red"), "unrecognized arguments"),
+    ],
+)
+def test_bad_input_is_one_line_and_status_2(arguments, message, tmp_path, capsys):
+    out = tmp_path / "never"
+    assert command(*arguments, "--out", out) == 2
+    captured = capsys.readouterr()
+    assert message in captured.err
+    assert len(captured.err.strip().splitlines()) == 1
+    assert captured.out == ""
+    assert not out.exists()
+
+
+def test_existing_folders_and_foreign_runs_are_refused(finished, tmp_path, capsys):
+    before = {p: p.stat().st_mtime_ns for p in finished.rglob("*")}
+    assert command("--out", finished) == 2
+    assert "not overwritten" in capsys.readouterr().err
+    assert command("--resume", tmp_path) == 2
+    assert "is not a run" in capsys.readouterr().err
+    assert command("--resume", finished, "--seed", "5") == 2
+    assert "differs from the run's own 0" in capsys.readouterr().err
+    assert command("--resume", finished, "--trials", "2") == 2
+    assert "which 2 would cut" in capsys.readouterr().err
+    assert command("--resume", finished, "--out", tmp_path / "x") == 2
+    assert {p: p.stat().st_mtime_ns for p in finished.rglob("*")} == before
+
+
+def test_a_name_of_two_meanings_is_noticed(tmp_path, monkeypatch, capsys):
+    from dse import _steps
+
+    monkeypatch.setattr(_steps, "load", lambda *a: (_ for _ in ()).throw(KeyboardInterrupt))
+    command("--multipliers", "mul8s_1KVA,mul8s_1L1G", "--out", tmp_path / "a")
+    assert "note: mul8s_1KVA is read as" in capsys.readouterr().err
+    command("--multipliers", "paper", "--out", tmp_path / "b")
+    assert "note:" not in capsys.readouterr().err

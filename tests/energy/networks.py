@@ -1,0 +1,38 @@
+"""Small networks as lists of sites, written by hand."""
+
+from models import ExpertWork, Routing, Site
+
+LAYER = "moe"
+
+
+def two_layers(experts: int = 2) -> tuple[Site, ...]:
+    """A dense layer of 100 MACs, then experts of 40 MACs each behind a router of 8."""
+    return (
+        Site("first", "linear", macs=100, fan_in=10, weights=50, inputs=20),
+        Site("moe.router", "router", macs=8, fan_in=2, weights=4, inputs=4, expert_layer=LAYER),
+        *(
+            Site(
+                f"moe.experts.{index}",
+                "linear",
+                macs=40,
+                fan_in=5,
+                weights=20,
+                expert_layer=LAYER,
+                expert=index,
+                inputs=10,
+            )
+            for index in range(experts)
+        ),
+    )
+
+
+def work(experts: int = 2, **facts: float) -> tuple[ExpertWork, ...]:
+    """Facts about the expert layer: two tokens an input, top-1."""
+    return (
+        ExpertWork(LAYER, **{"experts": experts, "items": 2, "executions": 1.0, **facts}),  # type: ignore[arg-type]
+    )
+
+
+def routed(*rates: float) -> Routing:
+    """A routing of the one expert layer."""
+    return Routing(rates={LAYER: rates}, source="by hand")

@@ -1,0 +1,219 @@
+"""Costs against closed forms, and the properties they must have."""
+
+import dataclasses
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import energy
+import luts
+from luts.errors import InputError
+from models import Assignment, Choice, Routing, Site
+from tests.energy.networks import LAYER, routed, two_layers, work
+
+EXACT, MILD, HARSH = "mul8s_1KV8", "mul8s_1L2H", "mul8s_1KR3"
+NAMES = luts.catalog.names("mul8s")
+MW = {name: luts.catalog[name].power_mw for name in NAMES}
+NS = {name: luts.catalog[name].delay_ns for name in NAMES}
+
+
+def assigned(**choices: str) -> Assignment:
+    """`two_layers` with these multipliers, exact elsewhere."""
+    named = {
+        "first": choices.get("first", EXACT),
+        "moe.router": choices.get("router", EXACT),
+        "moe.experts.0": choices.get("e0", EXACT),
+        "moe.experts.1": choices.get("e1", EXACT),
+    }
+    return Assignment.of({site: Choice(name) for site, name in named.items()})
+
+
+MIXED = assigned(first=MILD, e0=HARSH, e1=MILD)
+
+
+def test_closed_form_of_normalised_power():
+    got = energy.cost(two_layers(), MIXED, routed(0.3, 0.7))
+    by_hand = (100 * 0.301 / 0.425 + 8 + 0.3 * 40 * 0.052 / 0.425 + 0.7 * 40 * 0.301 / 0.425) / 140
+    assert got.energy_rel == pytest.approx(by_hand, rel=1e-14)
+    assert got.dense_macs == 140
+    assert got.macs_expected == pytest.approx(148)
+    assert got.macs_total == 188
+
+
+def test_closed_form_of_power_times_delay():
+    figures = energy.published_figures(convention="power-delay")
+    got = energy.cost(two_layers(), MIXED, routed(0.3, 0.7), figures)
+    exact, mild, harsh = 0.425 * 1.48, 0.301 * 1.36, 0.052 * 0.89
+    by_hand = (100 * mild + 8 * exact + 12 * harsh + 28 * mild) / (140 * exact)
+    assert got.energy_rel == pytest.approx(by_hand, rel=1e-14)
+
+
+def test_closed_form_of_memory():
+    got = energy.cost(two_layers(), MIXED, routed(0.3, 0.7), layers=work(), model="memory")
+    mild, harsh = 0.2 * 0.301 / 0.425, 0.2 * 0.052 / 0.425
+    weight, activation, add = 1300 / 8, 20 / 8, 0.1
+    parts = got.components_pj()
+    assert parts["multiplier"] == pytest.approx(100 * mild + 12 * harsh + 28 * mild)
+    assert parts["adder"] == pytest.approx((100 + 12 + 28) * add)
+    assert parts["router"] == pytest.approx(8 * (0.2 + add))
+    # Two tokens an input: an expert stays unread only if neither comes.
+    read = 50 + 4 + 20 * (1 - 0.7**2) + 20 * (1 - 0.3**2)
+    assert parts["weight_traffic"] == pytest.approx(read * weight)
+    moved = (20 + 10) + (4 + 4) + (0.3 + 0.7) * (10 + 8)
+    assert parts["activation_traffic"] == pytest.approx(moved * activation)
+    dense_pj = 140 * (0.2 + add) + 70 * weight + (30 + 18) * activation
+    assert got.energy_rel == pytest.approx(sum(parts.values()) / dense_pj)
+
+
+def test_overhead_is_a_row_at_exact_power():
+    with_it = energy.cost(two_layers(), HARSH, routed(0.5, 0.5), layers=work(overhead_macs=30))
+    without = energy.cost(two_layers(), HARSH, routed(0.5, 0.5), layers=work())
+    assert with_it.rows[-1].kind == "overhead"
+    assert with_it.rows[-1].multiplier == EXACT
+    assert with_it.energy_rel - without.energy_rel == pytest.approx(30 / 140)
+
+
+def test_a_batch_shares_one_read_of_the_weights():
+    figures = dataclasses.replace(energy.published_figures(), batch_size=4)
+    got = energy.cost(
+        two_layers(), EXACT, routed(0.3, 0.7), figures, layers=work(), model="memory"
+    ).components_pj()["weight_traffic"]
+    read = 54 + 20 * (1 - 0.7**8) + 20 * (1 - 0.3**8)
+    assert got == pytest.approx(read / 4 * 1300 / 8)
+
+
+@pytest.mark.parametrize("model", energy.MODELS)
+@pytest.mark.parametrize("convention", energy.CONVENTIONS)
+def test_the_exact_dense_network_costs_exactly_one(model, convention):
+    figures = energy.published_figures(convention=convention)
+    dense = energy.dense_counterpart(two_layers())
+    assert energy.cost(dense, EXACT, None, figures, model=model).energy_rel == 1.0
+
+
+@pytest.mark.parametrize("model", energy.MODELS)
+def test_table_adds_up(model):
+    got = energy.cost(
+        two_layers(), MIXED, routed(0.25, 0.75), layers=work(overhead_macs=9), model=model
+    )
+    frame = got.to_frame()
+    assert list(frame["site"]) == [*(site.name for site in two_layers()), "moe.overhead"]
+    assert frame["energy_rel"].sum() == pytest.approx(got.energy_rel, rel=1e-13)
+    columns = [f"{component}_pj" for component in energy.COMPONENTS]
+    assert math.fsum(frame[columns].to_numpy().flatten()) == got.energy_pj
+    assert math.fsum(got.shares().values()) == pytest.approx(1.0)
+    assert frame["macs_expected"].sum() == pytest.approx(got.macs_expected)
+
+
+rates = st.floats(0, 1).map(lambda part: (part, 1 - part))
+names = st.sampled_from(NAMES)
+models_ = st.sampled_from(list(energy.MODELS))
+
+
+@given(first=names, e0=names, e1=names, split=rates, model=models_)
+def test_additive(first, e0, e1, split, model):
+    """The parts of a network cost together what the whole does."""
+    sites = two_layers()
+    whole_assignment = assigned(first=first, e0=e0, e1=e1)
+    whole = energy.cost(sites, whole_assignment, routed(*split), model=model)
+
+    def part(chosen: tuple[Site, ...], routing: Routing | None) -> energy.CostBreakdown:
+        choices = {site.name: whole_assignment.choices[site.name] for site in chosen}
+        return energy.cost(chosen, Assignment.of(choices), routing, model=model)
+
+    together = part(sites[:1], None) + part(sites[1:], routed(*split))
+    assert together.energy_pj == whole.energy_pj
+    assert together.energy_rel == pytest.approx(whole.energy_rel, rel=1e-14)
+    assert together.dense_macs == whole.dense_macs
+
+
+@given(start=names, better=names, split=rates, model=models_)
+def test_monotone_in_power(start, better, split, model):
+    if MW[better] > MW[start]:
+        start, better = better, start
+    before = energy.cost(two_layers(), assigned(e0=start), routed(*split), model=model)
+    after = energy.cost(two_layers(), assigned(e0=better), routed(*split), model=model)
+    assert after.energy_rel <= before.energy_rel
+
+
+@given(more=st.integers(1, 10**9), index=st.integers(0, 3), model=models_)
+def test_monotone_in_macs(more, index, model):
+    sites = list(two_layers())
+    dense = energy.dense_counterpart(sites)
+    before = energy.cost(sites, MILD, routed(0.5, 0.5), dense=dense, model=model)
+    sites[index] = dataclasses.replace(sites[index], macs=sites[index].macs + more)
+    after = energy.cost(sites, MILD, routed(0.5, 0.5), dense=dense, model=model)
+    assert after.energy_rel > before.energy_rel
+
+
+@given(e0=names, e1=names, split=rates, model=models_)
+def test_permuting_experts_changes_nothing(e0, e1, split, model):
+    one = energy.cost(two_layers(), assigned(e0=e0, e1=e1), routed(*split), model=model)
+    other = energy.cost(two_layers(), assigned(e0=e1, e1=e0), routed(*split[::-1]), model=model)
+    assert one.energy_pj == other.energy_pj
+    assert one.energy_rel == other.energy_rel
+
+
+def test_operand_order_costs_nothing():
+    swapped = Assignment.uniform(two_layers(), HARSH, swapped=True)
+    got = energy.cost(two_layers(), swapped, routed(0.5, 0.5))
+    assert got.energy_rel == energy.cost(two_layers(), HARSH, routed(0.5, 0.5)).energy_rel
+    assert got.rows[0].swapped
+
+
+def test_dense_counterpart_is_one_expert_without_router():
+    names = [site.name for site in energy.dense_counterpart(two_layers())]
+    assert names == ["first", "moe.experts.0"]
+
+
+def test_unequal_experts_need_the_dense_network():
+    sites = list(two_layers())
+    sites[-1] = dataclasses.replace(sites[-1], macs=41)
+    with pytest.raises(InputError, match=r"\[40, 41\] MACs"):
+        energy.cost(sites, EXACT, routed(0.5, 0.5))
+    got = energy.cost(sites, EXACT, routed(0.0, 1.0), dense=sites[:1])
+    assert got.energy_rel == pytest.approx((100 + 8 + 41) / 100)
+
+
+def test_all_faults_are_reported_together():
+    sites = list(two_layers())
+    sites[0] = dataclasses.replace(sites[0], macs=0)
+    with pytest.raises(InputError) as caught:
+        energy.cost(sites, EXACT, routed(0.5, 0.6), layers=work())
+    assert "first: a site has MACs above 0, not 0" in str(caught.value)
+    assert "sum to 1 (top-k), not 1.1" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("routing", "message"),
+    [
+        (None, "no routing rates for layer 'moe'"),
+        (routed(1.0), "2 experts, but 1 routing rates"),
+        (routed(0.5, 0.6), "sum to top-k, a whole number, not 1.1"),
+        (Routing({LAYER: (0.5, 0.5), "other": (1.0,)}, "x"), "'other', which is no expert layer"),
+    ],
+)
+def test_routing_that_does_not_fit(routing, message):
+    with pytest.raises(InputError, match=message):
+        energy.cost(two_layers(), EXACT, routing)
+
+
+def test_capacity_lets_items_drop():
+    layers = work(capacity=0.6)
+    got = energy.cost(two_layers(), EXACT, routed(0.6, 0.2), layers=layers)
+    assert got.macs_expected == pytest.approx(108 + 0.8 * 40)
+    with pytest.raises(InputError, match="sum to at most 1"):
+        energy.cost(two_layers(), EXACT, routed(0.6, 0.5), layers=layers)
+
+
+def test_unknown_model_and_other_mistakes():
+    with pytest.raises(InputError, match="did you mean memory"):
+        energy.cost(two_layers(), EXACT, routed(0.5, 0.5), model="memry")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="without experts"):
+        energy.cost(two_layers(), EXACT, routed(0.5, 0.5), dense=two_layers())
+    one = energy.cost(two_layers(), EXACT, routed(0.5, 0.5))
+    with pytest.raises(InputError, match="occurs twice"):
+        one + one
+    with pytest.raises(InputError, match="one model"):
+        one + energy.cost(two_layers(), EXACT, routed(0.5, 0.5), model="memory")
