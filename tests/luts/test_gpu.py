@@ -36,7 +36,9 @@ def test_the_expected_backends_are_chosen(circuits: dict[str, Arithmetic]) -> No
         assert select(arithmetic, batched).backend is (FLOAT32 if known else TRITON), name
 
 
-@pytest.mark.parametrize("size", [(1, 1, 1), (16, 33, 7), (17, 256, 64), (130, 1_025, 65), (0, 5, 3)])
+@pytest.mark.parametrize(
+    "size", [(1, 1, 1), (16, 33, 7), (17, 256, 64), (130, 1_025, 65), (0, 5, 3)]
+)
 def test_linear(circuits: dict[str, Arithmetic], size: tuple[int, int, int]) -> None:
     m, k, n = size
     x, w = torch.randint(-128, 128, (m, k)).char(), torch.randint(-128, 128, (n, k)).char()
