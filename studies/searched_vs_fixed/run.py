@@ -153,9 +153,9 @@ def summary(table: pd.DataFrame) -> str:
         f"{chosen['energy_of_best_fixed'].mean():.3f} × the energy of the best fixed multiplier "
         f"(at most {chosen['energy_of_best_fixed'].max():.3f}) and score "
         f"{chosen['test_accuracy_pct'].mean():.2f} % against "
-        f"{fixed['test_accuracy_pct'].mean():.2f} % on test images: {difference.mean():+.2f} ± {half_width:.2f} points (95 %, "
-        f"{len(chosen)} seeds); no lower than {-MARGIN_POINTS} points: "
-        f"{'yes' if holds else 'no'}"
+        f"{fixed['test_accuracy_pct'].mean():.2f} % on test images: "
+        f"{difference.mean():+.2f} ± {half_width:.2f} points (95 %, {len(chosen)} seeds); "
+        f"no lower than {-MARGIN_POINTS} points: {'yes' if holds else 'no'}"
     )
 
 
