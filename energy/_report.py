@@ -15,6 +15,7 @@ import models
 from energy._breakdown import COMPONENTS, CostBreakdown
 from energy._compare import draw_components
 from energy._figures import Figures, published_figures, read_figures
+from luts import EXACT
 from luts.errors import InputError
 from models.training import atomically
 
@@ -100,7 +101,7 @@ def assignment_of(options: argparse.Namespace, workload: Workload) -> models.Ass
         InputError: it cannot be read, or does not fit the network or the catalogue.
     """
     if options.assignment is None:
-        return models.Assignment.uniform(workload.sites, options.multiplier)
+        return models.Assignment.uniform(workload.sites, options.multiplier or EXACT)
     assignment = models.Assignment.read(options.assignment)
     assignment.check(workload.sites)
     for site in {choice.multiplier: site for site, choice in assignment.choices.items()}.values():

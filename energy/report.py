@@ -65,7 +65,7 @@ def _all_topologies(
         workload = _report.Workload.of(dataclasses.replace(config, topology=topology))
         found[topology] = energy.cost(
             workload.sites,
-            options.multiplier,
+            options.multiplier or luts.EXACT,
             workload.uniform,
             figures,
             layers=workload.layers,
@@ -95,7 +95,7 @@ def _notes(
         notes.append(f"routing: {breakdown.routing_source}")
     if breakdown.model != "multipliers":
         notes.append("absolute energies: 45 nm, Horowitz, ISSCC 2014, unless --figures says else")
-    return notes + luts.catalog.notices(options.multiplier)
+    return notes + luts.catalog.notices(options.multiplier or "")
 
 
 def _positive(text: str) -> int:
@@ -118,7 +118,9 @@ def _parser() -> Parser:
     add("--num-classes", type=_positive, metavar="N", help="outputs (10)")
     chosen = parser.add_mutually_exclusive_group()
     chosen.add_argument(
-        "--multiplier", default=luts.EXACT, metavar="NAME", help="at every site but the routers"
+        "--multiplier",
+        metavar="NAME",
+        help=f"at every site but the routers (default {luts.EXACT}, the exact one)",
     )
     chosen.add_argument(
         "--assignment", type=Path, metavar="FILE", help="a run's assignments/*.json"

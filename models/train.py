@@ -48,7 +48,7 @@ def main() -> None:
         reporter=reporter,
     )
     config = _config(options, num_classes=data.num_classes, image_size=data.image_size)
-    net = starting_network(config, start, seed=options.seed, reporter=reporter).to(device)
+    net = starting_network(config, start, data, seed=options.seed, reporter=reporter).to(device)
     making = asdict(config) | {"start": asdict(start), "dataset": options.dataset}
     try:
         result = train_to_file(

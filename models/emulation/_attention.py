@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -87,3 +87,135 @@ class AttentionProducts:
                 scores = scores + attn_mask
         attention = F.dropout(scores.softmax(dim=-1), dropout_p, training=dropout_p > 0)
         return self.av(attention, v)
+
+
+class Product(nn.Module):
+    """``x @ y`` as a module, so that it has a name and can be replaced.
+
+    Args:
+        kind: ``"qk"`` or ``"av"``.
+    """
+
+    def __init__(self, kind: Literal["qk", "av"]) -> None:
+        super().__init__()
+        self.kind = kind
+
+    def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        """``(…, M, K)`` times ``(…, K, N)`` → ``(…, M, N)``."""
+        return x @ y
+
+
+class ExposedAttention(nn.Module):
+    """`torch.nn.MultiheadAttention` with every product in a module of its own.
+
+    Args:
+        source: the module whose parameters are taken over.
+        is_self_attention: query, key and value are always one tensor, so that one linear layer
+            projects all three; else each has its own.
+    """
+
+    # TransformerEncoderLayer reads these; without a bias it does not take the fused fast path.
+    in_proj_bias = None
+    _qkv_same_embed_dim = True
+
+    def __init__(self, source: nn.MultiheadAttention, *, is_self_attention: bool) -> None:
+        super().__init__()
+        self.num_heads, self.dropout = source.num_heads, source.dropout
+        self.batch_first, self.add_zero_attn = source.batch_first, source.add_zero_attn
+        self.bias_k, self.bias_v = source.bias_k, source.bias_v
+        if source._qkv_same_embed_dim:
+            weights = source.in_proj_weight.chunk(3)
+        else:
+            weights = source.q_proj_weight, source.k_proj_weight, source.v_proj_weight
+        bias = source.in_proj_bias
+        biases = (None,) * 3 if bias is None else bias.chunk(3)
+        self.is_packed = is_self_attention and source._qkv_same_embed_dim
+        if self.is_packed:
+            self.in_proj = _linear(source.in_proj_weight, bias)
+        else:
+            self.q_proj, self.k_proj, self.v_proj = map(_linear, weights, biases)
+        self.qk, self.av = Product("qk"), Product("av")
+        self.out_proj = source.out_proj
+        self.train(source.training)
+
+    # The signature is PyTorch's.
+    def forward(
+        self,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        key_padding_mask: torch.Tensor | None = None,
+        need_weights: bool = True,
+        attn_mask: torch.Tensor | None = None,
+        average_attn_weights: bool = True,
+        is_causal: bool = False,
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """As `torch.nn.MultiheadAttention`; ``is_causal`` only repeats what the mask says."""
+        is_batched = query.dim() == 3
+        q, k, v = (self._heads(x, is_batched) for x in self._projected(query, key, value))
+        k, v = self._extended(k, self.bias_k), self._extended(v, self.bias_v)
+        scores = self.qk(q, k.transpose(-2, -1)) * (1 / math.sqrt(q.shape[-1]))
+        for mask in (_by_head(attn_mask, q), _by_key(key_padding_mask)):
+            if mask is not None:
+                scores = scores + _additive(mask, scores)
+        attention = F.dropout(scores.softmax(dim=-1), self.dropout, training=self.training)
+        output = self.out_proj(self.av(attention, v).transpose(1, 2).flatten(2))
+        if not is_batched:
+            output = output[0]
+        elif not self.batch_first:
+            output = output.transpose(0, 1)
+        if not need_weights:
+            return output, None
+        weights = attention.mean(dim=1) if average_attn_weights else attention
+        return output, weights if is_batched else weights[0]
+
+    def _projected(
+        self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor
+    ) -> tuple[torch.Tensor, ...]:
+        if not self.is_packed:
+            return self.q_proj(query), self.k_proj(key), self.v_proj(value)
+        if key is query and value is query:
+            return self.in_proj(query).chunk(3, dim=-1)
+        # Not what it was made for: right, but with products that are thrown away.
+        parts = (self.in_proj(x).chunk(3, dim=-1)[i] for i, x in enumerate((query, key, value)))
+        return tuple(parts)
+
+    def _heads(self, x: torch.Tensor, is_batched: bool) -> torch.Tensor:
+        """``(B, H, N, d)`` from the layout of the inputs."""
+        if not is_batched:
+            x = x.unsqueeze(0)
+        elif not self.batch_first:
+            x = x.transpose(0, 1)
+        return x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
+
+    def _extended(self, x: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+        """``x`` with the key or value that every query sees besides."""
+        if bias is not None:
+            extra = bias.view(1, self.num_heads, 1, -1).expand(len(x), -1, -1, -1)
+            x = torch.cat([x, extra], dim=2)
+        return F.pad(x, (0, 0, 0, 1)) if self.add_zero_attn else x
+
+
+def _linear(weight: torch.Tensor, bias: torch.Tensor | None) -> nn.Linear:
+    made = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None, device="meta")
+    made.weight = nn.Parameter(weight.detach().clone(), requires_grad=weight.requires_grad)
+    if bias is not None:
+        made.bias = nn.Parameter(bias.detach().clone(), requires_grad=bias.requires_grad)
+    return made
+
+
+def _by_head(mask: torch.Tensor | None, q: torch.Tensor) -> torch.Tensor | None:
+    """An attention mask, ``(L, S)`` or ``(B·H, L, S)``, broadcastable to the scores."""
+    return mask if mask is None or mask.dim() == 2 else mask.view(*q.shape[:2], *mask.shape[-2:])
+
+
+def _by_key(mask: torch.Tensor | None) -> torch.Tensor | None:
+    """A padding mask, ``(S)`` or ``(B, S)``, broadcastable to the scores."""
+    return None if mask is None else mask.view(-1, 1, 1, mask.shape[-1])
+
+
+def _additive(mask: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+    """``mask`` as a term of the scores; true means that a key is not seen."""
+    if mask.dtype == torch.bool:
+        mask = torch.zeros_like(mask, dtype=scores.dtype).masked_fill(mask, -math.inf)
+    return F.pad(mask, (0, scores.shape[-1] - mask.shape[-1]))

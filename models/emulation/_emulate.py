@@ -11,9 +11,10 @@ from torch import nn
 from luts import EXACT, Arithmetic, Catalog, catalog
 from luts.errors import InputError
 from models.emulation._assignment import Assignment
-from models.emulation._attention import AttentionProducts
+from models.emulation._attention import AttentionProducts, Product
+from models.emulation._expose import exposed, names_of, replace_everywhere_
 from models.emulation._layers import EmulatedConv2d, EmulatedLinear, EmulatedMatmul, EmulatedSite
-from models.emulation._sites import Site, sites
+from models.emulation._sites import Site, sites_of_exposed
 from models.emulation._slopes import Gradient
 from models.networks import every_expert_sees_everything
 
@@ -25,7 +26,8 @@ Batch = torch.Tensor | Sequence[torch.Tensor]
 class EmulatedNetwork(nn.Module):
     """A network in which every site multiplies through its own multiplier.
 
-    Make one with `emulate`. Parameters are copies of the original's, under the same names.
+    Make one with `emulate`. Parameters are copies of the original's, under the same names but for
+    the input projections of `nn.MultiheadAttention`, which become linear layers.
 
     Attributes:
         network: the emulated copy.
@@ -170,8 +172,8 @@ def emulate(
     batches = [batch for batch in batches if len(batch)]
     if not batches:
         raise InputError("calibration needs at least one input, but there was none")
-    copied = copy.deepcopy(network).eval()
-    found = sites(copied, batches[0][:1])
+    copied = exposed(network, batches[0][:1])
+    found = sites_of_exposed(copied, batches[0][:1])
     _replace_(copied, found)
     _calibrate_(copied, batches, method)
     emulated = EmulatedNetwork(copied, found).eval()
@@ -194,20 +196,24 @@ def inputs_of(batch: Batch) -> torch.Tensor:
 
 
 def _replace_(network: nn.Module, found: tuple[Site, ...]) -> None:
+    names = names_of(network)
+    modules = dict(network.named_modules())
     for site in found:
-        if site.kind == "qk":
+        module = modules.get(site.name)
+        if isinstance(module, Product):
+            replace_everywhere_(network, names[module], EmulatedMatmul())
+        elif isinstance(module, nn.Conv2d):
+            replace_everywhere_(network, names[module], EmulatedConv2d(module))
+        elif isinstance(module, nn.Linear):
+            replace_everywhere_(network, names[module], EmulatedLinear(module))
+        elif site.kind == "qk":
             owner_name = site.name.rpartition(".")[0]
             owner = network.get_submodule(owner_name)
             for taken in (name for name in ("qk", "av") if hasattr(owner, name)):
                 raise InputError(f"{owner_name} has an attribute {taken!r}, which emulation needs")
             AttentionProducts(EmulatedMatmul(), EmulatedMatmul()).attach_(owner)
-        elif site.kind != "av":
-            module = network.get_submodule(site.name)
-            if isinstance(module, nn.Conv2d):
-                network.set_submodule(site.name, EmulatedConv2d(module))
-            else:
-                assert isinstance(module, nn.Linear)
-                network.set_submodule(site.name, EmulatedLinear(module))
+        else:
+            assert site.kind == "av"  # attached together with its qk
 
 
 @torch.no_grad()

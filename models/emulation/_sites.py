@@ -10,7 +10,9 @@ import torch
 from torch import nn
 
 from luts.errors import InputError
-from models.emulation._attention import AttentionInterceptor
+from models.emulation._attention import AttentionInterceptor, Product
+from models.emulation._expose import exposed, is_plain
+from models.emulation._unseen import UnseenProducts
 from models.networks import ExpertLayer, every_expert_sees_everything
 
 SiteKind = Literal["linear", "conv", "qk", "av", "router"]
@@ -43,9 +45,14 @@ class Site:
     inputs: int = 0
 
 
-@torch.no_grad()
 def sites(network: nn.Module, example_input: torch.Tensor) -> tuple[Site, ...]:
     """The sites of ``network`` in the order in which it uses them.
+
+    Every `nn.Linear`, every `nn.Conv2d`, and both products of every `scaled_dot_product_attention`
+    are sites, and so are the projections and products of `nn.MultiheadAttention`: ``in_proj``
+    (where query, key and value are one tensor; else ``q_proj``, ``k_proj``, ``v_proj``), ``qk``,
+    ``av`` and ``out_proj``. A module with two names has one site. Other products (`nn.Conv1d`,
+    recurrent layers, a plain ``@``) are named in one warning.
 
     Args:
         network: any network of linear layers, convolutions and attention.
@@ -56,14 +63,16 @@ def sites(network: nn.Module, example_input: torch.Tensor) -> tuple[Site, ...]:
     """
     if len(example_input) < 1:
         raise InputError("finding sites takes an example batch of at least one input, not 0")
+    return sites_of_exposed(exposed(network, example_input), example_input)
+
+
+@torch.no_grad()
+def sites_of_exposed(network: nn.Module, example_input: torch.Tensor) -> tuple[Site, ...]:
+    """As `sites`, of what `exposed` made."""
     recorder = _Recorder(network)
-    was_training = network.training
-    network.eval()
-    try:
-        with recorder.listening(), every_expert_sees_everything(network):
-            network(example_input)
-    finally:
-        network.train(was_training)
+    with recorder.listening(), every_expert_sees_everything(network):
+        network(example_input)
+    recorder.unseen.warn()
     found = recorder.sites(len(example_input))
     if not found:
         raise InputError(
@@ -82,7 +91,7 @@ class _Recorder:
         self.membership = dict(_experts_of(network))
         self.running: list[nn.Module] = []
         self.records: dict[str, Site] = {}
-        self.attention_calls: dict[nn.Module, int] = {}
+        self.unseen = UnseenProducts(self._at_work)
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:
@@ -91,7 +100,7 @@ class _Recorder:
             handles.append(module.register_forward_pre_hook(self._enter))
             handles.append(module.register_forward_hook(self._leave, always_call=True))
         try:
-            with AttentionInterceptor(self._attention):
+            with self.unseen, AttentionInterceptor(self._attention):
                 yield
         finally:
             for handle in handles:
@@ -108,22 +117,33 @@ class _Recorder:
         )
 
     def _enter(self, module: nn.Module, inputs: Any) -> None:
-        if not self.running:
-            self.attention_calls.clear()
         self.running.append(module)
 
     def _leave(self, module: nn.Module, inputs: Any, output: Any) -> None:
         self.running.pop()
         if output is None:
             return
-        if isinstance(module, nn.Linear):
+        if is_plain(module, nn.Linear):
             macs, weights = output.numel() * module.in_features, module.weight.numel()
             read = inputs[0].numel()
             self._note(module, "linear", macs, module.in_features, weights, inputs=read)
-        elif isinstance(module, nn.Conv2d):
+        elif is_plain(module, nn.Conv2d):
             fan_in = module.weight[0].numel()
             macs, weights = output.numel() * fan_in, module.weight.numel()
             self._note(module, "conv", macs, fan_in, weights, inputs=inputs[0].numel())
+        elif isinstance(module, Product):
+            x, y = inputs
+            macs, read = output.numel() * x.shape[-1], x.numel() + y.numel()
+            self._note(module, module.kind, macs, x.shape[-1], 0, inputs=read)
+
+    def _at_work(self) -> tuple[str, nn.Module] | None:
+        """The running module and its name, unless its products are sites or an expert layer's."""
+        if not self.running:
+            return None
+        module = self.running[-1]
+        if isinstance(module, Product | ExpertLayer) or is_plain(module, nn.Linear, nn.Conv2d):
+            return None
+        return self.names[module], module
 
     def _attention(
         self,

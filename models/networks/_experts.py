@@ -14,6 +14,10 @@ from torch import nn
 
 Granularity = Literal["token", "image"]
 
+FEWEST_IMAGES = 2
+"""In training, an expert that gets fewer images normalises by its running statistics: one image
+says little about a batch, and a single value has no variance at all."""
+
 
 class ExpertLayer(nn.Module, abc.ABC):
     """A layer whose work is done by experts.
@@ -26,8 +30,12 @@ class ExpertLayer(nn.Module, abc.ABC):
         auxiliary_loss: the load-balancing term of the latest training forward, else None.
         work: items that each expert worked on in the latest forward, float64 of shape ``(E,)``.
         items: items of the latest forward.
+        outputs: numbers that one item becomes, in the latest forward.
+        fixed_work: every input uses the experts alike, so `work` does not depend on data.
         showing_all: the experts are being shown all items (`every_expert_sees_everything`).
     """
+
+    fixed_work = False
 
     def __init__(
         self, experts: list[nn.Module], *, granularity: Granularity, top_k: int = 1
@@ -39,6 +47,7 @@ class ExpertLayer(nn.Module, abc.ABC):
         self.auxiliary_loss: torch.Tensor | None = None
         self.work = torch.zeros(len(experts), dtype=torch.float64)
         self.items = 0
+        self.outputs = 0
         self.showing_all = False
 
     def __getstate__(self) -> dict[str, Any]:
@@ -49,6 +58,11 @@ class ExpertLayer(nn.Module, abc.ABC):
     def num_experts(self) -> int:
         """Number of experts."""
         return len(self.experts)
+
+    @property
+    def executions(self) -> float:
+        """Expert runs for one item: the sum of the activation rates."""
+        return float(self.top_k)
 
     def to_items(self, x: torch.Tensor) -> torch.Tensor:
         """``x`` with one item a row: ``(items, …)``."""
@@ -73,7 +87,7 @@ class ExpertLayer(nn.Module, abc.ABC):
             rows, slot = (chosen == index).nonzero(as_tuple=True)
             if not len(rows):
                 continue
-            part = expert(items[rows])
+            part = self._run(expert, items[rows])
             if gates is not None:
                 shape = (-1, *[1] * (part.dim() - 1))
                 part = part * gates[rows, slot].reshape(shape).to(part.dtype)
@@ -81,10 +95,29 @@ class ExpertLayer(nn.Module, abc.ABC):
                 output = part.new_zeros((len(items), *part.shape[1:]))
             output = output.index_add(0, rows, part)
         if output is None:  # no items at all: the shape still follows from an expert
-            output = self.experts[0](items)
+            output = self._run(self.experts[0], items)
         self.work = torch.bincount(chosen.flatten().cpu(), minlength=self.num_experts).double()
         self.items = len(items)
+        self.outputs = output[:1].numel()
         return output
+
+    def _run(self, expert: nn.Module, items: torch.Tensor) -> torch.Tensor:
+        few = self.training and self.granularity == "image" and len(items) < FEWEST_IMAGES
+        with _running_statistics(expert) if few else contextlib.nullcontext():
+            return expert(items)
+
+
+@contextlib.contextmanager
+def _running_statistics(module: nn.Module) -> Iterator[None]:
+    """Inside, batch normalisations in ``module`` use their running statistics."""
+    training = [m for m in module.modules() if isinstance(m, nn.BatchNorm2d) and m.training]
+    try:
+        for norm in training:
+            norm.eval()
+        yield
+    finally:
+        for norm in training:
+            norm.train()
 
 
 def upcycled(expert: nn.Module, count: int, *, noise: float, seed: int) -> list[nn.Module]:

@@ -1,19 +1,27 @@
 """Topology ``hard``: each item goes to the expert that a learned router ranks first.
 
 Fedus, Zoph, Shazeer, "Switch Transformers", JMLR 2022, arXiv 2101.03961. Two departures, so that a
-network upcycled from a dense one starts as that network: the gate has the value 1 (``p /
-    p.detach()``
-keeps its gradient; the paper multiplies by ``p``, which would shrink every block to about 1/E),
-and no item is dropped (no capacity limit).
+network upcycled from a dense one starts as that network: the gate has the value 1
+(``p / p.detach()`` keeps its gradient; the paper multiplies by ``p``, which would shrink every
+block to about 1/E), and no item is dropped (no capacity limit).
+
+A third for images: the Switch loss is published to collapse the routing of a CNN to few experts
+(Pavlitska et al., arXiv 2204.10598), so there `information_loss` balances them.
 """
+
+import math
 
 import torch
 from torch import nn
 
 from models.networks._experts import ExpertLayer, Granularity
+from models.networks._gate import fresh_router, item_features, standardiser
 
 JITTER = 1e-2
-ROUTER_STD = 0.02
+
+INFORMATION_WEIGHT = 50.0
+"""Weight of `information_loss` relative to that of the Switch loss, 0.01 by custom: the published
+weight of balancing in CNNs is 0.5 (Pavlitska et al.)."""
 
 
 class HardMoE(ExpertLayer):
@@ -41,9 +49,8 @@ class HardMoE(ExpertLayer):
     ) -> None:
         super().__init__(experts, granularity=granularity, top_k=top_k)
         self.jitter = jitter
-        self.router = nn.Linear(features, len(experts), bias=False)
-        generator = torch.Generator().manual_seed(seed)
-        nn.init.normal_(self.router.weight, std=ROUTER_STD, generator=generator)
+        self.standardise = standardiser(features, granularity)
+        self.router = fresh_router(features, len(experts), seed=seed)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map ``x`` item by item.
@@ -59,19 +66,24 @@ class HardMoE(ExpertLayer):
         else:
             gates = top / top.sum(dim=-1, keepdim=True)
         output = self.dispatch(items, chosen, gates)
-        self.auxiliary_loss = load_balancing_loss(probabilities, chosen) if self.training else None
+        self.auxiliary_loss = self._balance(probabilities, chosen) if self.training else None
         return output.reshape(x.shape) if self.granularity == "token" else output
 
     def _probabilities(self, items: torch.Tensor) -> torch.Tensor:
-        features = items if self.granularity == "token" else items.mean(dim=(-2, -1))
+        features = self.standardise(item_features(items, self.granularity))
         if self.training and self.jitter:
             noise = torch.empty_like(features).uniform_(1 - self.jitter, 1 + self.jitter)
             features = features * noise
         return self.router(features).float().softmax(dim=-1)
 
+    def _balance(self, probabilities: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
+        if self.granularity == "image":
+            return INFORMATION_WEIGHT * information_loss(probabilities)
+        return load_balancing_loss(probabilities, chosen)
+
     def overhead_macs(self, items: int) -> int:
-        """None: the router is a site."""
-        return 0
+        """Multiplications by the gates; for ``top_k`` 1 the gate is 1. The router is a site."""
+        return 0 if self.top_k == 1 else items * self.top_k * self.outputs
 
 
 def load_balancing_loss(probabilities: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
@@ -85,3 +97,23 @@ def load_balancing_loss(probabilities: torch.Tensor, chosen: torch.Tensor) -> to
     counts = torch.bincount(chosen.flatten(), minlength=experts).to(probabilities.dtype)
     fraction = counts / max(1, chosen.numel())
     return experts * (fraction * probabilities.mean(dim=0)).sum()
+
+
+def information_loss(probabilities: torch.Tensor) -> torch.Tensor:
+    """``log E − I(item; expert)`` in nats: 0 if every item is sure and all experts are used alike.
+
+    ``I = H(mean p) − mean H(p)``: the first term spreads items over experts, the second keeps the
+    router from reaching that by being undecided (Krause, Perona, Gomes, "Discriminative clustering
+    by regularized information maximization", NeurIPS 2010, Eq. 3).
+
+    Args:
+        probabilities: router softmax, shape ``(items, E)``.
+    """
+    information = _entropy(probabilities.mean(dim=0)) - _entropy(probabilities).mean()
+    return math.log(probabilities.shape[-1]) - information
+
+
+def _entropy(probabilities: torch.Tensor) -> torch.Tensor:
+    # xlogy has no gradient of its own at 0.
+    floor = torch.finfo(probabilities.dtype).tiny
+    return -(probabilities * probabilities.clamp(min=floor).log()).sum(dim=-1)

@@ -83,7 +83,7 @@ def uniform_routing(network: nn.Module) -> Routing:
     """Every expert of a layer works equally often."""
     return Routing(
         rates={
-            name: (layer.top_k / layer.num_experts,) * layer.num_experts
+            name: (layer.executions / layer.num_experts,) * layer.num_experts
             for name, layer in expert_layers(network).items()
         },
         source="uniform (assumed, not measured)",

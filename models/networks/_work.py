@@ -76,7 +76,7 @@ def expert_work(network: nn.Module, example_input: torch.Tensor) -> tuple[Expert
                 items=items,
                 executions=float(layer.work.sum()) / layer.items,
                 overhead_macs=layer.overhead_macs(items),
-                fixed=bool(getattr(layer, "fixed_work", False)),
+                fixed=layer.fixed_work,
             )
         )
     return tuple(records)

@@ -21,6 +21,15 @@ _VGG19 = (
     *(512, 512, 512, 512, 0),
 )
 
+VGG11_EXPERT_BLOCKS = (4, 5)
+VGG19_EXPERT_BLOCKS = (8, 9, 10, 11)
+"""The 4×4 stage: the deepest that computes much (37 % of VGG-11's MACs, 33 % of VGG-19's). Gating
+of whole images is published for deep stages only (Pavlitska et al., arXiv 2204.10598), and at 2×2
+experts would cost as much storage for few MACs."""
+
+SMALLEST_IMAGE = 32
+"""Below, a pooling would have nothing left to pool."""
+
 
 class VGGCifar(nn.Module):
     """A stack of 3×3 convolutions with five poolings, then three linear layers."""
@@ -59,6 +68,23 @@ def vgg11_bn(num_classes: int = 10, *, in_channels: int = 3) -> VGGCifar:
 def vgg19_bn(num_classes: int = 10, *, in_channels: int = 3) -> VGGCifar:
     """VGG-19: 20.6 M parameters, 399 M MACs a 32×32 image."""
     return VGGCifar(_VGG19, num_classes=num_classes, in_channels=in_channels)
+
+
+def expert_sites(network: nn.Module) -> tuple[str, ...]:
+    """Convolutions that can become experts, with the normalisation and ReLU after them."""
+    assert isinstance(network, VGGCifar)
+    convolutions = (i for i, m in enumerate(network.features) if isinstance(m, nn.Conv2d))
+    return tuple(f"features.{i}" for i in convolutions)
+
+
+def expose_block_(network: nn.Module, name: str) -> str:
+    """Gather convolution, normalisation and ReLU at ``name``; all other indices stay."""
+    assert isinstance(network, VGGCifar)
+    layers, index = network.features, int(name.rpartition(".")[2])
+    block = nn.Sequential(*layers[index : index + 3])
+    block.training = layers.training
+    layers[index], layers[index + 1], layers[index + 2] = block, nn.Identity(), nn.Identity()
+    return name
 
 
 def _features(widths: Sequence[int], in_channels: int) -> nn.Sequential:

@@ -6,7 +6,7 @@ import dataclasses
 from torch import nn
 
 from luts.console import SILENT, Reporter
-from models.networks import NetworkConfig, build, upcycle_
+from models.networks import NetworkConfig, build, source_digest, upcycle_
 from models.training._cache import trained
 from models.training._data import Data
 from models.training._loop import fit
@@ -57,7 +57,7 @@ def base_network(
 
     def start() -> nn.Module:
         network = copy.deepcopy(dense)
-        upcycle_(network, config, seed=seed)
+        upcycle_(network, config, images=data.train.batches(64), seed=seed)
         return network
 
     def train_experts(network: nn.Module) -> None:
@@ -72,8 +72,11 @@ def base_network(
 def _making(
     config: NetworkConfig, data: Data, recipe: TrainingRecipe, seed: int
 ) -> dict[str, object]:
+    digest = source_digest(config.arch)
     return {
         **dataclasses.asdict(config),
+        # A user's file may have changed under its name.
+        **({} if digest is None else {"source_sha256": digest}),
         "data": data.making,
         "recipe": dataclasses.asdict(recipe),
         "seed": seed,

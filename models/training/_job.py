@@ -46,9 +46,11 @@ class Result:
 
 
 def starting_network(
-    config: NetworkConfig, start: Start, *, seed: int, reporter: Reporter = SILENT
+    config: NetworkConfig, start: Start, data: Data, *, seed: int, reporter: Reporter = SILENT
 ) -> nn.Module:
     """A network of this shape with the weights that ``start`` names, or random ones.
+
+    Clusters are made from the training images of ``data``.
 
     Raises:
         InputError: the weights are missing, damaged, or of another network.
@@ -66,7 +68,7 @@ def starting_network(
             return net
         load_state_(net, state, source=start.weights)
     if not is_dense:
-        upcycle_(net, config, seed=seed)
+        upcycle_(net, config, images=data.train.batches(64), seed=seed)
     return net
 
 

@@ -66,7 +66,7 @@ def _train(
     )
     dense = weights.with_name(f"{config['arch']}-dense.safetensors")
     start = Start(None if topology == "dense" else str(dense))
-    net = starting_network(network, start, seed=config["seed"], reporter=reporter)
+    net = starting_network(network, start, data, seed=config["seed"], reporter=reporter)
     making = asdict(network) | {"start": None if topology == "dense" else dense.name}
     train_to_file(
         net,

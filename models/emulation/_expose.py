@@ -1,0 +1,115 @@
+"""Make every product of a network the work of a module, without changing what it computes."""
+
+import contextlib
+import copy
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.utils import parametrize
+
+from luts.errors import InputError
+from models.emulation._attention import ExposedAttention
+
+
+def exposed(network: nn.Module, example_input: torch.Tensor) -> nn.Module:
+    """A copy of ``network``, in evaluation mode, whose attention products can be found.
+
+    `nn.MultiheadAttention` becomes `ExposedAttention`; timm's attention is asked for
+    `scaled_dot_product_attention`; fused paths of `nn.TransformerEncoder` are not taken.
+
+    Args:
+        network: any network; it stays as it is.
+        example_input: a batch as the network takes it.
+
+    Raises:
+        InputError: ``network`` itself is one layer.
+    """
+    if isinstance(network, nn.MultiheadAttention) or is_plain(network, nn.Linear, nn.Conv2d):
+        raise InputError(
+            f"a site needs a name, which a bare {type(network).__name__} has not: put it into "
+            f"nn.Sequential"
+        )
+    copied = copy.deepcopy(network).eval()
+    for module in list(copied.modules()):
+        _simplify_(module)
+    attentions = [m for m in copied.modules() if is_plain(m, nn.MultiheadAttention)]
+    if attentions:
+        apart = _called_with_several(copied, attentions, example_input)
+        names = names_of(copied)
+        for module in attentions:
+            made = ExposedAttention(module, is_self_attention=module not in apart)
+            replace_everywhere_(copied, names[module], made)
+    return copied
+
+
+def is_plain(module: nn.Module, *kinds: type[nn.Module]) -> bool:
+    """Whether ``module`` is of one of ``kinds`` and computes as that kind does."""
+    return any(
+        isinstance(module, kind)
+        and type(module).forward is kind.forward
+        and getattr(type(module), "_conv_forward", None) is getattr(kind, "_conv_forward", None)
+        for kind in kinds
+    )
+
+
+def names_of(network: nn.Module) -> dict[nn.Module, list[str]]:
+    """All names of every module; a shared one has several."""
+    names: dict[nn.Module, list[str]] = {}
+    for name, module in network.named_modules(remove_duplicate=False):
+        names.setdefault(module, []).append(name)
+    return names
+
+
+def replace_everywhere_(network: nn.Module, names: list[str], module: nn.Module) -> None:
+    """Put ``module`` under each of ``names``."""
+    for name in names:
+        network.set_submodule(name, module)
+
+
+def _simplify_(module: nn.Module) -> None:
+    if parametrize.is_parametrized(module):
+        # The hardware holds the weight that comes out, not how it is made.
+        for name in list(module.parametrizations):
+            parametrize.remove_parametrizations(module, name)
+    if getattr(module, "fused_attn", None) is False:
+        module.fused_attn = True
+    if getattr(module, "inplace", None) is True:
+        # Autograd lets nobody write into what an emulated layer returns if that is a view.
+        module.inplace = False
+    if isinstance(module, nn.TransformerEncoder):
+        module.use_nested_tensor = False
+
+
+@torch.no_grad()
+def _called_with_several(
+    network: nn.Module, attentions: list[nn.Module], example_input: torch.Tensor
+) -> set[nn.Module]:
+    """Those of ``attentions`` whose query, key and value are not always one tensor."""
+    apart: set[nn.Module] = set()
+
+    def look(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        given = dict(zip(("query", "key", "value"), args, strict=False)) | kwargs
+        if not (given["query"] is given["key"] and given["key"] is given["value"]):
+            apart.add(module)
+
+    handles = [m.register_forward_pre_hook(look, with_kwargs=True) for m in attentions]
+    try:
+        with _without_fast_path():
+            network(example_input)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return apart
+
+
+@contextlib.contextmanager
+def _without_fast_path() -> Iterator[None]:
+    """Inside, transformer layers call their attention instead of one fused function."""
+    was_enabled = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(was_enabled)
