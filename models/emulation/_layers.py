@@ -179,6 +179,17 @@ class EmulatedWeightSite(EmulatedSite):
         """Whether a gradient will be asked for."""
         return torch.is_grad_enabled() and (x.requires_grad or self.weight.requires_grad)
 
+    def learning(self, product: type[torch.autograd.Function], x: torch.Tensor) -> torch.Tensor:
+        """``product`` of ``x`` and the weight with gradients.
+
+        Nothing prepared outlives it: a fused optimiser changes weights without raising their
+        version.
+        """
+        self._prepared = None
+        y = product.apply(x, self.weight, self.offset(), self.log_scale, self)
+        self._prepared = None
+        return y
+
 
 class EmulatedLinear(EmulatedWeightSite):
     """`torch.nn.Linear` through a multiplier.
@@ -202,9 +213,7 @@ class EmulatedLinear(EmulatedWeightSite):
             return F.linear(x, self.weight, self.bias)
         self.sync_scale_()
         if self.learns(x):
-            offset = self.offset()
-            y = LinearProduct.apply(x, self.weight, offset, self.log_scale, self)
-            return self.watched(y)
+            return self.watched(self.learning(LinearProduct, x))
         _, w_scale, operand = self.prepared()
         return self.watched(self.selection().linear(x, operand, self.scaling(w_scale)))
 
@@ -247,9 +256,7 @@ class EmulatedConv2d(EmulatedWeightSite):
             return F.conv2d(x, self.weight, self.bias, *rest)
         self.sync_scale_()
         if self.learns(x):
-            offset = self.offset()
-            y = ConvProduct.apply(x, self.weight, offset, self.log_scale, self)
-            return self.watched(y)
+            return self.watched(self.learning(ConvProduct, x))
         _, w_scale, operand = self.prepared()
         return self.watched(self.selection().convolve(x, operand, self.scaling(w_scale)))
 

@@ -25,6 +25,10 @@ FEW_IMAGES = 2_000
 
 ALLOWED_RISE = 1.1
 STANDARD_ERRORS = 4.0
+"""What windows of the loss may differ by: a share of the first, and chance."""
+
+GROSS_FACTOR, GROSS_RISE = 2.0, 1.0
+"""More than twice the very first loss and a nat is a divergence even in the first window."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -263,9 +267,9 @@ def _last_layer(emulated: EmulatedNetwork) -> str:
 
 
 class _Watch:
-    """Notices a loss that is above its start by more than chance and a little rise explain.
+    """Notices a loss above its start: far above the first one, or clearly above the first ones.
 
-    Windows of steps are compared with the first one.
+    Windows of steps are compared with the first, so that chance and a little rise are not enough.
 
     Args:
         total: steps of the whole training.
@@ -273,23 +277,17 @@ class _Watch:
 
     def __init__(self, total: int) -> None:
         self.length = max(4, min(50, total // 8))
-        self.seen = 0
-        self.window: list[float] = []
-        self.first: list[float] = []
+        self.losses: list[float] = []
 
     def look(self, loss: float) -> str | None:
         """One step's loss; what is wrong, or None."""
-        self.seen += 1
-        self.window.append(loss)
-        if len(self.window) < self.length:
+        self.losses.append(loss)
+        if len(self.losses) % self.length:
             return None
-        window, self.window = self.window, []
-        if not self.first:
-            self.first = window
-            return None
-        start, now = statistics.fmean(self.first), statistics.fmean(window)
-        spread = math.hypot(statistics.stdev(self.first), statistics.stdev(window))
+        first, window = self.losses[: self.length], self.losses[-self.length :]
+        start, now = statistics.fmean(first), statistics.fmean(window)
+        spread = math.hypot(statistics.stdev(first), statistics.stdev(window))
         limit = ALLOWED_RISE * start + STANDARD_ERRORS * spread / math.sqrt(self.length)
-        if now <= limit:
+        if now <= min(limit, GROSS_FACTOR * first[0] + GROSS_RISE):
             return None
-        return f"the loss rose from {start:.3g} to {now:.3g} by step {self.seen}"
+        return f"the loss rose from {first[0]:.3g} to {now:.3g} by step {len(self.losses)}"

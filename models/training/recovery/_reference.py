@@ -6,7 +6,10 @@ from collections.abc import Mapping
 import torch
 
 from models.emulation import EmulatedNetwork, channel_means, sites_before_batchnorm
-from models.training.recovery._batchnorm import set_statistics_, statistics
+from models.training.recovery._batchnorm import has_batchnorm, set_statistics_, statistics
+
+BESIDE_BATCHNORM = 256
+"""Images for correcting biases where BatchNorm does most of it: little depends on them."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -15,6 +18,7 @@ class Reference:
 
     Attributes:
         images: training images that statistics are taken on, ``(N, C, H, W)``.
+        bias_images: those of them on which biases are corrected, in one batch.
         exact_means: channel means of the exact int8 network by site, each of shape ``(out,)``.
         before_batchnorm: sites whose output goes straight into a BatchNorm.
         batchnorm: BatchNorm's statistics, by module.
@@ -22,6 +26,7 @@ class Reference:
     """
 
     images: torch.Tensor
+    bias_images: torch.Tensor
     exact_means: Mapping[str, torch.Tensor]
     before_batchnorm: frozenset[str]
     batchnorm: Mapping[str, Mapping[str, torch.Tensor]]
@@ -38,10 +43,12 @@ class Reference:
             images: training images, ``(N, C, H, W)``.
             with_teacher: keep the float network for distillation.
         """
+        bias_images = images[:BESIDE_BATCHNORM] if has_batchnorm(emulated) else images
         with emulated.exactly():
-            means = channel_means(emulated, images)
+            means = channel_means(emulated, bias_images)
         return cls(
             images=images,
+            bias_images=bias_images,
             exact_means=means,
             before_batchnorm=sites_before_batchnorm(emulated, images[:1]),
             batchnorm=statistics(emulated),
