@@ -136,7 +136,12 @@ class Evaluator:
         calibration = data.train.take(calibration_images)
         self.inputs = calibration.images
         self.emulated = emulate(network, EXACT, calibration=calibration.batches(BATCH_SIZE))
-        self.reference = Reference.of(self.emulated, self.inputs, with_teacher=tuning.needs_teacher)
+        self.reference = Reference.of(
+            self.emulated,
+            self.inputs,
+            with_histograms=recovery.criterion is not None,
+            with_teacher=tuning.needs_teacher,
+        )
         self.exact_validation = self._score(self.emulated)
         self._scored: dict[str, Measured] = {}
 

@@ -6,6 +6,7 @@ from models.emulation._bias import channel_means, correct_bias_, sites_before_ba
 from models.emulation._emulate import EmulatedNetwork, Plan, PlanRow, emulate, inputs_of
 from models.emulation._expected import (
     CRITERIA,
+    Histograms,
     best_weight_map,
     code_histograms,
     error_moments,
@@ -37,6 +38,7 @@ __all__ = [
     "EmulatedSite",
     "EmulatedWeightSite",
     "Gradient",
+    "Histograms",
     "Plan",
     "PlanRow",
     "Site",

@@ -7,7 +7,6 @@ from luts.console import SILENT, Reporter
 from models.emulation import (
     EmulatedNetwork,
     choose_operand_order,
-    code_histograms,
     correct_bias_,
     set_operand_order_,
     tune_weights_,
@@ -19,9 +18,6 @@ from models.training.recovery._fine_tune import fine_tune_
 from models.training.recovery._recipe import Recovery
 from models.training.recovery._record import Recovered, Step
 from models.training.recovery._reference import Reference
-
-HISTOGRAM_IMAGES = 128
-"""A layer's codes are millions even of so few images."""
 
 Outcome = tuple[str, bool]
 """A note, and whether the step was skipped."""
@@ -114,7 +110,10 @@ class _Job:
         images = images.to(next(self.emulated.parameters()).device)
         tuning = self.recipe.fine_tuning
         with_teacher = tuning is not None and tuning.needs_teacher
-        self.reference = Reference.of(self.emulated, images, with_teacher=with_teacher)
+        with_histograms = self.recipe.criterion is not None or self.recipe.operand_order == "choose"
+        self.reference = Reference.of(
+            self.emulated, images, with_histograms=with_histograms, with_teacher=with_teacher
+        )
         return "", False
 
     def recalibrate(self) -> Outcome:
@@ -132,7 +131,9 @@ class _Job:
 
     def tune_weights(self) -> Outcome:
         assert self.recipe.criterion is not None
-        changed = tune_weights_(self.emulated, self._histograms(), criterion=self.recipe.criterion)
+        changed = tune_weights_(
+            self.emulated, self.reference.histograms, criterion=self.recipe.criterion
+        )
         if not changed:
             return "no weight code has a better one", False
         self._refresh()
@@ -142,7 +143,7 @@ class _Job:
         given = self.emulated.assignment
         chosen = choose_operand_order(
             self.emulated,
-            self._histograms(),
+            self.reference.histograms,
             corrected=self._sites_without_mean(),
             tune=self.recipe.criterion,
         )
@@ -154,7 +155,7 @@ class _Job:
             return "kept at every site", False
         set_operand_order_(self.emulated, chosen)
         if self.recipe.criterion is not None:
-            tune_weights_(self.emulated, self._histograms(), criterion=self.recipe.criterion)
+            self._replace_codes()
         self._refresh()
         return f"changed at {turned} sites", False
 
@@ -170,15 +171,18 @@ class _Job:
         )
         return tuned.note, False
 
+    def _replace_codes(self) -> int:
+        """Replace weight codes; the number of layers in which some changed."""
+        criterion = self.recipe.criterion
+        assert criterion is not None
+        return tune_weights_(self.emulated, self.reference.histograms, criterion=criterion)
+
     def _refresh(self) -> None:
         """Statistics and biases once more, under products that have changed."""
         if self.recipe.recalibrate:
             self.recalibrate()
         if self.recipe.correct_bias:
             self.correct_bias()
-
-    def _histograms(self) -> dict:
-        return code_histograms(self.emulated, self.reference.images[:HISTOGRAM_IMAGES])
 
     def _corrected_sites(self) -> set[str]:
         """Layers whose bias is corrected: BatchNorm undoes that in those before it."""
