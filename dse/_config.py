@@ -96,6 +96,12 @@ class SearchConfig:
         """As a TOML file: this in the table ``search``, how it was made in ``making``."""
         return tomli_w.dumps({"search": dataclasses.asdict(self), "making": dict(making)})
 
+    @staticmethod
+    def network_toml(network: NetworkConfig) -> str:
+        """The table ``network`` of the same file: what other commands build the network from."""
+        fields = dataclasses.asdict(network).items()
+        return tomli_w.dumps({"network": {k: v for k, v in fields if v is not None}})
+
     @classmethod
     def from_toml(cls, text: str) -> "SearchConfig":
         """From a run's config.toml.

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from dse._closing import Closing, uniform_multiplier
 from dse._config import SearchConfig
 from dse._tables import mix
-from dse._trial import Trial
+from dse._trial import FEW_IMAGES, Trial, objective_score
 from models import Score
 
 matplotlib.use("Agg")
@@ -29,52 +29,64 @@ def standard_error_pct(score: Score) -> float:
 
 
 def draw_png(path: Path, closing: Closing, config: SearchConfig) -> None:
-    """Two panels: validation accuracy of all trials; and, where the front lies, what was tested."""
+    """Two panels: the objectives of all trials; and, where the front lies, what was tested."""
     figure = Figure(figsize=(13, 5.4), layout="constrained")
     whole, zoom = figure.subplots(1, 2)
     _draw_trials(whole, closing)
-    whole.set_title("Every trial, after bias correction, on validation images")
+    whole.set_title("Trials after bias correction, validation images", loc="left")
     _draw_tested(zoom, closing, config)
     for axes in (whole, zoom):
         axes.set_xlabel("energy of multiplications, relative to dense with the exact multiplier")
         axes.grid(alpha=0.25)
-    whole.set_ylabel("validation accuracy (%)")
     zoom.set_ylabel("test accuracy (%)")
     figure.suptitle(f"{config.arch} {config.topology} on {config.dataset}, seed {config.seed}")
     figure.savefig(path, dpi=130, format="png")
 
 
 def _draw_trials(axes: Axes, closing: Closing) -> None:
+    """The two objectives of the search, so that its front is a staircase."""
     origins = dict.fromkeys(trial.origin for trial in closing.trials.values())
     for origin in origins:
         chosen = [t for t in closing.trials.values() if t.origin == origin]
         label = "fixed multiplier" if origin == "uniform" else origin
         axes.scatter(
             [t.energy_rel for t in chosen],
-            [100 * t.validation.accuracy for t in chosen],
+            [t.objectives[1] for t in chosen],
             s=26,
             alpha=0.75,
             color=COLOURS.get(origin, SEARCHED),
             label=f"{label} ({len(chosen)})",
         )
-    front = [closing.trials[number] for number in closing.front]
-    axes.plot(
-        [t.energy_rel for t in front],
-        [100 * t.validation.accuracy for t in front],
-        color="black",
-        linewidth=0.9,
-        label="front (energy, cross-entropy)",
+    front = [closing.trials[number].objectives for number in closing.front]
+    axes.step(*zip(*front, strict=True), where="post", color="black", linewidth=0.9, label="front")
+    exact = closing.exact_validation
+    axes.axhline(
+        objective_score(exact),
+        color=EXACT,
+        linestyle=":",
+        label=f"exact int8 ({100 * exact.accuracy:.1f} % accurate)",
     )
-    exact = 100 * closing.exact_validation.accuracy
-    axes.axhline(exact, color=EXACT, linestyle=":", label=f"exact int8, {exact:.1f} %")
-    for number in closing.fixed:
-        trial = closing.trials[number]
-        name = uniform_multiplier(trial).removeprefix("mul8s_")
-        at = (trial.energy_rel, 100 * trial.validation.accuracy)
+    for index, trial in enumerate(closing.trials[number] for number in closing.fixed):
         axes.annotate(
-            name, at, xytext=(3, -9), textcoords="offset points", fontsize=7, color="#8a3b00"
+            uniform_multiplier(trial).removeprefix("mul8s_"),
+            trial.objectives,
+            xytext=(0, 7 + 9 * (index % 3)),  # alternating heights, as they crowd
+            textcoords="offset points",
+            ha="center",
+            fontsize=7,
+            color="#8a3b00",
         )
-    axes.legend(fontsize=8, loc="lower right")
+    axes.set_yscale("log")
+    scores = [t.objectives[1] for t in closing.trials.values()]
+    kept = [closing.trials[n].objectives[1] for n in (*closing.front, *closing.fixed)]
+    top = 1.5 * max(kept)
+    axes.set_ylim(min(scores) / 1.12, top)
+    above = sum(score > top for score in scores)
+    if above:
+        axes.set_title(f"{above} trials lie above", fontsize=8, loc="right")
+    small = exact.images < FEW_IMAGES
+    axes.set_ylabel(f"validation {'cross-entropy (nats)' if small else 'error rate'}, log scale")
+    axes.legend(fontsize=8, loc="upper right")
 
 
 def _draw_tested(axes: Axes, closing: Closing, config: SearchConfig) -> None:
@@ -90,10 +102,11 @@ def _draw_tested(axes: Axes, closing: Closing, config: SearchConfig) -> None:
         axes.axvline(best.energy_rel, color=COLOURS["uniform"], linewidth=0.8, alpha=0.6)
         axes.annotate(
             f"best fixed: {uniform_multiplier(best)}",
-            (best.energy_rel, 0.03),
+            (best.energy_rel, 0.96),
             xycoords=("data", "axes fraction"),
-            xytext=(4, 0),
+            xytext=(-4, 0),
             textcoords="offset points",
+            ha="right",
             fontsize=8,
             color="#8a3b00",
         )
@@ -103,7 +116,7 @@ def _draw_tested(axes: Axes, closing: Closing, config: SearchConfig) -> None:
     low, high = min(energies), max(energies)
     margin = 0.08 * (high - low) + 0.01
     axes.set_xlim(low - margin, high + margin)
-    axes.set_title("Test images, where the front lies (bars: one standard error)")
+    axes.set_title("Test images, where the front lies (bars: one standard error)", loc="left")
     axes.legend(fontsize=8, loc="lower right")
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from dse._config import SearchConfig
 from dse._making import making
 from luts.errors import InputError
-from models import Routing
+from models import NetworkConfig, Routing
 from models.training import atomically
 
 CONFIG = "config.toml"
@@ -85,6 +85,12 @@ class Run:
         run = Run(self.path, dataclasses.replace(self.config, trials=trials))
         run.write(CONFIG, run.config.to_toml(making()))
         return run
+
+    def keep_network(self, network: NetworkConfig) -> None:
+        """Add the network's shape to the configuration, unless it is there already."""
+        text = (self.path / CONFIG).read_text(encoding="utf-8")
+        if "[network]" not in text:
+            self.write(CONFIG, f"{text}\n{SearchConfig.network_toml(network)}")
 
     @property
     def database(self) -> Path:

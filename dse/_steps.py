@@ -54,12 +54,14 @@ class Prepared:
         return found.energy_rel
 
 
-def load(config: SearchConfig, reporter: Reporter) -> tuple[nn.Module, Data]:
+def load(run: Run, reporter: Reporter) -> tuple[nn.Module, Data]:
     """The data and the trained float network."""
+    config = run.config
     data = load_data(
         config.dataset, seed=config.seed, image_size=config.image_size, reporter=reporter
     )
     network_config = config.network(num_classes=data.num_classes)
+    run.keep_network(network_config)
     network = base_network(
         network_config,
         data,

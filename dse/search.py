@@ -29,7 +29,7 @@ def main() -> None:
         reporter.note(notice)
     try:
         # the trained float network and its data
-        network, data = _steps.load(folder.config, reporter)
+        network, data = _steps.load(folder, reporter)
         # activation ranges and frozen routing rates
         prepared = _steps.prepare(folder, network, data, reporter)
         # the study, with fixed multipliers and screened assignments queued first

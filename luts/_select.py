@@ -1,6 +1,7 @@
 """Choosing how a site is computed, and computing it that way."""
 
 import dataclasses
+import math
 from typing import Any
 
 import torch
@@ -45,7 +46,7 @@ class Selection:
         self, x: torch.Tensor, prepared: Any, scaling: Scaling | None = None
     ) -> torch.Tensor:
         """``(…, in)`` → ``(…, out)``."""
-        rows = x.reshape(-1, x.shape[-1])[:, :, None, None]
+        rows = x.reshape(math.prod(x.shape[:-1]), x.shape[-1], 1, 1)
         y = self.backend.layer(rows, prepared, self.arithmetic, self.task, scaling)
         return y[:, :, 0, 0].reshape(*x.shape[:-1], self.task.out_channels)
 

@@ -37,10 +37,10 @@ def native_lookup(
     (kh, kw), (dh, dw) = geometry.kernel, geometry.dilation
     out_h = max(0, (height - dh * (kh - 1) - 1) // geometry.stride[0] + 1)
     out_w = max(0, (width - dw * (kw - 1) - 1) // geometry.stride[1] + 1)
-    table, biased = _tables(arithmetic, transposed)
+    table, biased, odd = _tables(arithmetic, transposed)
     out = torch.empty(batch, rows.shape[-2], out_h, out_w, dtype=torch.int32)
     job = Lookup()
-    job.biased, job.table = biased.ctypes.data, table.ctypes.data
+    job.biased, job.table, job.columns_odd = biased.ctypes.data, table.ctypes.data, odd
     job.row_codes, job.n_rows, job.inner = rows.data_ptr(), rows.shape[-2], rows.shape[-1]
     job.columns, job.batch = columns.data_ptr(), batch
     job.channels, job.height, job.width = channels, height, width
@@ -75,9 +75,13 @@ def scalar_loop(x: torch.Tensor, w: torch.Tensor, arithmetic: Arithmetic) -> tor
 @functools.lru_cache(maxsize=64)
 def _tables(
     arithmetic: Arithmetic, transposed: bool
-) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.uint8]]:
-    """The table, and its products + 32768 as 256 low bytes and 256 high bytes a row."""
+) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.uint8], bool]:
+    """The table; its products + 32768 as 256 low bytes and 256 high bytes a row; whether it is odd.
+
+    Odd in its columns is every unsigned circuit, which works through sign and magnitude.
+    """
     table = np.ascontiguousarray(arithmetic.table.T if transposed else arithmetic.table)
     biased = (table + 32768).astype(np.uint16)
     split = np.stack([biased & 255, biased >> 8], axis=1).astype(np.uint8)
-    return table, np.ascontiguousarray(split)
+    odd = np.array_equal(table[:, :128:-1], -table[:, 1:128])
+    return table, np.ascontiguousarray(split), odd

@@ -64,7 +64,7 @@ def native_pack(w: torch.Tensor, terms: Terms, geometry: Geometry = POINT) -> Pa
     runs = (rows, columns * depth) if neighbours else (rows * columns, depth)
 
     def in_runs(values: torch.Tensor, multiple: int) -> torch.Tensor:
-        values = F.pad(values, (0, depth - per_group)).reshape(groups, -1, *runs)
+        values = F.pad(values, (0, depth - per_group)).reshape(groups, out // groups, *runs)
         return F.pad(values, (0, -runs[1] % multiple)).flatten(2)
 
     factors = _applied(codes, terms)
@@ -72,7 +72,9 @@ def native_pack(w: torch.Tensor, terms: Terms, geometry: Geometry = POINT) -> Pa
     w_rows = F.pad(w_rows, (0, 0, 0, -w_rows.shape[1] % LANES))
     offsets = w_rows.sum(dim=2, dtype=torch.int32) * -128
     dwords = w_rows.shape[2] // 4
-    packed = w_rows.view(groups, -1, LANES, dwords, 4).transpose(2, 3).contiguous()
+    packed = (
+        w_rows.view(groups, w_rows.shape[1] // LANES, LANES, dwords, 4).transpose(2, 3).contiguous()
+    )
     return Packed(
         terms=terms,
         geometry=geometry,
@@ -102,7 +104,7 @@ def _planes(codes: torch.Tensor, terms: Terms) -> torch.Tensor:
         for q in range(terms.depth)
     ]
     words = torch.from_numpy(np.stack(planes, axis=2)).view(torch.int32)
-    words = words.view(groups, -1, LANES, terms.depth, words.shape[-1])
+    words = words.view(groups, codes.shape[1] // LANES, LANES, terms.depth, words.shape[-1])
     return words.permute(0, 1, 4, 3, 2).contiguous()
 
 

@@ -34,7 +34,7 @@ class Lookup(ctypes.Structure):
     """One table product: ``Lookup`` of src/native.h."""
 
     _fields_ = _fields("""
-        *biased *table *row_codes n_rows inner
+        *biased *table columns_odd *row_codes n_rows inner
         *columns batch channels height width
         kernel_h kernel_w stride_h stride_w dilation_h dilation_w
         groups out_h out_w rows_vary *out threads

@@ -76,8 +76,11 @@ def int8_products_are_exact(device: str = "cpu") -> bool:
             )
         )
         for x, w in operands:
+            second = w.to(torch.int8).to(device)
+            if second.is_cuda:  # as `prepare_matrix` lays it out
+                second = second.t().contiguous().t()
             try:
-                y = torch._int_mm(x.to(torch.int8).to(device), w.to(torch.int8).to(device))
+                y = torch._int_mm(x.to(torch.int8).to(device), second)
             except RuntimeError:
                 return False
             if not torch.equal(y.cpu().long(), x @ w):

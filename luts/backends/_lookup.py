@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from luts._arithmetic import Arithmetic
+from luts._geometry import POINT
 from luts._native import isa, native_lookup
 from luts._quantise import quantise
 from luts._task import Scaling, Task
@@ -41,7 +42,7 @@ class LookupBackend(Backend):
     ) -> torch.Tensor:
         """Weights are rows, output pixels are columns of the kernel's product."""
         codes = x if scaling is None else quantise(x, scaling.x)
-        if x.shape[2:] == (1, 1) and task.geometry.kernel == (1, 1):
+        if x.shape[2:] == (1, 1) and task.geometry == POINT:
             y = self._matrix(codes[:, :, 0, 0], prepared, arithmetic, task)
         else:
             ph, pw = task.geometry.padding
@@ -68,12 +69,12 @@ class LookupBackend(Backend):
     ) -> torch.Tensor:
         """A linear layer, with whichever side fills the vectors better as columns."""
         m, n = x.shape[0], task.out_channels
-        if task.geometry.groups == 1 and _filled(n) >= _filled(m):
+        if _filled(n) >= _filled(m):
             columns = w.t().contiguous()[None, :, None]
             y = native_lookup(columns, x.contiguous(), arithmetic)[0, :, 0]
         else:
             columns = x.t().contiguous()[None, :, None]
-            y = native_lookup(columns, w, arithmetic, task.geometry, transposed=True)[0, :, 0].t()
+            y = native_lookup(columns, w, arithmetic, transposed=True)[0, :, 0].t()
         return y[:, :, None, None]
 
 

@@ -69,17 +69,16 @@ TARGET static void tile(const Tile *tile, int rows, int panels)
     }
 }
 
-TARGET static void lookup(const Lookup *job, const uint8_t *columns, int64_t n_columns, int low_codes,
-                          const uint8_t *row_codes, int32_t *sums)
+TARGET static void lookup(const Lookup *job, const Columns *columns, const uint8_t *row_codes,
+                          int32_t *sums)
 {
-    (void)low_codes;
-    for (int64_t c = 0; c < n_columns; c += 32) {
+    for (int64_t c = 0; c < columns->n; c += 32) {
         __m256i total[4];
         for (int v = 0; v < 4; v++)
             total[v] = _mm256_setzero_si256();
         for (int64_t k = 0; k < job->inner; k++) {
             const int32_t *row = job->table + 256 * row_codes[k];
-            const uint8_t *at = columns + k * LOOKUP_COLUMNS + c;
+            const uint8_t *at = columns->codes + k * LOOKUP_COLUMNS + c;
             for (int v = 0; v < 4; v++) {
                 __m256i index = _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(at + 8 * v)));
                 total[v] = _mm256_add_epi32(total[v], _mm256_i32gather_epi32(row, index, 4));
@@ -101,5 +100,5 @@ static void store(const int32_t *sums, int rows, int64_t n, const float *scale, 
     kernels_portable.store(sums, rows, n, scale, bias, outputs, out);
 }
 
-const Kernels kernels_avx2 = {"avx2", quantise, mask_codes, 0, tile, 0, 0, store, lookup};
+const Kernels kernels_avx2 = {"avx2", quantise, mask_codes, 0, tile, 0, 0, store, lookup, 0};
 #endif

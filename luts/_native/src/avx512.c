@@ -222,11 +222,18 @@ TARGET static void store(const int32_t *sums, int rows, int64_t n, const float *
 #define VECTORS (LOOKUP_COLUMNS / 64)
 #define FLUSH 256 /* 255·256 fits the 16-bit sums */
 
-INLINE __m512i look_up(const __m512i t[4], __m512i index, __mmask64 upper, const int low_codes)
+/* Form LOW_CODES: the upper half of the row is not wanted. MAGNITUDES: neither, and a negative
+ * code's product is the complement of its magnitude's, which is too small by one, as
+ * −T + 32768 = ~(T + 32768) + 1; the caller adds the ones. */
+INLINE __m512i look_up(const __m512i t[4], __m512i index, __mmask64 upper, __m512i sign,
+                       const int form)
 {
     __m512i low = _mm512_permutex2var_epi8(t[0], index, t[1]);
-    return low_codes ? low : _mm512_mask_blend_epi8(upper, low, _mm512_permutex2var_epi8(
-                                                                    t[2], index, t[3]));
+    if (form == LOW_CODES)
+        return low;
+    if (form == MAGNITUDES)
+        return _mm512_xor_si512(low, sign);
+    return _mm512_mask_blend_epi8(upper, low, _mm512_permutex2var_epi8(t[2], index, t[3]));
 }
 
 /* 16-bit sums of low and high bytes, of 64 columns, onto 32-bit sums of the columns 4i + j. */
@@ -266,10 +273,12 @@ INLINE void put_in_order(int32_t *sums)
     _mm512_storeu_si512(sums + 48, _mm512_shuffle_i32x4(c, d, 0xdd));
 }
 
-INLINE void lookup_of(const Lookup *job, const uint8_t *columns, const uint8_t *row_codes,
-                      int32_t *sums, const int vectors, const int low_codes)
+INLINE void lookup_of(const Lookup *job, const Columns *columns, const uint8_t *row_codes,
+                      int32_t *sums, const int vectors, const int form)
 {
     const int64_t inner = job->inner;
+    /* A product picks the odd bytes: a shift would wait for the permutations' ports. */
+    const __m512i odd_bytes = _mm512_set1_epi16(0x0100);
     for (int v = 0; v < 4 * vectors; v++)
         _mm512_storeu_si512(sums + 16 * v, _mm512_set1_epi32((int32_t)(-32768 * inner)));
     for (int64_t from = 0; from < inner; from += FLUSH) {
@@ -279,23 +288,26 @@ INLINE void lookup_of(const Lookup *job, const uint8_t *columns, const uint8_t *
             all[0][v] = odd[0][v] = all[1][v] = odd[1][v] = _mm512_setzero_si512();
         for (int64_t k = from; k < to; k++) {
             const uint8_t *row = (const uint8_t *)job->biased + 512 * row_codes[k];
-            __m512i index[VECTORS];
+            __m512i index[VECTORS], sign[VECTORS];
             __mmask64 upper[VECTORS];
             for (int v = 0; v < vectors; v++) {
-                index[v] = _mm512_loadu_si512(columns + k * LOOKUP_COLUMNS + 64 * v);
-                upper[v] = low_codes ? 0 : _mm512_movepi8_mask(index[v]);
+                int64_t at = k * LOOKUP_COLUMNS + 64 * v;
+                index[v] = _mm512_loadu_si512(columns->codes + at);
+                sign[v] = form == MAGNITUDES ? _mm512_loadu_si512(columns->signs + at) : index[v];
+                upper[v] = form == ANY_CODES ? _mm512_movepi8_mask(index[v]) : 0;
             }
             for (int byte = 0; byte < 2; byte++) {
                 __m512i t[4];
-                for (int i = 0; i < (low_codes ? 2 : 4); i++) {
+                for (int i = 0; i < (form == ANY_CODES ? 4 : 2); i++) {
                     t[i] = _mm512_loadu_si512(row + 256 * byte + 64 * i);
                     __asm__("" : "+v"(t[i])); /* load once, not once a vector */
                 }
                 for (int v = 0; v < vectors; v++) {
                     /* Two bytes a lane: Σ(even + 256·odd) modulo 2^16, and Σ odd. */
-                    __m512i found = look_up(t, index[v], upper[v], low_codes);
+                    __m512i found = look_up(t, index[v], upper[v], sign[v], form);
                     all[byte][v] = _mm512_add_epi16(all[byte][v], found);
-                    odd[byte][v] = _mm512_add_epi16(odd[byte][v], _mm512_srli_epi16(found, 8));
+                    odd[byte][v] = _mm512_add_epi16(odd[byte][v],
+                                                    _mm512_maddubs_epi16(found, odd_bytes));
                 }
             }
         }
@@ -309,25 +321,32 @@ INLINE void lookup_of(const Lookup *job, const uint8_t *columns, const uint8_t *
     }
     for (int v = 0; v < vectors; v++)
         put_in_order(sums + 64 * v);
+    for (int c = 0; form == MAGNITUDES && c < 64 * vectors; c += 16)
+        _mm512_storeu_si512(sums + c, _mm512_add_epi32(_mm512_loadu_si512(sums + c),
+                                                       _mm512_loadu_si512(columns->negative + c)));
 }
 
-#define LOOKUP(vectors, low) \
-    TARGET static void lookup_##vectors##_##low(const Lookup *job, const uint8_t *columns, \
-                                                const uint8_t *row_codes, int32_t *sums) \
+#define LOOKUP(vectors, form) \
+    TARGET static void lookup_##vectors##_##form(const Lookup *job, const Columns *columns, \
+                                                 const uint8_t *row_codes, int32_t *sums) \
     { \
-        lookup_of(job, columns, row_codes, sums, vectors, low); \
+        lookup_of(job, columns, row_codes, sums, vectors, form); \
     }
-LOOKUP(1, 0) LOOKUP(2, 0) LOOKUP(3, 0) LOOKUP(1, 1) LOOKUP(2, 1) LOOKUP(3, 1)
+LOOKUP(1, 0) LOOKUP(2, 0) LOOKUP(3, 0) LOOKUP(4, 0)
+LOOKUP(1, 1) LOOKUP(2, 1) LOOKUP(3, 1) LOOKUP(4, 1)
+LOOKUP(1, 2) LOOKUP(2, 2) LOOKUP(3, 2) LOOKUP(4, 2)
 
-static void lookup(const Lookup *job, const uint8_t *columns, int64_t n_columns, int low_codes,
-                   const uint8_t *row_codes, int32_t *sums)
+static void lookup(const Lookup *job, const Columns *columns, const uint8_t *row_codes,
+                   int32_t *sums)
 {
-    static void (*const lookups[2][VECTORS])(const Lookup *, const uint8_t *, const uint8_t *,
+    static void (*const lookups[3][VECTORS])(const Lookup *, const Columns *, const uint8_t *,
                                              int32_t *) = {
-        {lookup_1_0, lookup_2_0, lookup_3_0}, {lookup_1_1, lookup_2_1, lookup_3_1}};
-    lookups[low_codes != 0][(n_columns + 63) / 64 - 1](job, columns, row_codes, sums);
+        [ANY_CODES] = {lookup_1_0, lookup_2_0, lookup_3_0, lookup_4_0},
+        [LOW_CODES] = {lookup_1_1, lookup_2_1, lookup_3_1, lookup_4_1},
+        [MAGNITUDES] = {lookup_1_2, lookup_2_2, lookup_3_2, lookup_4_2}};
+    lookups[columns->form][(columns->n + 63) / 64 - 1](job, columns, row_codes, sums);
 }
 
 const Kernels kernels_avx512 = {"avx512", quantise, mask_codes, bit_plane,   tile,
-                                correct,  pack_planes, store,   lookup};
+                                correct,  pack_planes, store,   lookup, 1};
 #endif

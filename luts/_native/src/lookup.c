@@ -50,8 +50,8 @@ static void write_image(const Lookup *job, int64_t image, int64_t group, int64_t
 
 typedef struct {
     const Plan *plan;
-    int64_t first, n; /* flat pixels of the block */
-    uint8_t *lines;
+    int64_t first; /* flat pixel of the block */
+    Columns columns;
 } Block;
 
 /* Calls for the part of the block that lies in each image: image, first pixel, pixels, offset. */
@@ -59,7 +59,7 @@ typedef struct {
     for (int64_t done = 0, image, pixel, part; \
          image = ((block)->first + done) / (block)->plan->pixels, \
          pixel = ((block)->first + done) % (block)->plan->pixels, \
-         part = smaller((block)->plan->pixels - pixel, (block)->n - done), done < (block)->n; \
+         part = smaller((block)->plan->pixels - pixel, (block)->columns.n - done), done < (block)->columns.n; \
          done += part)
 
 static int64_t smaller(int64_t a, int64_t b)
@@ -67,22 +67,41 @@ static int64_t smaller(int64_t a, int64_t b)
     return a < b ? a : b;
 }
 
-/* Writes the block's lines for one channel group; whether every code is below 128. */
-static int write_block(const Block *block, int64_t group)
+/* Codes to magnitudes and signs, for tables that are odd in their columns. */
+static void split_signs(Columns *columns, int64_t inner)
+{
+    memset(columns->negative, 0, sizeof columns->negative);
+    for (int64_t k = 0; k < inner; k++) {
+        uint8_t *codes = columns->codes + k * LOOKUP_COLUMNS;
+        uint8_t *signs = columns->signs + k * LOOKUP_COLUMNS;
+        for (int64_t c = 0; c < LOOKUP_COLUMNS; c++) {
+            signs[c] = codes[c] & 0x80 ? 0xff : 0;
+            columns->negative[c] += codes[c] >> 7;
+            codes[c] = (uint8_t)((codes[c] ^ signs[c]) - signs[c]);
+        }
+    }
+    columns->form = MAGNITUDES;
+}
+
+/* Writes the block's codes for one channel group. */
+static void write_block(Block *block, int64_t group)
 {
     const Lookup *job = block->plan->job;
+    Columns *columns = &block->columns;
     FOR_EACH_IMAGE(block)
-        write_image(job, image, group, pixel, part, block->lines + done);
-    uint64_t all = 0;
+        write_image(job, image, group, pixel, part, columns->codes + done);
+    uint8_t all = 0, lowest = 0;
     for (int64_t k = 0; k < job->inner; k++) {
-        uint8_t *line = block->lines + k * LOOKUP_COLUMNS;
-        memset(line + block->n, 0, (size_t)(LOOKUP_COLUMNS - block->n));
-        uint64_t codes[LOOKUP_COLUMNS / 8];
-        memcpy(codes, line, sizeof codes);
-        for (int i = 0; i < LOOKUP_COLUMNS / 8; i++)
-            all |= codes[i];
+        uint8_t *line = columns->codes + k * LOOKUP_COLUMNS;
+        memset(line + columns->n, 0, (size_t)(LOOKUP_COLUMNS - columns->n));
+        for (int64_t c = 0; c < LOOKUP_COLUMNS; c++) {
+            all |= line[c];
+            lowest |= line[c] == 0x80;
+        }
     }
-    return !(all & 0x8080808080808080u);
+    columns->form = all & 0x80 ? ANY_CODES : LOW_CODES;
+    if (columns->form == ANY_CODES && !lowest && job->columns_odd && kernels()->takes_signs)
+        split_signs(columns, job->inner);
 }
 
 static void lookup_task(void *context, int64_t index)
@@ -94,32 +113,32 @@ static void lookup_task(void *context, int64_t index)
     if (job->rows_vary) { /* blocks end with their image */
         int64_t per_image = plan->blocks / job->batch, at = index / plan->row_parts;
         block.first = at / per_image * plan->pixels + at % per_image * plan->per_block;
-        block.n = smaller(plan->per_block, plan->pixels - at % per_image * plan->per_block);
+        block.columns.n = smaller(plan->per_block, plan->pixels - at % per_image * plan->per_block);
     } else {
         block.first = index / plan->row_parts * plan->per_block;
-        block.n = smaller(plan->per_block, job->batch * plan->pixels - block.first);
+        block.columns.n = smaller(plan->per_block, job->batch * plan->pixels - block.first);
     }
     int64_t per_group = job->n_rows / job->groups;
     int64_t per_part = (job->n_rows + plan->row_parts - 1) / plan->row_parts;
     int64_t end = smaller((part_of_rows + 1) * per_part, job->n_rows);
-    block.lines = buffer_new(job->inner * LOOKUP_COLUMNS);
+    block.columns.codes = buffer_new(2 * job->inner * LOOKUP_COLUMNS);
+    block.columns.signs = block.columns.codes + job->inner * LOOKUP_COLUMNS;
     int32_t sums[LOOKUP_COLUMNS] __attribute__((aligned(64)));
     const uint8_t *rows = job->row_codes;
     if (job->rows_vary)
         rows += block.first / plan->pixels * job->n_rows * job->inner;
     int64_t written = -1;
-    int low_codes = 0;
     for (int64_t r = part_of_rows * per_part; r < end; r++) {
         if (r / per_group != written) {
             written = r / per_group;
-            low_codes = write_block(&block, written);
+            write_block(&block, written);
         }
-        kernels()->lookup(job, block.lines, block.n, low_codes, rows + r * job->inner, sums);
+        kernels()->lookup(job, &block.columns, rows + r * job->inner, sums);
         FOR_EACH_IMAGE(&block)
             memcpy(job->out + (image * job->n_rows + r) * plan->pixels + pixel, sums + done,
                    (size_t)part * sizeof(int32_t));
     }
-    buffer_free(block.lines);
+    buffer_free(block.columns.codes);
 }
 
 void axdse_lookup(const Lookup *job)

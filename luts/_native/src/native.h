@@ -17,7 +17,7 @@
 #define MAX_ROWS 12   /* most rows of one tile */
 #define MAX_PANELS 4  /* most panels of one tile */
 #define MAX_DEPTH 4   /* longest staircase that is corrected by counting bits */
-#define LOOKUP_COLUMNS 192 /* columns of one block of a table product */
+#define LOOKUP_COLUMNS 256 /* columns of one block of a table product */
 #define SLACK 256     /* bytes that kernels may read beyond a buffer's end */
 
 /* One product: a convolution, of which a matrix product is the case with a 1×1 kernel. */
@@ -75,6 +75,7 @@ typedef struct {
 typedef struct {
     const uint16_t *biased;       /* table + 32768: 256 rows of 256 low bytes, 256 high bytes */
     const int32_t *table;         /* 256 × 256 */
+    int64_t columns_odd;          /* table[r, −c] = −table[r, c] for c = 1 … 127 */
     const uint8_t *row_codes;     /* rows × inner */
     int64_t n_rows, inner;
     const uint8_t *columns;       /* padded planes: batch × channels × height × width */
@@ -85,6 +86,16 @@ typedef struct {
     int32_t *out;                 /* batch × rows × (out_h·out_w) */
     int64_t threads;
 } Lookup;
+
+/* A block of columns: inner × LOOKUP_COLUMNS codes, of which the first n of a line are wanted. */
+typedef struct {
+    uint8_t *codes;
+    int64_t n;
+    enum { ANY_CODES, LOW_CODES, MAGNITUDES } form; /* LOW_CODES: all of them below 128 */
+    /* With MAGNITUDES, all ones where the code was negative, and how many were, by column. */
+    uint8_t *signs;
+    int32_t negative[LOOKUP_COLUMNS];
+} Columns;
 
 typedef void (*TileKernel)(const Tile *, int rows, int panels);
 
@@ -103,10 +114,8 @@ typedef struct {
     /* Writes rows of n scaled sums; row m begins at out[outputs[m]]. */
     void (*store)(const int32_t *sums, int rows, int64_t n, const float *scale, const float *bias,
                   const int64_t *outputs, float *out);
-    /* columns: inner × LOOKUP_COLUMNS, of which the first n_columns are wanted; low_codes: all of
-     * them are below 128. */
-    void (*lookup)(const Lookup *, const uint8_t *columns, int64_t n_columns, int low_codes,
-                   const uint8_t *row_codes, int32_t *sums);
+    void (*lookup)(const Lookup *, const Columns *, const uint8_t *row_codes, int32_t *sums);
+    int takes_signs;
 } Kernels;
 
 extern const Kernels kernels_portable;

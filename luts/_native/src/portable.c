@@ -46,16 +46,15 @@ static void store(const int32_t *sums, int rows, int64_t n, const float *scale, 
         }
 }
 
-static void lookup(const Lookup *job, const uint8_t *columns, int64_t n_columns, int low_codes,
-                   const uint8_t *row_codes, int32_t *sums)
+static void lookup(const Lookup *job, const Columns *columns, const uint8_t *row_codes,
+                   int32_t *sums)
 {
-    (void)low_codes;
-    memset(sums, 0, (size_t)n_columns * sizeof(int32_t));
+    memset(sums, 0, (size_t)columns->n * sizeof(int32_t));
     for (int64_t k = 0; k < job->inner; k++) {
         const int32_t *row = job->table + 256 * row_codes[k];
-        for (int64_t c = 0; c < n_columns; c++)
-            sums[c] += row[columns[k * LOOKUP_COLUMNS + c]];
+        for (int64_t c = 0; c < columns->n; c++)
+            sums[c] += row[columns->codes[k * LOOKUP_COLUMNS + c]];
     }
 }
 
-const Kernels kernels_portable = {"portable", quantise, mask_codes, 0, tile, 0, 0, store, lookup};
+const Kernels kernels_portable = {"portable", quantise, mask_codes, 0, tile, 0, 0, store, lookup, 0};

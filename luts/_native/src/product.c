@@ -307,9 +307,9 @@ static void batch_task(void *context, int64_t index)
 
 void axdse_product(const Job *job)
 {
-    Plan plan = plan_of(job);
-    if (plan.batch <= 0 || job->out_h <= 0 || job->out_w <= 0 || job->columns <= 0)
+    if (job->outer * job->inner * job->out_h * job->out_w * job->columns == 0)
         return;
+    Plan plan = plan_of(job);
     if (job->second) {
         parallel_for(batch_task, &plan, plan.batch, job->threads);
         return;

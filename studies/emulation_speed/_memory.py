@@ -1,0 +1,66 @@
+"""Peak memory of one forward pass, measured in a process of its own."""
+
+import ctypes
+import gc
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from studies.emulation_speed._methods import network_emulated
+from studies.emulation_speed._subjects import circuits, network
+
+
+def peak_mb(name: str, circuit: str | None, config: dict[str, Any]) -> float:
+    """Megabytes at the peak of a forward pass, the network's weights and cached factors included.
+
+    Args:
+        name: of the network.
+        circuit: of the emulated network, or None for the float one.
+        config: the study's configuration.
+    """
+    arguments = json.dumps([name, circuit, config])
+    run = subprocess.run(
+        [sys.executable, "-m", "studies.emulation_speed._memory", arguments],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return float(run.stdout)
+
+
+def _status_mb(field: str) -> float:
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(field):
+            return int(line.split()[1]) / 1024
+    raise OSError(f"no {field} in /proc/self/status")
+
+
+def _give_back() -> None:
+    """Return what is free to the system, so that it counts as free."""
+    gc.collect()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
+
+
+def _main(name: str, circuit: str | None, config: dict[str, Any]) -> float:
+    network(name, config)[0](network(name, config)[1](1))  # libraries take their memory first
+    _give_back()
+    before = _status_mb("VmRSS")
+    net, make_batch = network(name, config)
+    if circuit is not None:
+        net = network_emulated(net, make_batch, circuits()[circuit])
+    x = make_batch(config["memory_batch"])
+    _give_back()
+    with torch.inference_mode():
+        Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far
+        net(x)
+    return _status_mb("VmHWM") - before
+
+
+if __name__ == "__main__":
+    sys.stdout.write(f"{_main(*json.loads(sys.argv[1]))}\n")

@@ -1,0 +1,1 @@
+"""Is a searched assignment better than the best fixed multiplier, at equal accuracy?"""
