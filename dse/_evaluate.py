@@ -7,22 +7,24 @@ import time
 from torch import nn
 
 from luts import EXACT
+from luts.errors import InputError
 from models import (
     Assignment,
     Data,
     EmulatedNetwork,
+    FineTuning,
+    Recovery,
     Score,
     TrainingRecipe,
-    channel_means,
-    correct_bias_,
     emulate,
     evaluate,
-    fit,
+    recover,
 )
+from models.training import Reference, fine_tune_, has_batchnorm
 
 BATCH_SIZE = 256
 
-FINETUNE_RECIPE = TrainingRecipe(
+FINETUNE_TRANSFORMER = TrainingRecipe(
     epochs=1.0,
     batch_size=64,
     optimizer="adamw",
@@ -32,6 +34,34 @@ FINETUNE_RECIPE = TrainingRecipe(
     shift_px=2,
 )
 """Approximate-aware fine-tuning of a vision transformer on small images."""
+
+FINETUNE_CONVOLUTIONAL = TrainingRecipe(
+    epochs=1.0,
+    batch_size=128,
+    optimizer="sgd",
+    lr=0.01,
+    weight_decay=5e-4,
+    schedule="cosine",
+    shift_px=2,
+)
+"""Approximate-aware fine-tuning of a network with BatchNorm."""
+
+
+def default_recovery(network: nn.Module) -> Recovery:
+    """What every candidate gets: statistics of BatchNorm, or corrected biases where there is none.
+
+    Args:
+        network: the float network.
+    """
+    if has_batchnorm(network):
+        return Recovery(
+            recalibrate=True,
+            correct_bias=False,
+            fine_tuning=FineTuning(FINETUNE_CONVOLUTIONAL),
+        )
+    return Recovery(
+        recalibrate=False, correct_bias=True, fine_tuning=FineTuning(FINETUNE_TRANSFORMER)
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,7 +82,7 @@ class Tuned:
     """A fine-tuned network and what became of it.
 
     Attributes:
-        network: the better of before and after, by validation cross-entropy.
+        network: the better of before and after, by the validation score.
         validation: its score.
         note: which of the two it is.
         seconds: wall-clock time.
@@ -68,26 +98,65 @@ class Evaluator:
     """Scores assignments of one network on one data set.
 
     The activation ranges and the channel means of the exact int8 network are taken once, on
-    training images. Each assignment is recovered by bias correction before it is scored. A
+    training images. Each assignment is recovered by the recipe's steps before it is scored. A
     repeated assignment is not computed again.
 
     Args:
         network: the trained float network.
         data: training images calibrate and fine-tune, validation images score.
-        calibration_images: how many training images calibrate.
+        calibration_images: how many training images calibrate and recover; the recipe's own number
+            is not used.
+        recovery: what is done to every candidate; its fine-tuning only to those of `fine_tune`. By
+            default BatchNorm's statistics, or biases where there is none (`default_recovery`).
+
+    Raises:
+        InputError: the recipe would choose the operand order, which the search does.
     """
 
-    def __init__(self, network: nn.Module, data: Data, *, calibration_images: int) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        data: Data,
+        *,
+        calibration_images: int,
+        recovery: Recovery | None = None,
+    ) -> None:
+        default = default_recovery(network)
+        recovery = default if recovery is None else recovery
+        if recovery.operand_order != "given":
+            raise InputError(
+                f"a search chooses the operand order itself: its recovery takes the order as "
+                f"given, not {recovery.operand_order!r}"
+            )
+        tuning = recovery.fine_tuning or default.fine_tuning
+        assert tuning is not None
         self.data = data
+        self.recovery = dataclasses.replace(recovery, fine_tuning=None)
+        self.tuning = tuning
         calibration = data.train.take(calibration_images)
         self.inputs = calibration.images
         self.emulated = emulate(network, EXACT, calibration=calibration.batches(BATCH_SIZE))
-        self.exact_means = channel_means(self.emulated, self.inputs)
+        self.reference = Reference.of(
+            self.emulated,
+            self.inputs,
+            with_histograms=recovery.criterion is not None,
+            with_teacher=tuning.needs_teacher,
+        )
         self.exact_validation = self._score(self.emulated)
         self._scored: dict[str, Measured] = {}
 
+    @property
+    def fidelity(self) -> str:
+        """How candidates are recovered before they are scored, in a word."""
+        words = {
+            "recalibrated": self.recovery.recalibrate and has_batchnorm(self.emulated),
+            "bias-corrected": self.recovery.correct_bias,
+            "weight-tuned": self.recovery.criterion is not None,
+        }
+        return " and ".join(word for word, is_so in words.items() if is_so) or "as approximated"
+
     def score(self, assignment: Assignment) -> Measured:
-        """Score on the validation split after bias correction."""
+        """Score on the validation split after the recipe's steps but fine-tuning."""
         key = assignment.digest
         if key not in self._scored:
             started = time.perf_counter()
@@ -97,9 +166,11 @@ class Evaluator:
         return self._scored[key]
 
     def recover_(self, emulated: EmulatedNetwork, assignment: Assignment) -> None:
-        """Assign, then correct the bias of every layer."""
+        """Assign, then recover by the recipe's steps but fine-tuning."""
         emulated.assign_(assignment)
-        correct_bias_(emulated, self.inputs, self.exact_means)
+        self.reference.restore_(emulated)
+        # No step but fine-tuning draws anything.
+        recover(emulated, self.recovery, self.data, seed=0, reference=self.reference)
 
     def test(self, emulated: EmulatedNetwork) -> Score:
         """Score on the test split; only for what is reported."""
@@ -108,27 +179,31 @@ class Evaluator:
     def test_exact(self) -> Score:
         """Score of the exact int8 network on the test split."""
         self.emulated.assign_(EXACT)
+        self.reference.restore_(self.emulated)
         return self.test(self.emulated)
 
     def recovered(self, assignment: Assignment) -> EmulatedNetwork:
-        """A copy of the network under ``assignment``, bias-corrected."""
+        """A copy of the network under ``assignment``, recovered but not fine-tuned."""
         emulated = copy.deepcopy(self.emulated)
         self.recover_(emulated, assignment)
         return emulated
 
     def fine_tune(self, assignment: Assignment, *, epochs: float, seed: int) -> Tuned:
-        """Recover, fine-tune through the emulated circuits, and keep the better of both states."""
+        """Recover, fine-tune through the emulated circuits, and keep the better of both states.
+
+        A fine-tuning that diverges is stopped, and the note says so.
+        """
         started = time.perf_counter()
         emulated = self.recovered(assignment)
-        before = self.score(assignment).score
-        tuned = copy.deepcopy(emulated)
-        recipe = dataclasses.replace(FINETUNE_RECIPE, epochs=epochs)
-        fit(tuned, self.data, recipe, seed=seed)
-        after = self._score(tuned)
-        if after.cross_entropy < before.cross_entropy:
-            return Tuned(tuned, after, "fine-tuned", time.perf_counter() - started)
-        note = "fine-tuning did not help; state before it kept"
-        return Tuned(emulated, before, note, time.perf_counter() - started)
+        training = dataclasses.replace(self.tuning.training, epochs=epochs)
+        tuned = fine_tune_(
+            emulated,
+            dataclasses.replace(self.tuning, training=training),
+            self.data,
+            seed=seed,
+            teacher=self.reference.teacher,
+        )
+        return Tuned(emulated, tuned.after, tuned.note, time.perf_counter() - started)
 
     def _score(self, emulated: EmulatedNetwork) -> Score:
         return evaluate(emulated, self.data.validation, batch_size=BATCH_SIZE)

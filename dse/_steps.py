@@ -154,7 +154,7 @@ def evaluate_next(prepared: Prepared, study: SearchStudy) -> Trial:
         assignment=pending.assignment,
         energy_rel=prepared.energy_rel(pending),
         validation=measured.score,
-        fidelity="bias-corrected",
+        fidelity=evaluator.fidelity,
         seconds=measured.seconds,
     )
     is_promising = config.finetune == "promising" and trial.number in front_of(

@@ -27,8 +27,8 @@ class Trial:
         assignment: what was tried.
         energy_rel: relative to the dense network with the exact multiplier.
         validation: score on the validation split at ``fidelity``, what the search compares.
-        fidelity: how the network was recovered before that score: ``bias-corrected`` or
-            ``fine-tuned``.
+        fidelity: how the network was recovered before that score: ``recalibrated``,
+            ``bias-corrected`` or ``fine-tuned``, say.
         seconds: that scoring took.
         tuned_validation: score on the validation split after fine-tuning, if it was fine-tuned too.
         test: score on the test split, if it was reported.

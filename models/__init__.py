@@ -27,12 +27,16 @@ from models.networks import (
 from models.training import (
     DATASETS,
     Data,
+    FineTuning,
+    Recovered,
+    Recovery,
     Score,
     Split,
     TrainingRecipe,
     evaluate,
     fit,
     load_data,
+    recover,
 )
 
 __all__ = [
@@ -45,7 +49,10 @@ __all__ = [
     "EmulatedNetwork",
     "ExpertLayer",
     "ExpertWork",
+    "FineTuning",
     "NetworkConfig",
+    "Recovered",
+    "Recovery",
     "Routing",
     "Score",
     "Site",
@@ -61,6 +68,7 @@ __all__ = [
     "load_data",
     "measure_routing",
     "measure_routing_per_input",
+    "recover",
     "sites",
     "uniform_routing",
     "upcycle_",

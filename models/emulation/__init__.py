@@ -2,8 +2,17 @@
 
 from luts import quantise
 from models.emulation._assignment import Assignment, Choice
-from models.emulation._bias import channel_means, correct_bias_
+from models.emulation._bias import channel_means, correct_bias_, sites_before_batchnorm
 from models.emulation._emulate import EmulatedNetwork, Plan, PlanRow, emulate, inputs_of
+from models.emulation._expected import (
+    CRITERIA,
+    Histograms,
+    best_weight_map,
+    code_histograms,
+    error_moments,
+    expected_error,
+    tune_weights_,
+)
 from models.emulation._layers import (
     EmulatedConv2d,
     EmulatedLinear,
@@ -11,11 +20,15 @@ from models.emulation._layers import (
     EmulatedSite,
     EmulatedWeightSite,
 )
+from models.emulation._order import choose_operand_order, set_operand_order_
 from models.emulation._quantise import CALIBRATION_METHODS, weight_scale
 from models.emulation._sites import Site, SiteKind, sites
+from models.emulation._slopes import GRADIENTS, Gradient
 
 __all__ = [
     "CALIBRATION_METHODS",
+    "CRITERIA",
+    "GRADIENTS",
     "Assignment",
     "Choice",
     "EmulatedConv2d",
@@ -24,15 +37,25 @@ __all__ = [
     "EmulatedNetwork",
     "EmulatedSite",
     "EmulatedWeightSite",
+    "Gradient",
+    "Histograms",
     "Plan",
     "PlanRow",
     "Site",
     "SiteKind",
+    "best_weight_map",
     "channel_means",
+    "choose_operand_order",
+    "code_histograms",
     "correct_bias_",
     "emulate",
+    "error_moments",
+    "expected_error",
     "inputs_of",
     "quantise",
+    "set_operand_order_",
     "sites",
+    "sites_before_batchnorm",
+    "tune_weights_",
     "weight_scale",
 ]

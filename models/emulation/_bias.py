@@ -5,12 +5,13 @@ Nagel et al., "Data-free quantization through weight equalization and bias corre
 arXiv 1906.04721, applied to the multiplier's error instead of the rounding's.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 import torch
 
 from models.emulation._emulate import EmulatedNetwork
 from models.emulation._layers import EmulatedWeightSite
+from models.networks import every_expert_sees_everything
 
 Means = Mapping[str, torch.Tensor]
 
@@ -36,7 +37,13 @@ def channel_means(emulated: EmulatedNetwork, inputs: torch.Tensor) -> dict[str, 
 
 
 @torch.no_grad()
-def correct_bias_(emulated: EmulatedNetwork, inputs: torch.Tensor, reference: Means) -> None:
+def correct_bias_(
+    emulated: EmulatedNetwork,
+    inputs: torch.Tensor,
+    reference: Means,
+    *,
+    names: Collection[str] | None = None,
+) -> None:
     """Correct every layer's bias so that its channel means are those of ``reference``.
 
     One forward pass: each layer is corrected before the next one sees its output.
@@ -45,14 +52,54 @@ def correct_bias_(emulated: EmulatedNetwork, inputs: torch.Tensor, reference: Me
         emulated: the network to correct, in place.
         inputs: the batch on which ``reference`` was taken.
         reference: from `channel_means` of the exact network.
+        names: sites to correct; None for all that ``reference`` has.
     """
 
     def correct(target: torch.Tensor) -> Callable[[torch.Tensor], torch.Tensor]:
         return lambda mean: target - mean
 
-    layers = _layers(emulated)
-    watchers = {name: correct(reference[name]) for name in layers if name in reference}
+    wanted = set(reference) if names is None else set(reference) & set(names)
+    watchers = {name: correct(reference[name]) for name in _layers(emulated) if name in wanted}
     _run_watched(emulated, inputs, watchers)
+
+
+@torch.no_grad()
+def sites_before_batchnorm(emulated: EmulatedNetwork, inputs: torch.Tensor) -> frozenset[str]:
+    """Names of the layers whose output goes straight into a BatchNorm, which removes its mean.
+
+    Args:
+        emulated: the network.
+        inputs: one batch; its size does not matter.
+    """
+    outputs: dict[int, tuple[torch.Tensor, str]] = {}
+    found: set[str] = set()
+    handles = []
+
+    def produced(name: str) -> Callable[..., None]:
+        def note(module: torch.nn.Module, args: object, output: torch.Tensor) -> None:
+            outputs[id(output)] = (output, name)
+
+        return note
+
+    def consumed(module: torch.nn.Module, args: tuple[torch.Tensor, ...]) -> None:
+        output, name = outputs.get(id(args[0]), (None, ""))
+        if output is args[0]:
+            found.add(name)
+
+    for name, layer in _layers(emulated).items():
+        handles.append(layer.register_forward_hook(produced(name)))
+    for module in emulated.modules():
+        if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
+            handles.append(module.register_forward_pre_hook(consumed))
+    was_training = emulated.training
+    try:
+        with every_expert_sees_everything(emulated):
+            emulated.eval()(inputs)
+    finally:
+        emulated.train(was_training)
+        for handle in handles:
+            handle.remove()
+    return frozenset(found)
 
 
 def _layers(emulated: EmulatedNetwork) -> dict[str, EmulatedWeightSite]:

@@ -1,7 +1,9 @@
 """From a float network and an assignment to the network as the hardware would compute it."""
 
+import contextlib
+import copy
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import torch
 from torch import nn
@@ -13,6 +15,7 @@ from models.emulation._attention import AttentionProducts, Product
 from models.emulation._expose import exposed, names_of, replace_everywhere_
 from models.emulation._layers import EmulatedConv2d, EmulatedLinear, EmulatedMatmul, EmulatedSite
 from models.emulation._sites import Site, sites_of_exposed
+from models.emulation._slopes import Gradient
 from models.networks import every_expert_sees_everything
 
 DEFAULT_CALIBRATION = "percentile"
@@ -71,6 +74,35 @@ class EmulatedNetwork(nn.Module):
         for name, arithmetic in chosen.items():
             self.layer(name).assign_(arithmetic)
         self.assignment = assignment
+
+    def use_gradient_(self, gradient: Gradient) -> None:
+        """Estimate the circuits' slopes by ``gradient`` when the network is trained."""
+        for site in self.sites:
+            self.layer(site.name).gradient = gradient
+
+    def learn_scales_(self, learn: bool) -> None:
+        """Make all activation scales parameters, or fix them where they are now."""
+        for site in self.sites:
+            self.layer(site.name).learn_scale_(learn)
+
+    def in_float(self) -> "EmulatedNetwork":
+        """A copy that computes as the float network with the weights and statistics of now."""
+        copied = copy.deepcopy(self)
+        for site in copied.sites:
+            copied.layer(site.name).computes_in_float = True
+        return copied.eval()
+
+    @contextlib.contextmanager
+    def exactly(self) -> Iterator[None]:
+        """Inside, all sites are exact; afterwards as before, but without any correction."""
+        kept = {site.name: self.layer(site.name).arithmetic for site in self.sites}
+        try:
+            for name in kept:
+                self.layer(name).assign_(Arithmetic(catalog[EXACT]))
+            yield
+        finally:
+            for name, arithmetic in kept.items():
+                self.layer(name).assign_(arithmetic)
 
     def plan(self) -> "Plan":
         """Which backend computes each site, and why; printing it gives a table."""

@@ -2,9 +2,7 @@
 
 Each takes and gives float32. Inside: activations are quantised with one scale a tensor, weights
 with one an output channel; the circuit multiplies codes; sums are exact 32-bit integers; scale and
-bias are applied in float32. The gradient is straight-through: backward is the exact product of the
-de-quantised operands, and none passes where an activation was clipped (Bengio et al., arXiv
-1308.3432).
+bias are applied in float32. The gradient is straight-through unless `use_gradient_` says otherwise.
 """
 
 from collections.abc import Callable
@@ -15,7 +13,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from luts import EXACT, Arithmetic, Geometry, Scaling, Selection, Task, catalog, quantise, select
-from models.emulation._quantise import MAX_CODE, Observer, weight_scale
+from models.emulation._products import ConvProduct, LinearProduct, MatmulProduct, by_code
+from models.emulation._quantise import Observer, weight_scale
+from models.emulation._slopes import Gradient, Slopes, slopes_of
 
 
 class EmulatedSite(nn.Module):
@@ -24,6 +24,11 @@ class EmulatedSite(nn.Module):
     Attributes:
         arithmetic: the multiplier and operand order at work.
         observers: while calibrating, one observer an operand; the layer then computes in float.
+        computes_in_float: multiply as the original network does.
+        gradient: how the circuit's slopes are estimated in training.
+        log_scale: logarithm of `x_scale` while that is learnt, else None.
+        weight_map: code that the circuit gets for each weight code, int8 of shape ``(256,)``, or
+            None for the code itself.
     """
 
     operands = 1
@@ -32,7 +37,11 @@ class EmulatedSite(nn.Module):
         super().__init__()
         self.arithmetic = Arithmetic(catalog[EXACT])
         self.observers: list[Observer] | None = None
+        self.computes_in_float = False
+        self.gradient = Gradient()
+        self.log_scale: nn.Parameter | None = None
         self.register_buffer("x_scale", torch.ones(self.operands))
+        self.register_buffer("weight_map", None)
         self._selection: Selection | None = None
 
     def start_calibration(self, method: str) -> None:
@@ -55,6 +64,27 @@ class EmulatedSite(nn.Module):
         """Multiply with ``arithmetic`` from now on."""
         self.arithmetic = arithmetic
         self._selection = None
+
+    def learn_scale_(self, learn: bool) -> None:
+        """Make the activation scales a parameter, or fix them where they are now."""
+        self.sync_scale_()
+        self.log_scale = nn.Parameter(self.x_scale.log()) if learn else None
+
+    @torch.no_grad()
+    def sync_scale_(self) -> None:
+        """Take the scales from what was learnt."""
+        if self.log_scale is not None:
+            self.x_scale.copy_(self.log_scale.exp())
+
+    def slopes(self) -> Slopes:
+        """The slopes that backward uses."""
+        return slopes_of(self.arithmetic, self.gradient, self.weight_map, self.x_scale.device)
+
+    def observed(self, *operands: torch.Tensor) -> bool:
+        """Whether to compute in float; shows the operands to observers if there are any."""
+        for observer, operand in zip(self.observers or (), operands, strict=False):
+            observer(operand)
+        return self.observers is not None or self.computes_in_float
 
     def task(self) -> Task:
         """What this layer asks of a backend."""
@@ -92,6 +122,16 @@ class EmulatedWeightSite(EmulatedSite):
         """Multiply with ``arithmetic`` from now on, without any correction yet."""
         super().assign_(arithmetic)
         self.correction.zero_()
+        self.weight_map = None
+        self._prepared = None
+
+    def map_weights_(self, weight_map: torch.Tensor) -> None:
+        """Give the circuit other weight codes than those that are meant, until assigned anew.
+
+        Args:
+            weight_map: for each code, the one to use; int8 of shape ``(256,)``.
+        """
+        self.weight_map = weight_map.to(self.weight.device)
         self._prepared = None
 
     def offset(self) -> torch.Tensor:
@@ -110,17 +150,25 @@ class EmulatedWeightSite(EmulatedSite):
         return y + change.view(-1, *[1] * (-self.channel_dim - 1))
 
     def weight_codes(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Codes, int8 of the weight's shape, and their scales, shape ``(out,)``."""
+        """Codes that the circuit gets, int8 of the weight's shape, and scales, shape ``(out,)``."""
+        codes, scale = self.meant_codes()
+        return self._mapped(codes), scale
+
+    def meant_codes(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Codes nearest to the weight, before `weight_map`, and their scales."""
         weight = self.weight.detach()
         scale = weight_scale(weight)
         return quantise(weight, scale.view(-1, *[1] * (weight.dim() - 1))), scale
 
+    def _mapped(self, codes: torch.Tensor) -> torch.Tensor:
+        return codes if self.weight_map is None else by_code(self.weight_map, codes)
+
     def prepared(self) -> tuple[torch.Tensor, torch.Tensor, Any]:
-        """Codes, scales, and the backend's operand; computed once while the weight is unchanged."""
+        """Meant codes, scales, and the backend's operand; kept while the weight is unchanged."""
         key = (self.weight._version, self.weight.data_ptr(), self.weight.device)
         if self._prepared is None or self._prepared[0] != key:
-            codes, scale = self.weight_codes()
-            self._prepared = (key, codes, scale, self.selection().prepare(codes))
+            codes, scale = self.meant_codes()
+            self._prepared = (key, codes, scale, self.selection().prepare(self._mapped(codes)))
         return self._prepared[1:]
 
     def scaling(self, w_scale: torch.Tensor) -> Scaling:
@@ -130,6 +178,17 @@ class EmulatedWeightSite(EmulatedSite):
     def learns(self, x: torch.Tensor) -> bool:
         """Whether a gradient will be asked for."""
         return torch.is_grad_enabled() and (x.requires_grad or self.weight.requires_grad)
+
+    def learning(self, product: type[torch.autograd.Function], x: torch.Tensor) -> torch.Tensor:
+        """``product`` of ``x`` and the weight with gradients.
+
+        Nothing prepared outlives it: a fused optimiser changes weights without raising their
+        version.
+        """
+        self._prepared = None
+        y = product.apply(x, self.weight, self.offset(), self.log_scale, self)
+        self._prepared = None
+        return y
 
 
 class EmulatedLinear(EmulatedWeightSite):
@@ -150,11 +209,11 @@ class EmulatedLinear(EmulatedWeightSite):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """``(…, in)`` → ``(…, out)``."""
-        if self.observers is not None:
-            self.observers[0](x)
+        if self.observed(x):
             return F.linear(x, self.weight, self.bias)
+        self.sync_scale_()
         if self.learns(x):
-            return self.watched(_LinearProduct.apply(x, self.weight, self.offset(), self))
+            return self.watched(self.learning(LinearProduct, x))
         _, w_scale, operand = self.prepared()
         return self.watched(self.selection().linear(x, operand, self.scaling(w_scale)))
 
@@ -192,12 +251,12 @@ class EmulatedConv2d(EmulatedWeightSite):
         if any(self.pads):
             mode = "constant" if self.padding_mode == "zeros" else self.padding_mode
             x = F.pad(x, self.pads, mode=mode)
-        if self.observers is not None:
-            self.observers[0](x)
+        if self.observed(x):
             rest = (self.stride, self.padding, self.dilation, self.groups)
             return F.conv2d(x, self.weight, self.bias, *rest)
+        self.sync_scale_()
         if self.learns(x):
-            return self.watched(_ConvProduct.apply(x, self.weight, self.offset(), self))
+            return self.watched(self.learning(ConvProduct, x))
         _, w_scale, operand = self.prepared()
         return self.watched(self.selection().convolve(x, operand, self.scaling(w_scale)))
 
@@ -209,12 +268,11 @@ class EmulatedMatmul(EmulatedSite):
 
     def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         """``(…, M, K)`` times ``(…, K, N)`` → ``(…, M, N)``."""
-        if self.observers is not None:
-            self.observers[0](x)
-            self.observers[1](y)
+        if self.observed(x, y):
             return x @ y
+        self.sync_scale_()
         if torch.is_grad_enabled() and (x.requires_grad or y.requires_grad):
-            return _MatmulProduct.apply(x, y, self)
+            return MatmulProduct.apply(x, y, self.log_scale, self)
         return self.selection().batched(x, y, self.scaling())
 
     def task(self) -> Task:
@@ -225,92 +283,3 @@ class EmulatedMatmul(EmulatedSite):
         """From activations to codes, and from sums to outputs."""
         x_scale, y_scale = self.x_scale.split(1)
         return Scaling(x_scale, x_scale * y_scale, y=y_scale)
-
-
-class _LinearProduct(torch.autograd.Function):
-    @staticmethod
-    def forward(
-        ctx: Any, x: torch.Tensor, weight: torch.Tensor, offset: torch.Tensor, site: EmulatedLinear
-    ) -> torch.Tensor:
-        codes = quantise(x, site.x_scale)
-        w_codes, w_scale, operand = site.prepared()
-        sums = site.selection().linear(codes, operand)
-        _save(ctx, site, x, codes, w_codes, w_scale)
-        return site.scaling(w_scale).apply(sums, channel_dim=-1)
-
-    @staticmethod
-    def backward(ctx: Any, grad: torch.Tensor) -> Any:
-        x_values, w_values, inside = _restored(ctx)
-        grad_x = (grad @ w_values) * inside if ctx.needs_input_grad[0] else None
-        rows = grad.reshape(-1, grad.shape[-1])
-        grad_w = rows.t() @ x_values.reshape(-1, x_values.shape[-1])
-        return grad_x, grad_w, rows.sum(dim=0), None
-
-
-class _ConvProduct(torch.autograd.Function):
-    @staticmethod
-    def forward(
-        ctx: Any, x: torch.Tensor, weight: torch.Tensor, offset: torch.Tensor, site: EmulatedConv2d
-    ) -> torch.Tensor:
-        codes = quantise(x, site.x_scale)
-        w_codes, w_scale, operand = site.prepared()
-        sums = site.selection().convolve(codes, operand)
-        _save(ctx, site, x, codes, w_codes, w_scale)
-        return site.scaling(w_scale).apply(sums, channel_dim=-3)
-
-    @staticmethod
-    def backward(ctx: Any, grad: torch.Tensor) -> Any:
-        x_values, w_values, inside = _restored(ctx)
-        site = ctx.site
-        grad_x, grad_w, grad_offset = torch.ops.aten.convolution_backward(
-            grad,
-            x_values,
-            w_values,
-            [len(w_values)],
-            *(site.stride, site.padding, site.dilation),
-            *(False, (0, 0), site.groups),
-            (ctx.needs_input_grad[0], True, True),
-        )
-        return None if grad_x is None else grad_x.mul_(inside), grad_w, grad_offset, None
-
-
-class _MatmulProduct(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: torch.Tensor, y: torch.Tensor, site: EmulatedMatmul) -> torch.Tensor:
-        x_scale, y_scale = site.x_scale
-        x_codes, y_codes = quantise(x, x_scale), quantise(y, y_scale)
-        sums = site.selection().batched(x_codes, y_codes)
-        ctx.site = site
-        limits = (MAX_CODE + 0.5) * x_scale, (MAX_CODE + 0.5) * y_scale
-        ctx.save_for_backward(
-            x_codes, y_codes, x_scale, y_scale, x.abs() <= limits[0], y.abs() <= limits[1]
-        )
-        return site.scaling().apply(sums, channel_dim=-1)
-
-    @staticmethod
-    def backward(ctx: Any, grad: torch.Tensor) -> Any:
-        x_codes, y_codes, x_scale, y_scale, x_inside, y_inside = ctx.saved_tensors
-        x_values, y_values = x_codes * x_scale, y_codes * y_scale
-        grad_x = (grad @ y_values.transpose(-2, -1)) * x_inside
-        grad_y = (x_values.transpose(-2, -1) @ grad) * y_inside
-        return grad_x, grad_y, None
-
-
-def _save(
-    ctx: Any,
-    site: EmulatedWeightSite,
-    x: torch.Tensor,
-    codes: torch.Tensor,
-    w_codes: torch.Tensor,
-    w_scale: torch.Tensor,
-) -> None:
-    ctx.site = site
-    inside = x.abs() <= (MAX_CODE + 0.5) * site.x_scale if ctx.needs_input_grad[0] else codes
-    ctx.save_for_backward(codes, site.x_scale, w_codes, w_scale, inside)
-
-
-def _restored(ctx: Any) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """De-quantised activations and weights, and where activations were not clipped."""
-    codes, x_scale, w_codes, w_scale, inside = ctx.saved_tensors
-    w_values = w_codes * w_scale.view(-1, *[1] * (w_codes.dim() - 1))
-    return codes * x_scale, w_values, inside

@@ -180,6 +180,25 @@ def test_prepared_weights_follow_the_weights():
     assert torch.allclose(after - layer.bias, -(before - layer.bias))
 
 
+@pytest.mark.parametrize("fused", [False, True])
+def test_training_changes_what_is_computed(fused):
+    """A fused optimiser does not raise the version of the weights that it changes."""
+    layer = EmulatedLinear(nn.Linear(8, 3))
+    x = torch.randn(4, 8)
+    optimizer = torch.optim.AdamW(layer.parameters(), lr=0.1, fused=fused)
+    for _ in range(2):
+        with torch.no_grad():
+            before = layer(x)
+        layer(x).square().sum().backward()
+        optimizer.step()
+        with torch.no_grad():
+            after = layer(x) - layer.bias
+            fresh = EmulatedLinear(nn.Linear(8, 3))
+            fresh.weight, fresh.bias = layer.weight, layer.bias
+            assert torch.equal(after, fresh(x) - fresh.bias)
+            assert not torch.equal(after + layer.bias, before)
+
+
 @pytest.mark.parametrize("batch", [0, 1])
 @torch.no_grad()
 def test_empty_and_single_batches(batch):

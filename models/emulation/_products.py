@@ -1,0 +1,239 @@
+"""Products of emulated layers with their gradients.
+
+Forward goes through the circuit. Backward takes the slopes that the layer's `Gradient` names, and
+passes nothing where an activation was clipped (straight-through: Bengio et al., arXiv 1308.3432).
+A learnt activation scale gets its gradient after Esser et al., "Learned step size quantization",
+ICLR 2020, arXiv 1902.08153, Eq. 3, relative to the scale.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from luts import MAX_CODE, quantise
+from models.emulation._slopes import Slopes, Terms
+
+# (grad, x values, w values, which of x, w and offset are wanted) → their gradients
+Differentiate = Callable[..., tuple[torch.Tensor | None, ...]]
+
+
+class LinearProduct(torch.autograd.Function):
+    """``(…, in)`` times a weight ``(out, in)``, plus an offset."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: torch.Tensor,
+        weight: torch.Tensor,
+        offset: torch.Tensor,
+        log_scale: torch.Tensor | None,
+        site: Any,
+    ) -> torch.Tensor:
+        """Through the circuit."""
+        codes = quantise(x, site.x_scale)
+        w_codes, w_scale, operand = site.prepared()
+        _save(ctx, site, x, codes, w_codes, w_scale)
+        sums = site.selection().linear(codes, operand)
+        return site.scaling(w_scale).apply(sums, channel_dim=-1)
+
+    @staticmethod
+    def backward(ctx: Any, grad: torch.Tensor) -> Any:
+        """By slopes."""
+
+        def differentiate(
+            grad: torch.Tensor, x: torch.Tensor, w: torch.Tensor, wanted: tuple[bool, bool, bool]
+        ) -> tuple[torch.Tensor | None, ...]:
+            rows = grad.reshape(-1, grad.shape[-1])
+            return (
+                grad @ w if wanted[0] else None,
+                rows.t() @ x.reshape(-1, x.shape[-1]) if wanted[1] else None,
+                rows.sum(dim=0) if wanted[2] else None,
+            )
+
+        return _backward(ctx, grad, differentiate)
+
+
+class ConvProduct(torch.autograd.Function):
+    """``(B, C, H, W)`` convolved with a weight, plus an offset."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: torch.Tensor,
+        weight: torch.Tensor,
+        offset: torch.Tensor,
+        log_scale: torch.Tensor | None,
+        site: Any,
+    ) -> torch.Tensor:
+        """Through the circuit."""
+        codes = quantise(x, site.x_scale)
+        w_codes, w_scale, operand = site.prepared()
+        _save(ctx, site, x, codes, w_codes, w_scale)
+        sums = site.selection().convolve(codes, operand)
+        return site.scaling(w_scale).apply(sums, channel_dim=-3)
+
+    @staticmethod
+    def backward(ctx: Any, grad: torch.Tensor) -> Any:
+        """By slopes."""
+        site = ctx.site
+
+        def differentiate(
+            grad: torch.Tensor, x: torch.Tensor, w: torch.Tensor, wanted: tuple[bool, bool, bool]
+        ) -> tuple[torch.Tensor | None, ...]:
+            found: tuple[torch.Tensor | None, ...] = torch.ops.aten.convolution_backward(
+                *(grad, x, w, [len(w)]),
+                *(site.stride, site.padding, site.dilation),
+                *(False, (0, 0), site.groups),
+                wanted,
+            )
+            return found
+
+        return _backward(ctx, grad, differentiate)
+
+
+class MatmulProduct(torch.autograd.Function):
+    """``(…, M, K)`` times ``(…, K, N)``, both of them activations."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: torch.Tensor, y: torch.Tensor, log_scale: torch.Tensor | None, site: Any
+    ) -> torch.Tensor:
+        """Through the circuit."""
+        x_scale, y_scale = site.x_scale.clone()
+        x_codes, y_codes = quantise(x, x_scale), quantise(y, y_scale)
+        sums = site.selection().batched(x_codes, y_codes)
+        ctx.slopes = site.slopes()
+        ctx.learns_scale = site.log_scale is not None
+        residuals = (
+            (_residual(x, x_codes, x_scale), _residual(y, y_codes, y_scale))
+            if ctx.learns_scale
+            else (_inside(x, x_scale), _inside(y, y_scale))
+        )
+        ctx.save_for_backward(x_codes, y_codes, x_scale, y_scale, *residuals)
+        if ctx.learns_scale:
+            ctx.inside = _inside(x, x_scale), _inside(y, y_scale)
+        return site.scaling().apply(sums, channel_dim=-1)
+
+    @staticmethod
+    def backward(ctx: Any, grad: torch.Tensor) -> Any:
+        """By slopes."""
+        x_codes, y_codes, x_scale, y_scale, *kept = ctx.saved_tensors
+        slopes: Slopes = ctx.slopes
+
+        def along_x(y_values: torch.Tensor) -> torch.Tensor:
+            return grad @ y_values.transpose(-2, -1)
+
+        def along_y(x_values: torch.Tensor) -> torch.Tensor:
+            return x_values.transpose(-2, -1) @ grad
+
+        grad_x = _sum_of_terms(slopes.along_x, x_codes, y_codes, y_scale, along_x)
+        grad_y = _sum_of_terms(_turned(slopes.along_w), y_codes, x_codes, x_scale, along_y)
+        if not ctx.learns_scale:
+            return grad_x * kept[0], grad_y * kept[1], None, None
+        scales = torch.stack(
+            [_scale_gradient(grad_x, kept[0], x_scale), _scale_gradient(grad_y, kept[1], y_scale)]
+        )
+        return grad_x * ctx.inside[0], grad_y * ctx.inside[1], scales, None
+
+
+def by_code(values: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
+    """``values[code]`` for int8 ``codes``; ``values`` has shape ``(256,)``."""
+    return values[codes.view(torch.uint8).long()]
+
+
+def _save(
+    ctx: Any,
+    site: Any,
+    x: torch.Tensor,
+    codes: torch.Tensor,
+    w_codes: torch.Tensor,
+    w_scale: torch.Tensor,
+) -> None:
+    ctx.site = site
+    ctx.slopes = site.slopes()
+    ctx.learns_scale = site.log_scale is not None
+    # The scale is cloned, as a learnt one changes in place when the layer is called again.
+    scale = site.x_scale.clone()
+    inside = _inside(x, scale) if ctx.needs_input_grad[0] or ctx.learns_scale else None
+    residual = _residual(x, codes, scale) if ctx.learns_scale else None
+    ctx.save_for_backward(codes, scale, w_codes, w_scale, inside, residual)
+
+
+def _backward(ctx: Any, grad: torch.Tensor, differentiate: Differentiate) -> Any:
+    codes, x_scale, w_codes, w_scale, inside, residual = ctx.saved_tensors
+    slopes: Slopes = ctx.slopes
+    per_channel = w_scale.view(-1, *[1] * (w_codes.dim() - 1))
+    needs_x = ctx.needs_input_grad[0] or ctx.learns_scale
+    x_values, w_values = codes * x_scale, w_codes * per_channel
+    grad_x, grad_w, grad_offset = differentiate(
+        grad,
+        x_values,
+        w_values,
+        (needs_x and slopes.along_x is None, slopes.along_w is None, True),
+    )
+    if needs_x and slopes.along_x is not None:
+        grad_x = _sum_of_terms(
+            slopes.along_x,
+            codes,
+            w_codes,
+            per_channel,
+            lambda w: differentiate(grad, x_values, w, (True, False, False))[0],
+        )
+    if slopes.along_w is not None:
+        grad_w = _sum_of_terms(
+            _turned(slopes.along_w),
+            w_codes,
+            codes,
+            x_scale,
+            lambda x: differentiate(grad, x, w_values, (False, True, False))[1],
+        )
+    grad_scale = None
+    if ctx.learns_scale:
+        grad_scale = _scale_gradient(grad_x, residual, x_scale[0]).view(1)
+    grad_x = grad_x.mul_(inside) if ctx.needs_input_grad[0] else None
+    return grad_x, grad_w, grad_offset, grad_scale, None
+
+
+def _turned(terms: Terms | None) -> Terms | None:
+    return None if terms is None else Terms(terms.v, terms.u)
+
+
+def _sum_of_terms(
+    terms: Terms | None,
+    own: torch.Tensor,
+    other: torch.Tensor,
+    other_scale: torch.Tensor,
+    backward: Callable[[torch.Tensor], Any],
+) -> torch.Tensor:
+    """``Σ_r u_r[own] · backward(scale · v_r[other])``: gradient of the operand ``own``."""
+    if terms is None:
+        return backward(other * other_scale)
+    total: torch.Tensor | None = None
+    for term in range(len(terms.u if terms.u is not None else terms.v)):
+        if terms.v is None:
+            values = other_scale.expand(other.shape)
+        else:
+            values = by_code(terms.v[term], other) * other_scale
+        part = backward(values)
+        if terms.u is not None:
+            part = part * by_code(terms.u[term], own)
+        total = part if total is None else total.add_(part)
+    assert total is not None
+    return total
+
+
+def _inside(x: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
+    return x.abs() <= (MAX_CODE + 0.5) * scale
+
+
+def _residual(x: torch.Tensor, codes: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
+    """Change of the quantised value with the scale: ``round(x/s) − x/s``, or ±127 if clipped."""
+    return codes - torch.where(_inside(x, scale), x / scale, 0.0)
+
+
+def _scale_gradient(
+    grad_x: torch.Tensor, residual: torch.Tensor, scale: torch.Tensor
+) -> torch.Tensor:
+    """Of the logarithm of the scale, damped as LSQ does by the number of values."""
+    return (grad_x * residual).sum() * scale / (residual.numel() * MAX_CODE) ** 0.5

@@ -1,0 +1,87 @@
+"""BatchNorm's statistics under another arithmetic.
+
+Shomron, Weiser, "Post-training BatchNorm recalibration", arXiv 2010.05625.
+"""
+
+from collections.abc import Iterator, Mapping
+
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+BATCH_SIZE = 250
+
+
+def batchnorms(network: nn.Module) -> Iterator[tuple[str, _BatchNorm]]:
+    """Every BatchNorm that keeps statistics, by name."""
+    for name, module in network.named_modules():
+        if isinstance(module, _BatchNorm) and module.track_running_stats:
+            yield name, module
+
+
+def has_batchnorm(network: nn.Module) -> bool:
+    """Whether there is anything to recalibrate."""
+    return next(batchnorms(network), None) is not None
+
+
+def statistics(network: nn.Module) -> dict[str, dict[str, torch.Tensor]]:
+    """A copy of every BatchNorm's statistics."""
+    return {
+        name: {key: buffer.clone() for key, buffer in module.named_buffers()}
+        for name, module in batchnorms(network)
+    }
+
+
+def set_statistics_(network: nn.Module, kept: Mapping[str, Mapping[str, torch.Tensor]]) -> None:
+    """Put statistics back."""
+    for name, module in batchnorms(network):
+        for key, buffer in module.named_buffers():
+            buffer.copy_(kept[name][key])
+
+
+@torch.no_grad()
+def recalibrate_(network: nn.Module, images: torch.Tensor, *, batch_size: int = BATCH_SIZE) -> int:
+    """Take every BatchNorm's mean and variance anew, in one forward pass.
+
+    They become the plain averages over batches (momentum None). One that nothing reaches, in an
+    expert without an image, keeps what it had.
+
+    Args:
+        network: in place; everything but BatchNorm runs as in evaluation.
+        images: ``(N, …)``.
+        batch_size: images at a time.
+
+    Returns:
+        How many BatchNorms were recalibrated.
+    """
+    found = dict(batchnorms(network))
+    kept = statistics(network)
+    momenta = {name: module.momentum for name, module in found.items()}
+    was_training = network.training
+    network.eval()
+    handles = [m.register_forward_pre_hook(_train_unless_single) for m in found.values()]
+    try:
+        for module in found.values():
+            module.reset_running_stats()
+            module.momentum = None
+        for batch in images.split(batch_size):
+            network(batch)
+    finally:
+        for handle in handles:
+            handle.remove()
+        reached = 0
+        for name, module in found.items():
+            module.momentum = momenta[name]
+            is_reached = bool(module.num_batches_tracked)
+            reached += is_reached
+            for key, buffer in module.named_buffers():
+                if not is_reached or key == "num_batches_tracked":
+                    buffer.copy_(kept[name][key])
+        network.train(was_training)
+    return reached
+
+
+def _train_unless_single(module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+    """A single value a channel has no variance, and PyTorch refuses it in training."""
+    x = inputs[0]
+    module.train(x.numel() > x.shape[1])

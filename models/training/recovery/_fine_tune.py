@@ -1,0 +1,293 @@
+"""Training through the emulated circuits, which never leaves a network worse than it was."""
+
+import contextlib
+import dataclasses
+import math
+import statistics
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from luts.console import SILENT, Reporter
+from models.emulation import EmulatedNetwork, EmulatedWeightSite, Gradient
+from models.networks import auxiliary_loss
+from models.training._augment import shift_and_flip
+from models.training._crew import crew_for
+from models.training._data import Data
+from models.training._loop import Score, evaluate
+from models.training._state import TrainingState
+from models.training.recovery._recipe import FineTuning
+
+FEW_IMAGES = 2_000
+"""Below this many images cross-entropy tells states apart that accuracy cannot."""
+
+ALLOWED_RISE = 1.1
+STANDARD_ERRORS = 4.0
+"""What windows of the loss may differ by: a share of the first, and chance."""
+
+GROSS_FACTOR, GROSS_RISE = 2.0, 1.0
+"""More than twice the very first loss and a nat is a divergence even in the first window."""
+
+
+@dataclasses.dataclass(frozen=True)
+class FineTuned:
+    """What became of a fine-tuning.
+
+    Attributes:
+        before: validation score before it.
+        after: validation score of the state that was kept.
+        note: which state that is, and whether training was stopped.
+        is_kept: a state after training was kept.
+        steps: optimiser steps taken.
+    """
+
+    before: Score
+    after: Score
+    note: str
+    is_kept: bool
+    steps: int
+
+
+def fine_tune_(
+    emulated: EmulatedNetwork,
+    tuning: FineTuning,
+    data: Data,
+    *,
+    seed: int,
+    reporter: Reporter = SILENT,
+    teacher: nn.Module | None = None,
+) -> FineTuned:
+    """Train in place; the best state by validation is kept, that before training included.
+
+    Training stops early where the loss is no number or clearly above its start.
+
+    Args:
+        emulated: the network; it ends in evaluation mode.
+        tuning: how.
+        data: the training split is learnt from, the validation split scores states.
+        seed: of the order of the images, of augmentation and of dropout.
+        reporter: shows the progress.
+        teacher: the float network, for distillation.
+    """
+    before = evaluate(emulated, data.validation)
+    recipe = tuning.training
+    steps_an_epoch = -(-len(data.train) // recipe.batch_size)
+    total = round(recipe.epochs * steps_an_epoch)
+    if total == 0:
+        return FineTuned(before, before, f"{recipe.epochs:g} epochs are no step", False, 0)
+    best = _Best(before, _state_of(emulated))
+    emulated.use_gradient_(tuning.slopes)
+    emulated.learn_scales_(tuning.learn_scales)
+    state = TrainingState(emulated, recipe, total_steps=total, seed=seed, crew=crew_for(emulated))
+    device = next(emulated.parameters()).device
+    problem = None
+    try:
+        with (
+            torch.random.fork_rng(devices=[device] if device.type == "cuda" else []),
+            _Objective(emulated, tuning, teacher).listening() as objective,
+            reporter.bar("fine-tune", total) as advance,
+        ):
+            watch = _Watch(total)
+            while state.step < total and problem is None:
+                problem = _one_epoch(state, data, objective, watch, advance)
+                if problem is None:
+                    best.offer(evaluate(state.averaged, data.validation), state.averaged)
+    finally:
+        state.finish()
+        emulated.learn_scales_(False)
+        emulated.use_gradient_(Gradient())
+        emulated.load_state_dict(best.state)
+    return FineTuned(before, best.score, _note(best, problem), best.is_tuned, state.step)
+
+
+def is_better(score: Score, than: Score) -> bool:
+    """Whether one state of a network beats another: accuracy must not fall.
+
+    On few images the cross-entropy must fall as well; on many the accuracy decides, and only
+    between equals the cross-entropy.
+    """
+    if score.accuracy < than.accuracy:
+        return False
+    if score.images >= FEW_IMAGES and score.accuracy > than.accuracy:
+        return True
+    return score.cross_entropy < than.cross_entropy
+
+
+class _Best:
+    """The best state so far."""
+
+    def __init__(self, score: Score, state: dict[str, Tensor]) -> None:
+        self.score = score
+        self.state = state
+        self.is_tuned = False
+
+    def offer(self, score: Score, network: nn.Module) -> None:
+        """Keep a state if it is better."""
+        if is_better(score, self.score):
+            self.score, self.state, self.is_tuned = score, _state_of(network), True
+
+
+def _state_of(network: nn.Module) -> dict[str, Tensor]:
+    """Parameters and buffers, without those of scales that are being learnt."""
+    return {
+        key: value.detach().clone()
+        for key, value in network.state_dict().items()
+        if not key.endswith("log_scale")
+    }
+
+
+def _note(best: _Best, problem: str | None) -> str:
+    kept = "fine-tuned" if best.is_tuned else "fine-tuning did not help; state before it kept"
+    if problem is None:
+        return kept
+    state = "the best state after an epoch" if best.is_tuned else "the state before it"
+    return f"fine-tuning stopped, {problem}; {state} restored"
+
+
+def _one_epoch(
+    state: TrainingState,
+    data: Data,
+    objective: "_Objective",
+    watch: "_Watch",
+    advance: Callable[..., None],
+) -> str | None:
+    """One pass, or what is left of the last; what went wrong, or None.
+
+    Images, their order and their augmentation are those of `models.training.fit`.
+    """
+    recipe, split = state.recipe, data.train
+    device = next(state.net.parameters()).device
+    generator = torch.Generator().manual_seed(state.epoch_seed)
+    torch.manual_seed(state.epoch_seed + state.crew.rank)
+    state.forward.train()
+    order = torch.randperm(len(split), generator=generator)
+    for batch in order.split(recipe.batch_size)[: state.total_steps - state.step]:
+        positions = state.crew.share(batch)
+        pixels = split.gather(positions).to(device, non_blocking=True)
+        pixels = shift_and_flip(
+            pixels, shift_px=recipe.shift_px, flip=recipe.flip, generator=generator
+        )
+        if recipe.channels_last:
+            pixels = pixels.contiguous(memory_format=torch.channels_last)
+        loss = objective(state, split.normalised(pixels), split.labels[positions].to(device))
+        value = float(loss.detach())
+        if not math.isfinite(value):
+            return f"the loss became {value} at step {state.step + 1}"
+        state.descend(loss)
+        advance(status=f"loss {value:.3f}")
+        problem = watch.look(value)
+        if problem is not None:
+            return problem
+    state.epoch += 1
+    return None
+
+
+class _Objective:
+    """The loss of a batch.
+
+    Args:
+        emulated: what is trained.
+        tuning: how.
+        teacher: the float network, or None.
+    """
+
+    def __init__(
+        self, emulated: EmulatedNetwork, tuning: FineTuning, teacher: nn.Module | None
+    ) -> None:
+        assert teacher is not None or not tuning.needs_teacher
+        self.tuning = tuning
+        self.teacher = teacher if tuning.needs_teacher else None
+        self.emulated = emulated
+        self._features: dict[str, Tensor] = {}
+
+    @contextlib.contextmanager
+    def listening(self) -> Iterator["_Objective"]:
+        """Inside, notes what the last layers of both networks read, if that is compared."""
+        handles = []
+        if self.tuning.feature_distillation and self.teacher is not None:
+            name = _last_layer(self.emulated)
+            for who, network in (("student", self.emulated), ("teacher", self.teacher)):
+                layer = network.get_submodule(f"network.{name}")
+                handles.append(layer.register_forward_pre_hook(self._note(who)))
+        try:
+            yield self
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def _note(self, who: str) -> Callable[..., None]:
+        def note(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            self._features[who] = inputs[0]
+
+        return note
+
+    def __call__(self, state: TrainingState, images: Tensor, labels: Tensor) -> Tensor:
+        """Labels, the float network and the load balance together."""
+        recipe, tuning = state.recipe, self.tuning
+        low = recipe.precision == "bfloat16"
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=low):
+            logits = state.forward(images)
+        logits = logits.float()
+        smoothing = recipe.label_smoothing
+        loss = functional.cross_entropy(logits, labels, label_smoothing=smoothing)
+        if self.teacher is not None:
+            with torch.no_grad():
+                wanted = self.teacher(images)
+            loss = (1 - tuning.distillation) * loss + tuning.distillation * _divergence(
+                logits, wanted, tuning.temperature
+            )
+            if tuning.feature_distillation:
+                student, teacher = self._features["student"], self._features["teacher"]
+                difference = functional.mse_loss(student, teacher) / teacher.var().clamp(min=1e-12)
+                loss = loss + tuning.feature_distillation * difference
+        balance = auxiliary_loss(state.net) if recipe.balance else None
+        return loss if balance is None else loss + recipe.balance * balance.float()
+
+
+def _divergence(logits: Tensor, wanted: Tensor, temperature: float) -> Tensor:
+    """Kullback-Leibler divergence from ``wanted``, times T² (Hinton et al., section 2)."""
+    return temperature**2 * functional.kl_div(
+        (logits / temperature).log_softmax(dim=1),
+        (wanted / temperature).log_softmax(dim=1),
+        reduction="batchmean",
+        log_target=True,
+    )
+
+
+def _last_layer(emulated: EmulatedNetwork) -> str:
+    """The layer that makes the logits."""
+    names = [
+        site.name
+        for site in emulated.sites
+        if isinstance(emulated.layer(site.name), EmulatedWeightSite) and site.kind != "router"
+    ]
+    return names[-1]
+
+
+class _Watch:
+    """Notices a loss above its start: far above the first one, or clearly above the first ones.
+
+    Windows of steps are compared with the first, so that chance and a little rise are not enough.
+
+    Args:
+        total: steps of the whole training.
+    """
+
+    def __init__(self, total: int) -> None:
+        self.length = max(4, min(50, total // 8))
+        self.losses: list[float] = []
+
+    def look(self, loss: float) -> str | None:
+        """One step's loss; what is wrong, or None."""
+        self.losses.append(loss)
+        if len(self.losses) % self.length:
+            return None
+        first, window = self.losses[: self.length], self.losses[-self.length :]
+        start, now = statistics.fmean(first), statistics.fmean(window)
+        spread = math.hypot(statistics.stdev(first), statistics.stdev(window))
+        limit = ALLOWED_RISE * start + STANDARD_ERRORS * spread / math.sqrt(self.length)
+        if now <= min(limit, GROSS_FACTOR * first[0] + GROSS_RISE):
+            return None
+        return f"the loss rose from {first[0]:.3g} to {now:.3g} by step {len(self.losses)}"

@@ -1,0 +1,195 @@
+"""The steps of a recovery, one after the other, each of them measured."""
+
+import time
+from collections.abc import Callable
+
+from luts.console import SILENT, Reporter
+from models.emulation import (
+    EmulatedNetwork,
+    choose_operand_order,
+    correct_bias_,
+    set_operand_order_,
+    tune_weights_,
+)
+from models.training._data import Data
+from models.training._loop import Score, evaluate
+from models.training.recovery._batchnorm import has_batchnorm, recalibrate_
+from models.training.recovery._fine_tune import fine_tune_
+from models.training.recovery._recipe import Recovery
+from models.training.recovery._record import Recovered, Step
+from models.training.recovery._reference import Reference
+
+Outcome = tuple[str, bool]
+"""A note, and whether the step was skipped."""
+
+
+def recover(
+    emulated: EmulatedNetwork,
+    recipe: Recovery,
+    data: Data,
+    *,
+    seed: int,
+    reporter: Reporter = SILENT,
+    score_steps: bool = False,
+    reference: Reference | None = None,
+) -> Recovered:
+    """Recover an approximated network in place, from free steps to costly ones.
+
+    Steps come in the recipe's order. Where replaced weight codes or another operand order make
+    BatchNorm's statistics and the corrected biases stale, those are taken anew as part of that
+    step. A step that the network has no place for is skipped with a note.
+
+    Args:
+        emulated: the network under its assignment, with the float network's weights and statistics.
+            Corrections of an earlier recovery are forgotten.
+        recipe: what to do.
+        data: training images are learnt from, validation images choose between states.
+        seed: of fine-tuning.
+        reporter: told what was skipped and how training goes.
+        score_steps: score the validation split before and after every step.
+        reference: what the exact network looks like, if it is known already; its images are then
+            used in place of the recipe's number of them.
+
+    Raises:
+        InputError: the recipe fits no training of this network.
+    """
+    job = _Job(emulated, recipe, data, seed, reporter)
+    score = evaluate(emulated, data.validation) if score_steps else None
+    steps: list[Step] = []
+
+    def take(name: str, action: Callable[[], Outcome]) -> None:
+        nonlocal score
+        before, started = score, time.perf_counter()
+        note, skipped = action()
+        seconds = time.perf_counter() - started
+        if note:
+            reporter.note(f"{name}: {note}")
+        if score_steps and not skipped:
+            score = evaluate(emulated, data.validation)
+        steps.append(Step(name, seconds, note, skipped, before, score))
+
+    if reference is None:
+        take("reference", job.take_reference)
+    else:
+        job.reference = reference
+    for name, is_wanted, action in (
+        ("recalibrate", recipe.recalibrate, job.recalibrate),
+        ("correct bias", recipe.correct_bias, job.correct_bias),
+        ("tune weights", recipe.criterion is not None, job.tune_weights),
+        ("operand order", recipe.operand_order == "choose", job.choose_order),
+        ("fine-tune", recipe.fine_tuning is not None, job.fine_tune),
+    ):
+        if is_wanted:
+            take(name, action)
+    emulated.eval()
+    return Recovered(emulated, emulated.assignment, tuple(steps))
+
+
+class _Job:
+    """One recovery under way."""
+
+    reference: Reference
+
+    def __init__(
+        self,
+        emulated: EmulatedNetwork,
+        recipe: Recovery,
+        data: Data,
+        seed: int,
+        reporter: Reporter,
+    ) -> None:
+        self.emulated = emulated
+        self.recipe = recipe
+        self.data = data
+        self.seed = seed
+        self.reporter = reporter
+        self.before: Score | None = None
+
+    def take_reference(self) -> Outcome:
+        images = self.data.train.take(self.recipe.images).images
+        images = images.to(next(self.emulated.parameters()).device)
+        tuning = self.recipe.fine_tuning
+        with_teacher = tuning is not None and tuning.needs_teacher
+        with_histograms = self.recipe.criterion is not None or self.recipe.operand_order == "choose"
+        self.reference = Reference.of(
+            self.emulated, images, with_histograms=with_histograms, with_teacher=with_teacher
+        )
+        return "", False
+
+    def recalibrate(self) -> Outcome:
+        if not has_batchnorm(self.emulated):
+            return "skipped, the network has no BatchNorm", True
+        recalibrate_(self.emulated, self.reference.images)
+        return "", False
+
+    def correct_bias(self) -> Outcome:
+        names = self._corrected_sites()
+        if not names:
+            return "skipped, BatchNorm follows every layer", True
+        correct_bias_(self.emulated, self.reference.images, self.reference.exact_means, names=names)
+        return "", False
+
+    def tune_weights(self) -> Outcome:
+        assert self.recipe.criterion is not None
+        changed = tune_weights_(
+            self.emulated, self.reference.histograms, criterion=self.recipe.criterion
+        )
+        if not changed:
+            return "no weight code has a better one", False
+        self._refresh()
+        return f"codes replaced in {changed} layers", False
+
+    def choose_order(self) -> Outcome:
+        given = self.emulated.assignment
+        chosen = choose_operand_order(
+            self.emulated,
+            self.reference.histograms,
+            corrected=self._sites_without_mean(),
+            tune=self.recipe.criterion,
+        )
+        turned = sum(chosen.choices[site] != choice for site, choice in given.choices.items())
+        if not turned:
+            layers = [self.emulated.layer(site.name) for site in self.emulated.sites]
+            if all(layer.arithmetic.multiplier.is_commutative for layer in layers):
+                return "skipped, no table changes with the operand order", True
+            return "kept at every site", False
+        set_operand_order_(self.emulated, chosen)
+        if self.recipe.criterion is not None:
+            self._replace_codes()
+        self._refresh()
+        return f"changed at {turned} sites", False
+
+    def fine_tune(self) -> Outcome:
+        assert self.recipe.fine_tuning is not None
+        tuned = fine_tune_(
+            self.emulated,
+            self.recipe.fine_tuning,
+            self.data,
+            seed=self.seed,
+            reporter=self.reporter,
+            teacher=self.reference.teacher,
+        )
+        return tuned.note, False
+
+    def _replace_codes(self) -> int:
+        """Replace weight codes; the number of layers in which some changed."""
+        criterion = self.recipe.criterion
+        assert criterion is not None
+        return tune_weights_(self.emulated, self.reference.histograms, criterion=criterion)
+
+    def _refresh(self) -> None:
+        """Statistics and biases once more, under products that have changed."""
+        if self.recipe.recalibrate:
+            self.recalibrate()
+        if self.recipe.correct_bias:
+            self.correct_bias()
+
+    def _corrected_sites(self) -> set[str]:
+        """Layers whose bias is corrected: BatchNorm undoes that in those before it."""
+        names = set(self.reference.exact_means)
+        return names - self.reference.before_batchnorm if self.recipe.recalibrate else names
+
+    def _sites_without_mean(self) -> set[str]:
+        """Sites whose mean error is gone after the recipe's first two steps."""
+        names = set(self.reference.before_batchnorm) if self.recipe.recalibrate else set()
+        return names | self._corrected_sites() if self.recipe.correct_bias else names

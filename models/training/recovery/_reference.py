@@ -1,0 +1,82 @@
+"""What the exact network looks like, for recoveries to aim at."""
+
+import dataclasses
+from collections.abc import Mapping
+
+import torch
+
+from models.emulation import (
+    EmulatedNetwork,
+    Histograms,
+    channel_means,
+    code_histograms,
+    sites_before_batchnorm,
+)
+from models.training.recovery._batchnorm import has_batchnorm, set_statistics_, statistics
+
+HISTOGRAM_IMAGES = 128
+"""A layer's codes are millions even of so few images."""
+
+BESIDE_BATCHNORM = 256
+"""Images for correcting biases where BatchNorm does most of it: little depends on them."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Reference:
+    """Taken once of a network, and used for every assignment that is tried on it.
+
+    Attributes:
+        images: training images that statistics are taken on, ``(N, C, H, W)``.
+        bias_images: those of them on which biases are corrected, in one batch.
+        exact_means: channel means of the exact int8 network by site, each of shape ``(out,)``.
+        histograms: how often each activation code occurs in it, by site; empty if nobody asked.
+            Not of the approximated network: one that is broken says little of what a recovered one
+            will see.
+        before_batchnorm: sites whose output goes straight into a BatchNorm.
+        batchnorm: BatchNorm's statistics, by module.
+        teacher: the float network, or None where nobody distils.
+    """
+
+    images: torch.Tensor
+    bias_images: torch.Tensor
+    exact_means: Mapping[str, torch.Tensor]
+    histograms: Histograms
+    before_batchnorm: frozenset[str]
+    batchnorm: Mapping[str, Mapping[str, torch.Tensor]]
+    teacher: EmulatedNetwork | None = None
+
+    @classmethod
+    def of(
+        cls,
+        emulated: EmulatedNetwork,
+        images: torch.Tensor,
+        *,
+        with_histograms: bool = True,
+        with_teacher: bool = False,
+    ) -> "Reference":
+        """Of a network whose weights and statistics are still those of the float network.
+
+        Args:
+            emulated: its arithmetic stays what it is; corrections are forgotten.
+            images: training images, ``(N, C, H, W)``.
+            with_histograms: count codes, which weight tuning and operand order need.
+            with_teacher: keep the float network for distillation.
+        """
+        bias_images = images[:BESIDE_BATCHNORM] if has_batchnorm(emulated) else images
+        with emulated.exactly():
+            means = channel_means(emulated, bias_images)
+            counted = images[:HISTOGRAM_IMAGES]
+            histograms = code_histograms(emulated, counted) if with_histograms else {}
+        return cls(
+            images=images,
+            bias_images=bias_images,
+            exact_means=means,
+            histograms=histograms,
+            before_batchnorm=sites_before_batchnorm(emulated, images[:1]),
+            batchnorm=statistics(emulated),
+            teacher=emulated.in_float() if with_teacher else None,
+        )
+
+    def restore_(self, emulated: EmulatedNetwork) -> None:
+        """Put BatchNorm's statistics back to those of the float network."""
+        set_statistics_(emulated, self.batchnorm)

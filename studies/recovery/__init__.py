@@ -1,0 +1,1 @@
+"""What brings an approximated network back, and what it costs."""

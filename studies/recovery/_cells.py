@@ -1,0 +1,178 @@
+"""What the study runs: its configuration, and one cell of it."""
+
+import dataclasses
+import os
+import time
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+import luts
+import models
+from luts.console import Reporter
+from luts.errors import InputError, suggest
+from models import Data, NetworkConfig, Recovered, Recovery
+from models.networks import build
+from models.training import base_network, has_batchnorm, load_data, load_weights_
+
+HERE = Path(__file__).parent
+IMAGES = Path(os.environ.get("REFERENCE_DATA", "../shared")) / "data/cifar10-imagefolder.tar.xz"
+PATCH_SIZE = 16
+BATCH_SIZE = 250
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """One recovery.
+
+    Attributes:
+        network: name of a network in the configuration.
+        multiplier: at all sites but the routers.
+        recipe: name of a recipe in the configuration.
+        seed: of the images that statistics are taken on, and of fine-tuning.
+    """
+
+    network: str
+    multiplier: str
+    recipe: str
+    seed: int
+
+    @property
+    def file_name(self) -> str:
+        """Where its result is kept."""
+        return f"{self.network}-{self.multiplier}-{self.recipe}-{self.seed}.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class StudyConfig:
+    """The whole study."""
+
+    multipliers: str
+    seeds: tuple[int, ...]
+    data_seed: int
+    calibration_images: int
+    validation_images: int
+    networks: Mapping[str, Mapping[str, Any]]
+    recipes: Mapping[str, Recovery]
+    only: Mapping[str, tuple[str, ...]]
+
+    @classmethod
+    def read(cls, path: Path = HERE / "config.toml") -> "StudyConfig":
+        """From TOML.
+
+        Raises:
+            InputError: a recipe is illegal.
+        """
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        recipes, only = {}, {}
+        for name, given in values.pop("recipes").items():
+            names = given.pop("only", None)
+            if names is not None:
+                only[name] = tuple(names)
+            images = {"images": values["calibration_images"]}
+            recipes[name] = Recovery.from_dict(images | given)
+        values["seeds"] = tuple(values["seeds"])
+        return cls(**values, recipes=recipes, only=only)
+
+    def cells(self) -> Iterator[Cell]:
+        """All cells, the cheap recipes of all networks first."""
+        for recipe in self.recipes:
+            for network in self.networks:
+                for multiplier in luts.catalog.names(self.multipliers):
+                    wanted = multiplier in self.only.get(recipe, (multiplier,))
+                    if multiplier == luts.EXACT or not wanted:
+                        continue
+                    for seed in self.seeds:
+                        yield Cell(network, multiplier, recipe, seed)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Subject:
+    """A trained float network and its data, the validation split cut to the study's size."""
+
+    network: nn.Module
+    data: Data
+
+    def emulated(self, multiplier: str, *, seed: int, images: int) -> models.EmulatedNetwork:
+        """The network with one multiplier, calibrated on images drawn by ``seed``."""
+        batches = self.shuffled(seed).train.take(images).batches(BATCH_SIZE)
+        return models.emulate(self.network, multiplier, calibration=batches)
+
+    def shuffled(self, seed: int) -> Data:
+        """The data with its training images in another order."""
+        generator = torch.Generator().manual_seed(seed)
+        order = torch.randperm(len(self.data.train), generator=generator)
+        return dataclasses.replace(self.data, train=self.data.train.subset(order))
+
+
+def subject(
+    settings: Mapping[str, Any], config: StudyConfig, images: Path, reporter: Reporter
+) -> Subject:
+    """Load a network of the configuration and what it classifies.
+
+    Raises:
+        InputError: its weights are missing.
+    """
+    name = settings["images"]
+    source = f"imagefolder:{images}" if name == "cifar10" else name
+    data = load_data(source, seed=config.data_seed, reporter=reporter)
+    chosen = NetworkConfig(
+        arch=settings["arch"],
+        topology=settings["topology"],
+        num_classes=data.num_classes,
+        image_size=data.image_size,
+        patch_size=PATCH_SIZE if settings["arch"].startswith("vit") else None,
+    )
+    if "weights" in settings:
+        network = build(chosen)
+        load_weights_(network, HERE / settings["weights"])
+    else:
+        network = base_network(chosen, data, seed=config.data_seed, reporter=reporter)
+    validation = data.validation.take(config.validation_images)
+    return Subject(network.eval(), dataclasses.replace(data, validation=validation))
+
+
+def run_cell(
+    found: Subject, multiplier: str, recipe: Recovery, *, seed: int, reporter: Reporter
+) -> tuple[Recovered, models.Score]:
+    """Recover; also the score of the exact int8 network."""
+    exact = found.emulated(luts.EXACT, seed=seed, images=recipe.images)
+    score = models.evaluate(exact, found.data.validation)
+    emulated = found.emulated(multiplier, seed=seed, images=recipe.images)
+    recovered = models.recover(
+        emulated, recipe, found.shuffled(seed), seed=seed, reporter=reporter, score_steps=True
+    )
+    return recovered, score
+
+
+def estimated_seconds(found: Subject, recipe: Recovery, cells: int) -> float:
+    """Of ``cells`` recoveries, from the time that some images take now.
+
+    A training step is taken to cost four forward passes; the ladder scores after every step.
+    """
+    emulated = found.emulated("mul8s_1KR6", seed=0, images=BATCH_SIZE)
+    sample = found.data.validation.take(BATCH_SIZE)
+    models.evaluate(emulated, sample)
+    started = time.perf_counter()
+    models.evaluate(emulated, sample)
+    an_image = (time.perf_counter() - started) / len(sample)
+    passes = 2 + 4 * has_batchnorm(emulated)
+    images = passes * recipe.images + 6 * len(found.data.validation)
+    if recipe.fine_tuning is not None:
+        images += 4 * recipe.fine_tuning.training.epochs * len(found.data.train)
+    return cells * images * an_image
+
+
+def named(table: Mapping[str, Any], name: str, kind: str) -> Any:
+    """An entry of the configuration.
+
+    Raises:
+        InputError: there is none of that name.
+    """
+    if name not in table:
+        raise InputError(f"unknown {kind} {name!r}: {suggest(name, list(table))}")
+    return table[name]

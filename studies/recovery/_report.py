@@ -1,0 +1,127 @@
+"""Tables and the figure of the study, from its cells."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import pandas as pd
+import torch
+from matplotlib.figure import Figure
+
+import luts
+from models import Recovered, Recovery, Score
+from models.training import atomically
+
+
+def record(
+    recovered: Recovered, exact: Score, cell: dict[str, Any], recipe: Recovery
+) -> dict[str, Any]:
+    """One cell as plain values for JSON."""
+    return {
+        **cell,
+        "exact": dataclasses.asdict(exact),
+        "steps": recovered.to_dicts(),
+        "recipe_values": recipe.to_dict(),
+        "torch": torch.__version__,
+        "threads": torch.get_num_threads(),
+    }
+
+
+def ladder(cells: list[dict[str, Any]]) -> pd.DataFrame:
+    """One row a cell and step: accuracy before and after, seconds, share of the loss regained."""
+    rows = []
+    for cell in cells:
+        start = cell["steps"][0]["before"]["accuracy"]
+        lost = cell["exact"]["accuracy"] - start
+        spent = 0.0
+        for step in cell["steps"]:
+            spent += step["seconds"]
+            accuracy = step["after"]["accuracy"]
+            rows.append(
+                {
+                    **{key: cell[key] for key in ("network", "multiplier", "recipe", "seed")},
+                    "exact_accuracy": cell["exact"]["accuracy"],
+                    "start_accuracy": start,
+                    "step": step["name"],
+                    "skipped": step["skipped"],
+                    "accuracy": accuracy,
+                    "cross_entropy": step["after"]["cross_entropy"],
+                    "seconds": round(step["seconds"], 3),
+                    "seconds_in_all": round(spent, 3),
+                    "regained": (accuracy - start) / lost if lost > 0.005 else None,
+                    "note": step["note"],
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def summary(rows: pd.DataFrame) -> pd.DataFrame:
+    """Mean over seeds of the accuracy after each recipe, in percent, and what it regained."""
+    last = rows.groupby(["network", "recipe", "multiplier", "seed"], sort=False).last()
+    grouped = last.groupby(["network", "recipe", "multiplier"], sort=False)
+    columns = {
+        "exact": 100 * grouped["exact_accuracy"].mean(),
+        "start": 100 * grouped["start_accuracy"].mean(),
+        "recovered": 100 * grouped["accuracy"].mean(),
+        "spread": 100 * (grouped["accuracy"].max() - grouped["accuracy"].min()),
+        "regained_pct": 100 * grouped["regained"].mean(),
+        "seconds": grouped["seconds_in_all"].mean(),
+        "runs": grouped["accuracy"].count(),
+    }
+    return pd.DataFrame(columns).round(2).reset_index()
+
+
+def write(results: Path) -> pd.DataFrame:
+    """Write table and figure anew from all cells; the summary.
+
+    Args:
+        results: folder with ``cells/``.
+    """
+    paths = sorted((results / "cells").glob("*.json"))
+    cells = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
+    order = {name: at for at, name in enumerate(luts.catalog.names("mul8s"))}
+    cells.sort(key=lambda c: (c["network"], c["recipe"], order.get(c["multiplier"], 0), c["seed"]))
+    rows = ladder(cells)
+    found = summary(rows)
+    for name, frame in (("ladder.csv", rows), ("summary.csv", found)):
+        with atomically(results / name) as temporary:
+            frame.to_csv(temporary, index=False, float_format="%.6g")
+    with atomically(results / "ladder.png") as temporary:
+        _draw(temporary, rows)
+    return found
+
+
+def _draw(path: Path, rows: pd.DataFrame) -> None:
+    free = rows[rows["recipe"] == "free"]
+    networks = list(dict.fromkeys(free["network"]))
+    figure = Figure(figsize=(5 * max(1, len(networks)), 4), layout="constrained")
+    axes = figure.subplots(1, max(1, len(networks)), squeeze=False)[0]
+    for axis, network in zip(axes, networks, strict=False):
+        part = free[free["network"] == network]
+        for multiplier, lines in part.groupby("multiplier", sort=False):
+            means = lines.groupby("step", sort=False)["accuracy"].mean()
+            axis.plot(means.index, 100 * means.to_numpy(), marker="o", label=multiplier)
+        axis.axhline(100 * part["exact_accuracy"].mean(), color="grey", linestyle=":")
+        axis.set_title(f"{network}, {part['seed'].nunique()} seeds")
+        axis.set_ylabel("validation accuracy in %")
+        axis.tick_params(axis="x", rotation=25)
+    axes[-1].legend(fontsize="small")
+    figure.savefig(path, dpi=120, format="png")
+
+
+def as_text(recovered: Recovered, exact: Score) -> str:
+    """The ladder of one recovery for a terminal."""
+    lines = [f"{'exact int8 network':<18} {100 * exact.accuracy:6.2f} %"]
+    start = recovered.steps[0].before
+    if start is not None:
+        lines.append(f"{'as approximated':<18} {100 * start.accuracy:6.2f} %")
+    for step in recovered.steps:
+        accuracy = "" if step.after is None else f"{100 * step.after.accuracy:6.2f} %"
+        lines.append(f"{step.name:<18} {accuracy}  {step.seconds:8.2f} s  {step.note}".rstrip())
+    lines.append(f"{'in all':<18} {'':8}  {recovered.seconds:8.2f} s")
+    return "\n".join(lines)

@@ -1,0 +1,139 @@
+"""Weight codes and operand orders of least expected error, against brute force."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import luts
+import models
+from luts import Arithmetic
+from models.emulation import (
+    EmulatedLinear,
+    best_weight_map,
+    choose_operand_order,
+    code_histograms,
+    error_moments,
+    set_operand_order_,
+    sites_before_batchnorm,
+    tune_weights_,
+)
+
+VALUES = np.arange(256, dtype=np.uint8).view(np.int8).astype(float)
+
+
+def shares_of(rng, kind):
+    if kind == "half":  # after a ReLU
+        counts = np.bincount(np.minimum(np.abs(rng.normal(0, 40, 4000)), 127).astype(int))
+        return np.pad(counts, (0, 256 - len(counts))) / counts.sum()
+    counts = rng.integers(0, 9, 256).astype(float)
+    return counts / counts.sum()
+
+
+@pytest.mark.parametrize("criterion", ["squared", "centred", "mean"])
+@pytest.mark.parametrize("name", ["mul8s_1KR3", "mul8s_1L1G", "mul8s_1KTY"])
+def test_the_weight_map_is_that_of_brute_force(rng, name, criterion):
+    arithmetic = Arithmetic(luts.catalog[name])
+    for kind in ("half", "any"):
+        shares = shares_of(rng, kind)
+        found = best_weight_map(arithmetic, shares, criterion=criterion).numpy()
+        assert found.min() >= -127
+        for w in (-127, -77, -3, 0, 1, 30, 127):
+            errors = arithmetic.table[:, :] - (VALUES * w)[:, None]
+            mean, squared = shares @ errors, shares @ errors**2
+            value = {"squared": squared, "centred": squared - mean**2, "mean": mean**2}[criterion]
+            value = np.delete(value, 128)  # code −128 is not the contract's
+            used = value[np.delete(VALUES, 128) == found[w & 255]][0]
+            assert used <= value.min() + 1e-5
+
+
+def test_exact_products_keep_every_code(rng):
+    kept = best_weight_map(Arithmetic(luts.catalog[luts.EXACT]), shares_of(rng, "half"))
+    expected = torch.arange(256, dtype=torch.uint8).view(torch.int8)
+    assert torch.equal(kept[:128], expected[:128])
+    assert torch.equal(kept[129:], expected[129:])
+    assert int(kept[128]) == -127
+
+
+@pytest.mark.parametrize("corrected", [False, True])
+def test_expected_layer_error_is_the_measured_one(rng, corrected):
+    """Over activations drawn independently from the histogram."""
+    shares = shares_of(rng, "half")
+    arithmetic = Arithmetic(luts.catalog["mul8s_1L2D"])
+    layer = EmulatedLinear(nn.Linear(40, 6, bias=False))
+    layer.assign_(arithmetic)
+    codes, scale = layer.meant_codes()
+    expected = error_moments(arithmetic, shares).layer_error(codes, scale, corrected=corrected)
+    x = torch.from_numpy(rng.choice(VALUES, size=(20_000, 40), p=shares)).float()
+    error = layer(x).detach() - x @ (codes * scale[:, None]).t()
+    measured = error.var(dim=0) if corrected else error.square().mean(dim=0)
+    assert expected == pytest.approx(float(measured.mean()), rel=0.03)
+
+
+def test_histograms_count_what_a_site_reads():
+    network = nn.Sequential(nn.Linear(5, 4), nn.ReLU(), nn.Linear(4, 3))
+    x = torch.randn(64, 5)
+    emulated = models.emulate(network, "mul8s_1L1G", calibration=[x])
+    found = code_histograms(emulated, x)
+    codes = (x / emulated.layer("0").x_scale).round().clamp(-127, 127).int()
+    for code in (0, 5, 127, 200):
+        share = float((codes == int(VALUES[code])).float().mean())
+        assert found["0"][0][code] == pytest.approx(share)
+    assert found["2"][0][129:].sum() == 0  # nothing negative after a ReLU
+
+
+def tuned(name="mul8s_1L1G"):
+    network = nn.Sequential(nn.Linear(12, 32), nn.ReLU(), nn.Linear(32, 8))
+    x = torch.rand(256, 12)
+    emulated = models.emulate(network, luts.EXACT, calibration=[x])
+    exact = emulated(x).detach()
+    emulated.assign_(name)
+    return emulated, x, exact
+
+
+@torch.no_grad()
+def test_tuned_weights_bring_the_output_closer_and_are_forgotten_on_assigning():
+    emulated, x, exact = tuned()
+    plain = emulated(x)
+    assert tune_weights_(emulated, code_histograms(emulated, x)) == 2
+    better = emulated(x)
+    assert (better - exact).square().mean() < 0.6 * (plain - exact).square().mean()
+    emulated.assign_("mul8s_1L1G")
+    assert torch.equal(emulated(x), plain)
+
+
+@torch.no_grad()
+def test_tuned_weights_follow_the_weights():
+    emulated, x, _ = tuned()
+    tune_weights_(emulated, code_histograms(emulated, x))
+    layer = emulated.layer("0")
+    before = layer.weight_codes()[0]
+    layer.weight.mul_(torch.linspace(0.2, 1, 12))
+    meant, after = layer.meant_codes()[0], layer.weight_codes()[0]
+    assert not torch.equal(after, before)
+    assert torch.equal(after, layer.weight_map[meant.view(torch.uint8).long()])
+
+
+@torch.no_grad()
+def test_operand_order_is_the_better_one_and_only_where_it_matters():
+    emulated, x, exact = tuned("mul8s_1KTY")
+    chosen = choose_operand_order(emulated, code_histograms(emulated, x))
+    errors = {}
+    for swapped in (False, True):
+        emulated.assign_(models.Assignment.uniform(emulated.sites, "mul8s_1KTY", swapped=swapped))
+        errors[swapped] = float((emulated(x) - exact).square().mean())
+    better = min(errors, key=errors.get)
+    assert {choice.swapped for choice in chosen.choices.values()} == {better}
+    set_operand_order_(emulated, chosen)
+    assert float((emulated(x) - exact).square().mean()) == errors[better]
+    emulated.assign_("mul8s_1L1G")
+    assert choose_operand_order(emulated, code_histograms(emulated, x)) == emulated.assignment
+
+
+def test_layers_before_batchnorm_are_found():
+    network = nn.Sequential(
+        nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(64, 5)
+    )
+    x = torch.randn(8, 3, 6, 6)
+    emulated = models.emulate(network, luts.EXACT, calibration=[x])
+    assert sites_before_batchnorm(emulated, x) == {"0"}
