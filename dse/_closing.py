@@ -4,13 +4,16 @@ import dataclasses
 from typing import Any
 
 import numpy as np
+from scipy.stats import spearmanr
 
 from dse._config import SearchConfig
 from dse._evaluate import Evaluator
 from dse._pareto import non_dominated, thin_front
+from dse._problem import Problem
 from dse._study import SearchStudy
-from dse._trial import Trial
+from dse._trial import Trial, objective_score
 from luts.console import Reporter
+from luts.errors import InputError
 from models import Score
 
 BEST_FIXED_MARGIN = 0.01
@@ -29,6 +32,10 @@ class Closing:
         reported: numbers of the front members that were tested.
         fixed: number of the better operand order's trial of each fixed multiplier.
         best_fixed: number of the cheapest acceptable fixed multiplier, or None if none is.
+        screening_rank: Spearman correlation of the screened distortion with the measured score
+            over all trials, or None with too few.
+        surrogate_rank: of the score that the sampler predicted before it was measured.
+        objective: what the search was asked for.
     """
 
     exact_validation: Score
@@ -38,19 +45,27 @@ class Closing:
     reported: tuple[int, ...]
     fixed: tuple[int, ...]
     best_fixed: int | None
+    screening_rank: float | None = None
+    surrogate_rank: float | None = None
+    objective: str = "pareto"
 
 
 def close(
-    study: SearchStudy, evaluator: Evaluator, config: SearchConfig, reporter: Reporter
+    study: SearchStudy,
+    evaluator: Evaluator,
+    problem: Problem,
+    config: SearchConfig,
+    reporter: Reporter,
 ) -> Closing:
     """Fine-tune and test what is reported; what an earlier run has done already is not repeated."""
     trials = {trial.number: trial for trial in study.trials()}
-    front = front_of(list(trials.values()))
-    points = np.array([trials[n].objectives for n in front])
-    # The front's own worst score, so that its best member in either objective counts for something.
-    scores = points[:, 1]
-    reference = np.array([1.0, scores.max() + 0.1 * np.ptp(scores) + 1e-9])
-    thinned = [front[i] for i in thin_front(points, reference, config.finetune_members)]
+    ranked = _ranked(list(trials.values()), config)
+    front = ranked[0]
+    thinned = _thinned(trials, front, config.finetune_members)
+    if config.objective != "pareto":
+        thinned = [answer_of(list(trials.values()), problem)]
+    elif config.finetune == "promising":
+        thinned = _promoted(study, evaluator, config, trials, ranked)
     fixed = fixed_baselines(list(trials.values()))
     chosen = sorted({*thinned, *fixed})
     title = "test" if config.finetune == "none" else "fine-tune and test"
@@ -61,6 +76,9 @@ def close(
         exact_test=_exact_test(study, evaluator),
         trials=trials,
         front=front,
+        screening_rank=_rank_correlation(problem, trials),
+        surrogate_rank=_surrogate_correlation(trials),
+        objective=config.objective,
         reported=tuple(thinned),
         fixed=fixed,
         best_fixed=best_fixed([trials[n] for n in fixed], evaluator.exact_validation),
@@ -71,6 +89,106 @@ def front_of(trials: list[Trial]) -> tuple[int, ...]:
     """Numbers of the trials that no other dominates, by rising energy."""
     points = np.array([trial.objectives for trial in trials])
     return tuple(trials[index].number for index in non_dominated(points))
+
+
+def _ranked(trials: list[Trial], config: SearchConfig) -> list[tuple[int, ...]]:
+    """Non-dominated ranks, by rising energy each, within the fidelity that the search compares."""
+    wanted = "fine-tuned" if config.finetune == "every" else "bias-corrected"
+    left = [trial for trial in trials if trial.fidelity == wanted]
+    ranks: list[tuple[int, ...]] = []
+    while left and len(ranks) < 3:
+        ranks.append(front_of(left))
+        left = [trial for trial in left if trial.number not in set(ranks[-1])]
+    return ranks
+
+
+def _thinned(trials: dict[int, Trial], front: tuple[int, ...], count: int) -> list[int]:
+    points = np.array([trials[n].objectives for n in front])
+    # The front's own worst, so that its best member in any objective counts for something.
+    worst = points.max(axis=0) + 0.1 * np.ptp(points, axis=0) + 1e-9
+    worst[0] = max(1.0, worst[0]) if points.shape[1] == 2 else worst[0]
+    return [front[i] for i in thin_front(points, worst, count)]
+
+
+def _promoted(
+    study: SearchStudy,
+    evaluator: Evaluator,
+    config: SearchConfig,
+    trials: dict[int, Trial],
+    ranked: list[tuple[int, ...]],
+) -> list[int]:
+    """Successive halving: twice as many as are reported, half the epochs; the better half stays.
+
+    Candidates come from the first non-dominated ranks of the cheap score.
+    """
+    wanted, candidates = 2 * config.finetune_members, list[int]()
+    for rank in ranked:
+        if len(candidates) < wanted:
+            candidates += _thinned(trials, rank, wanted - len(candidates))
+    points = []
+    for number in candidates:
+        key = f"rung-{number}"
+        record = study.closing(key)
+        if record is None:
+            tuned = evaluator.fine_tune(
+                trials[number].assignment,
+                epochs=config.finetune_epochs / 2,
+                seed=config.seed + number,
+            )
+            record = {
+                "fidelity": f"fine-tuned {config.finetune_epochs / 2:g} epochs",
+                "tuned_validation": dataclasses.asdict(tuned.validation),
+            }
+            study.keep_closing(key, record)
+        energy, _, *rest = trials[number].objectives
+        points.append([energy, objective_score(Score(**record["tuned_validation"])), *rest])
+    scores = np.array(points)
+    worst = scores.max(axis=0) + 0.1 * np.ptp(scores, axis=0) + 1e-9
+    return [candidates[i] for i in thin_front(scores, worst, config.finetune_members)]
+
+
+def answer_of(trials: list[Trial], problem: Problem) -> int:
+    """Number of the one trial that a search for least energy or best accuracy answers with.
+
+    Raises:
+        InputError: no trial meets the limit.
+    """
+    if problem.min_accuracy is not None:
+        good = [t for t in trials if t.validation.accuracy >= problem.min_accuracy - 1e-12]
+        if not good:
+            raise InputError(
+                f"none of {len(trials)} trials reaches the validation accuracy of "
+                f"{100 * problem.min_accuracy:.2f} %; go on with more --trials, or allow more by "
+                f"--max-drop"
+            )
+        return min(good, key=lambda t: t.objectives).number
+    assert problem.max_energy is not None
+    cheap = [t for t in trials if t.energy_rel <= problem.max_energy + 1e-12]
+    if not cheap:
+        raise InputError(
+            f"none of {len(trials)} trials has an energy of at most {problem.max_energy:g}; go on "
+            f"with more --trials, or allow more by --max-energy"
+        )
+    return min(cheap, key=lambda t: (t.objectives[1], t.energy_rel)).number
+
+
+def _rank_correlation(problem: Problem, trials: dict[int, Trial]) -> float | None:
+    if problem.distortion is None:
+        return None
+    codes = np.stack([problem.space.encode(trial.assignment) for trial in trials.values()])
+    predicted = problem.distortion[np.arange(problem.size), codes].sum(axis=1)
+    return _spearman(predicted.tolist(), [trial.objectives[1] for trial in trials.values()])
+
+
+def _surrogate_correlation(trials: dict[int, Trial]) -> float | None:
+    known = [t for t in trials.values() if t.predicted is not None]
+    return _spearman([t.predicted or 0.0 for t in known], [t.objectives[1] for t in known])
+
+
+def _spearman(predicted: list[float], measured: list[float]) -> float | None:
+    if len(predicted) < 5 or len(set(predicted)) < 2 or len(set(measured)) < 2:
+        return None
+    return float(spearmanr(predicted, measured).statistic)
 
 
 def fixed_baselines(trials: list[Trial]) -> tuple[int, ...]:

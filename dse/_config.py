@@ -8,13 +8,16 @@ from typing import Any, Literal, get_args
 
 import tomli_w
 
+from dse._problem import Third
+from dse._space import Tie
+from dse.samplers import NAMES as SAMPLERS
+from energy import MODELS, EnergyModel
 from luts import catalog
 from luts.errors import InputError, suggest
 from models import DATASETS, NetworkConfig
 
-Objective = Literal["pareto"]
+Objective = Literal["pareto", "energy", "accuracy"]
 FineTune = Literal["every", "promising", "front", "none"]
-SAMPLERS: tuple[str, ...] = ("nsga2",)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,13 +28,14 @@ class SearchConfig:
         arch: architecture.
         topology: dense, or the kind of mixture of experts.
         dataset: what it classifies.
-        objective: what is optimised.
+        objective: ``pareto`` for a front; ``energy`` for the least energy within ``max_drop``;
+            ``accuracy`` for the best score within ``max_energy``.
         trials: assignments to score.
         sampler: who proposes them after the fixed and the screened ones.
         multipliers: a set's name, or names separated by commas.
-        finetune: which candidates are fine-tuned: ``every`` one before it is scored, every
-            ``promising`` one (on the front when it is scored), a handful on the final ``front``, or
-            ``none``.
+        finetune: which candidates are fine-tuned: ``every`` one before it is scored; the
+            ``promising`` ones, by successive halving on the non-dominated rank at the end; a
+            handful on the final ``front``; or ``none``.
         finetune_epochs: epochs of fine-tuning; may be a fraction.
         finetune_members: how many members of the final front are fine-tuned.
         seed: of data split, weights and search.
@@ -40,6 +44,17 @@ class SearchConfig:
         patch_size: of a vision transformer, in pixels; 0 for the architecture's own.
         train_epochs: epochs of the dense float network's training; 0 for its recipe's own.
         calibration_images: training images for ranges, routing, screening and bias correction.
+        only: a set's name, or names, that ``multipliers`` are cut down to; empty for all.
+        exact: patterns of the names of sites that stay exact.
+        tie: which sites share a choice.
+        max_distinct: most circuits in the network, or None.
+        max_drop: percentage points of validation accuracy that ``energy`` may cost.
+        max_energy: largest relative energy for ``accuracy``.
+        energy_model: what energy counts.
+        third: a third objective, delay or area of the worst circuit.
+        workers: processes that score on this machine.
+        storage: URL of the database server that holds the study; empty for a file of the run.
+        study: the study's name there.
 
     Raises:
         InputError: an unknown name or a number outside its range.
@@ -50,7 +65,7 @@ class SearchConfig:
     dataset: str = "digits"
     objective: Objective = "pareto"
     trials: int = 60
-    sampler: str = "nsga2"
+    sampler: str = "guided"
     multipliers: str = "mul8s"
     finetune: FineTune = "front"
     finetune_epochs: float = 0.5
@@ -61,14 +76,40 @@ class SearchConfig:
     patch_size: int = 0
     train_epochs: float = 0.0
     calibration_images: int = 256
+    only: str = ""
+    exact: tuple[str, ...] = ()
+    tie: Tie = "none"
+    max_distinct: int | None = None
+    max_drop: float | None = None
+    max_energy: float | None = None
+    energy_model: EnergyModel = "multipliers"
+    third: Third | None = None
+    workers: int = 1
+    storage: str = ""
+    study: str = ""
 
     def __post_init__(self) -> None:
         _known("objective", self.objective, get_args(Objective))
         _known("fine-tuning", self.finetune, get_args(FineTune))
         _known("sampler", self.sampler, SAMPLERS)
+        _known("tie", self.tie, get_args(Tie))
+        _known("energy model", self.energy_model, tuple(MODELS))
+        if self.third is not None:
+            _known("third objective", self.third, get_args(Third))
         _known("dataset", self.dataset.partition(":")[0], DATASETS)
-        catalog.names(self.multipliers)
-        for name, least in (("trials", 1), ("finetune_members", 1), ("calibration_images", 16)):
+        self.names()
+        self._check_goal()
+        if bool(self.storage) != bool(self.study):
+            raise InputError(
+                "--storage and --study belong together: the database, and the study in it that "
+                "all machines work on"
+            )
+        for name, least in (
+            ("trials", 1),
+            ("workers", 1),
+            ("finetune_members", 1),
+            ("calibration_images", 16),
+        ):
             value = getattr(self, name)
             if value < least:
                 raise InputError(f"{name.replace('_', ' ')} must be at least {least}, not {value}")
@@ -80,6 +121,35 @@ class SearchConfig:
         if not (math.isfinite(self.train_epochs) and self.train_epochs >= 0):
             raise InputError(f"training epochs are a number from 0, not {self.train_epochs}")
         self.network(num_classes=10)
+
+    def _check_goal(self) -> None:
+        needs = {"energy": "max_drop", "accuracy": "max_energy"}
+        for objective, name in needs.items():
+            value, flag = getattr(self, name), "--" + name.replace("_", "-")
+            if (value is not None) != (self.objective == objective):
+                raise InputError(f"--objective {objective} and {flag} belong together; give both")
+            if value is not None and not (math.isfinite(value) and value >= 0):
+                raise InputError(f"{flag} is a number from 0, not {value}")
+        if self.max_distinct is not None and self.max_distinct < 1:
+            raise InputError(f"--max-distinct must be at least 1, not {self.max_distinct}")
+
+    def names(self) -> tuple[str, ...]:
+        """Names of the multipliers that are searched.
+
+        Raises:
+            InputError: an unknown name, or ``only`` leaves fewer than two.
+        """
+        names = tuple(catalog.names(self.multipliers))
+        if not self.only:
+            return names
+        wanted = {catalog[name].name for name in catalog.names(self.only)}
+        left = tuple(name for name in names if catalog[name].name in wanted)
+        if len(left) < 2:
+            raise InputError(
+                f"--only {self.only} leaves {len(left)} of the multipliers {self.multipliers}; a "
+                f"search needs at least two"
+            )
+        return left
 
     def network(self, *, num_classes: int, topology: str | None = None) -> NetworkConfig:
         """The network's configuration, for another topology if one is named."""
@@ -94,7 +164,8 @@ class SearchConfig:
 
     def to_toml(self, making: Mapping[str, Any]) -> str:
         """As a TOML file: this in the table ``search``, how it was made in ``making``."""
-        return tomli_w.dumps({"search": dataclasses.asdict(self), "making": dict(making)})
+        fields = {k: v for k, v in dataclasses.asdict(self).items() if v is not None}
+        return tomli_w.dumps({"search": fields, "making": dict(making)})
 
     @staticmethod
     def network_toml(network: NetworkConfig) -> str:
@@ -117,6 +188,8 @@ class SearchConfig:
         for key in table:
             if key not in known:
                 raise InputError(f"a search has no setting {key!r}; {suggest(key, known)}")
+        if "exact" in table:
+            table["exact"] = tuple(table["exact"])
         return cls(**table)
 
 

@@ -57,7 +57,7 @@ def _draw_trials(axes: Axes, closing: Closing) -> None:
             color=COLOURS.get(origin, SEARCHED),
             label=f"{label} ({len(chosen)})",
         )
-    front = [closing.trials[number].objectives for number in closing.front]
+    front = [closing.trials[number].objectives[:2] for number in closing.front]
     axes.step(*zip(*front, strict=True), where="post", color="black", linewidth=0.9, label="front")
     exact = closing.exact_validation
     axes.axhline(
@@ -69,7 +69,7 @@ def _draw_trials(axes: Axes, closing: Closing) -> None:
     for index, trial in enumerate(closing.trials[number] for number in closing.fixed):
         axes.annotate(
             uniform_multiplier(trial).removeprefix("mul8s_"),
-            trial.objectives,
+            (trial.objectives[0], trial.objectives[1]),
             xytext=(0, 7 + 9 * (index % 3)),  # alternating heights, as they crowd
             textcoords="offset points",
             ha="center",

@@ -1,28 +1,35 @@
 """The steps of a search, in the order in which `dse.search` names them."""
 
 import dataclasses
+import functools
+import time
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from torch import nn
 
 from dse import _figures, _tables
-from dse._closing import Closing, front_of
+from dse._closing import Closing
 from dse._config import SearchConfig
+from dse._crew import Alone, Crew, Job, Outcome, Pool, score
 from dse._evaluate import Evaluator
+from dse._lagrange import constrained_sweep
+from dse._problem import Problem
 from dse._run import ASSIGNMENTS, Run
-from dse._screening import Screening, lagrangian_sweep, screen
+from dse._screening import screen
 from dse._space import Codes, SearchSpace
 from dse._study import Pending, SearchStudy
 from dse._trial import Trial
-from dse.samplers import AssignmentSampler, NSGA2Sampler, population_for
-from energy import CostModel, cost
-from luts import catalog
-from luts.console import Reporter
-from models import Data, ExpertWork, Routing, expert_work, load_data, measure_routing
+from dse.samplers import SpaceExhausted, sampler_for
+from energy import CostModel
+from luts.console import SILENT, Reporter
+from models import Data, ExpertWork, Routing, Site, expert_work, load_data, measure_routing
 from models.training import atomically, base_network
 
 SCREENED_ASSIGNMENTS = 15
+WAIT_SECONDS = 1.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,26 +39,17 @@ class Prepared:
     Attributes:
         run: the run folder.
         evaluator: scores assignments.
-        space: sites and choices.
-        routing: frozen activation rates that energy is charged with.
-        layers: facts about the expert layers.
+        problem: what is searched, not screened yet.
     """
 
     run: Run
     evaluator: Evaluator
-    space: SearchSpace
-    routing: Routing
-    layers: tuple[ExpertWork, ...]
+    problem: Problem
 
     @property
     def config(self) -> SearchConfig:
         """What the search was asked to do."""
         return self.run.config
-
-    def energy_rel(self, trial: Pending) -> float:
-        """Relative energy of a trial's assignment."""
-        found = cost(self.space.sites, trial.assignment, self.routing, layers=self.layers)
-        return found.energy_rel
 
 
 def load(run: Run, reporter: Reporter) -> tuple[nn.Module, Data]:
@@ -85,96 +83,153 @@ def prepare(run: Run, network: nn.Module, data: Data, reporter: Reporter) -> Pre
             routing = measure_routing(evaluator.emulated.network, [evaluator.inputs], source=source)
             run.keep_routing(routing)
         advance()
-    return Prepared(
-        run=run,
-        evaluator=evaluator,
-        space=SearchSpace.of(found, catalog.names(config.multipliers)),
-        routing=routing,
-        layers=expert_work(evaluator.emulated.network, evaluator.inputs[:1]),
+    layers = expert_work(evaluator.emulated.network, evaluator.inputs[:1])
+    return Prepared(run, evaluator, _problem(config, evaluator, found, routing, layers))
+
+
+def _problem(
+    config: SearchConfig,
+    evaluator: Evaluator,
+    sites: tuple[Site, ...],
+    routing: Routing,
+    layers: tuple[ExpertWork, ...],
+) -> Problem:
+    space = SearchSpace.of(sites, config.names(), exact=config.exact, tie=config.tie)
+    choices = tuple(dict.fromkeys([*space.choices, *space.fixed.values()]))
+    model = CostModel(sites, choices, routing=routing, layers=layers, model=config.energy_model)
+    problem = Problem.of(
+        space, model, max_distinct=config.max_distinct, max_energy=config.max_energy
     )
+    if config.max_drop is not None:
+        least = evaluator.exact_validation.accuracy - config.max_drop / 100
+        problem = dataclasses.replace(problem, min_accuracy=least)
+    return dataclasses.replace(problem, third=config.third)
 
 
 def open_study(prepared: Prepared) -> SearchStudy:
-    """The run's study, with the sampler that the configuration names."""
+    """The run's study, or the shared one that the configuration names."""
     config = prepared.config
-    sampler: AssignmentSampler = NSGA2Sampler(
-        prepared.space, seed=config.seed, population=population_for(config.trials)
+    about = {
+        name: getattr(config, name)
+        for name in ("arch", "topology", "dataset", "image_size", "seed", "energy_model")
+    }
+    about["exact validation cross-entropy"] = round(
+        prepared.evaluator.exact_validation.cross_entropy, 4
     )
-    return SearchStudy(prepared.run.database, prepared.space, sampler)
+    if config.storage:
+        return SearchStudy(config.storage, prepared.problem, name=config.study, about=about)
+    return SearchStudy(prepared.run.database, prepared.problem, about=about)
 
 
-def enqueue_seeds(prepared: Prepared, study: SearchStudy, reporter: Reporter) -> None:
-    """Queue the fixed multipliers, then the screened assignments, in a study that has no trial."""
-    if not study.is_new:
-        return
-    space = prepared.space
-    screened = screened_assignments(prepared, reporter)
-    for code in range(len(space.choices)):
-        study.enqueue(space.uniform(code), "uniform")
-    for codes in screened:
-        study.enqueue(codes, "screening")
+def seed_study(prepared: Prepared, study: SearchStudy, reporter: Reporter) -> Problem:
+    """Queue the first trials of a new study: fixed multipliers, then screened assignments.
+
+    Returns:
+        The problem with what screening predicts.
+    """
+    config, problem = prepared.config, prepared.problem
+    if study.needs_seeds:
+        evaluator, space = prepared.evaluator, problem.space
+        screening = screen(
+            evaluator.emulated, evaluator.inputs, space, seed=config.seed, reporter=reporter
+        )
+        problem = dataclasses.replace(problem, distortion=space.pool(screening.distortion))
+        study.keep_screening(problem.distortion.tolist() if problem.distortion is not None else [])
+        study.seed(first_trials(problem))
+    else:
+        problem = dataclasses.replace(problem, distortion=np.array(study.screening()))
+    study.use(sampler_for(config.sampler, problem, seed=config.seed, budget=config.trials))
+    return problem
 
 
-def screened_assignments(prepared: Prepared, reporter: Reporter) -> list[Codes]:
-    """Codes of the assignments that the additive model thinks best, from high to low energy."""
-    evaluator, space = prepared.evaluator, prepared.space
-    screening: Screening = screen(
-        evaluator.emulated, evaluator.inputs, space, seed=prepared.config.seed, reporter=reporter
-    )
-    model = CostModel(space.sites, space.choices, routing=prepared.routing, layers=prepared.layers)
-    free = [index for index, site in enumerate(space.sites) if site.name in set(space.free)]
-    found = lagrangian_sweep(
-        screening.distortion, model.contributions[free], count=SCREENED_ASSIGNMENTS + 2
-    )
+def first_trials(problem: Problem) -> list[tuple[Codes, str]]:
+    """Fixed multipliers that meet the constraints, then what the additive model thinks best."""
+    space = problem.space
+    fixed = [space.uniform(code) for code in range(len(space.choices))]
+    # A fixed multiplier above the limit of energy is still the baseline that a reader looks for.
+    limited = dataclasses.replace(problem, max_energy=None)
+    seeds = [(codes, "uniform") for codes in fixed if limited.is_feasible(codes)]
+    assert problem.distortion is not None
+    found = constrained_sweep(problem, problem.distortion, count=SCREENED_ASSIGNMENTS + 2)
     # Both ends of the sweep are fixed multipliers or nearly so, and those are queued anyway.
-    return found[1:-1]
+    return seeds + [(codes, "screening") for codes in found[1:-1]]
 
 
-def search(prepared: Prepared, study: SearchStudy, reporter: Reporter) -> None:
-    """Score trials until the budget is spent."""
+def search(prepared: Prepared, problem: Problem, study: SearchStudy, reporter: Reporter) -> None:
+    """Score trials until the budget is spent, by however many processes and machines."""
     config = prepared.config
-    done = len(study.trials())
-    with reporter.bar("search", config.trials) as advance:
-        advance(min(done, config.trials))
-        for _ in range(done, config.trials):
-            trial = evaluate_next(prepared, study)
-            advance(
-                status=f"energy {trial.energy_rel:.3f}  {100 * trial.validation.accuracy:.1f} %"
-            )
+    crew: Crew
+    if config.workers == 1:
+        crew = Alone(functools.partial(score, prepared.evaluator))
+    else:
+        crew = Pool(functools.partial(_scorer, prepared.run.path), config.workers)
+    try:
+        with reporter.bar("search", config.trials) as advance:
+            _loop(config, problem, study, crew, advance)
+    except BaseException:
+        for pending in crew.busy:
+            study.give_back(pending)
+        raise
+    finally:
+        crew.close()
 
 
-def evaluate_next(prepared: Prepared, study: SearchStudy) -> Trial:
-    """Ask for one trial, score it, and keep the result."""
-    config, evaluator = prepared.config, prepared.evaluator
-    pending = study.ask()
-    measured = evaluator.score(pending.assignment)
-    trial = Trial(
+def _scorer(path: Path) -> Callable[[Job], Outcome]:
+    """What a worker process scores with."""
+    run = Run.open(path)
+    network, data = load(run, SILENT)
+    evaluator = Evaluator(network, data, calibration_images=run.config.calibration_images)
+    return functools.partial(score, evaluator)
+
+
+def _loop(
+    config: SearchConfig,
+    problem: Problem,
+    study: SearchStudy,
+    crew: Crew,
+    advance: Callable[..., None],
+) -> None:
+    shown, exhausted = 0, False
+    while True:
+        study.requeue_dead()
+        while not exhausted and len(crew.busy) < crew.size and study.open < config.trials:
+            try:
+                pending = study.ask()
+            except SpaceExhausted:
+                exhausted = True
+                break
+            epochs = config.finetune_epochs if config.finetune == "every" else 0.0
+            job = Job(pending.assignment, epochs, config.seed + pending.number)
+            crew.submit(pending, job)
+        status = None
+        if crew.busy:
+            for pending, outcome in crew.wait():
+                trial = _trial(problem, pending, outcome)
+                study.tell(pending, trial)
+                status = f"energy {trial.energy_rel:.3f}  {100 * trial.validation.accuracy:.1f} %"
+        done = min(study.complete, config.trials)
+        advance(done - shown, status=status)
+        shown = done
+        if not crew.busy and (exhausted or done >= config.trials):
+            return
+        if not crew.busy and study.open >= config.trials:
+            time.sleep(WAIT_SECONDS)  # other processes have the last trials
+
+
+def _trial(problem: Problem, pending: Pending, outcome: Outcome) -> Trial:
+    tuned = outcome.tuned
+    return Trial(
         number=pending.number,
         origin=pending.origin,
         assignment=pending.assignment,
-        energy_rel=prepared.energy_rel(pending),
-        validation=measured.score,
-        fidelity=evaluator.fidelity,
-        seconds=measured.seconds,
+        energy_rel=problem.energy_rel(pending.codes),
+        validation=outcome.validation if tuned is None else tuned,
+        fidelity=outcome.fidelity if tuned is None else "fine-tuned",
+        seconds=outcome.seconds,
+        tuned_validation=tuned,
+        note=outcome.note,
+        third=None if problem.third is None else float(problem.thirds(pending.codes[None])[0]),
     )
-    is_promising = config.finetune == "promising" and trial.number in front_of(
-        [*study.trials(), trial]
-    )
-    if config.finetune == "every" or is_promising:
-        tuned = evaluator.fine_tune(
-            trial.assignment, epochs=config.finetune_epochs, seed=config.seed + trial.number
-        )
-        every = config.finetune == "every"
-        trial = dataclasses.replace(
-            trial,
-            validation=tuned.validation if every else trial.validation,
-            fidelity="fine-tuned" if every else trial.fidelity,
-            tuned_validation=tuned.validation,
-            note=tuned.note,
-            seconds=trial.seconds + tuned.seconds,
-        )
-    study.tell(pending, trial)
-    return trial
 
 
 def write(run: Run, closing: Closing) -> None:

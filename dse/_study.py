@@ -1,26 +1,39 @@
 """The study: every trial of one search, in one database that Optuna keeps."""
 
+import contextlib
 import dataclasses
 import json
+import math
+import time
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import optuna
-import sqlalchemy.event
-from optuna.storages import RDBStorage
-from optuna.trial import TrialState
+import sqlalchemy
+from optuna.exceptions import DuplicatedStudyError, UpdateFinishedTrialError
+from optuna.storages import BaseStorage, RDBStorage
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
 
-from dse._space import Codes, SearchSpace
+from dse._heart import Heart
+from dse._problem import Problem
+from dse._space import Codes
+from dse._storage import BEAT_SECONDS, GRACE, open_storage
 from dse._trial import Trial
-from dse.samplers import ASSIGNMENT, ORIGIN, AssignmentSampler
+from dse.samplers import ASSIGNMENT, RESULT, AssignmentSampler, codes_of, record_of
 from luts.errors import InputError
 from models import Assignment, Score
 
 STUDY_NAME = "search"
-_RESULT = "result"
-_SPACE = "space"
+WORST = 1e6
+"""Stands for a score that is not finite."""
+
+_IDENTITY = "identity"
+_SEEDED = "seeded"
 _CLOSING = "closing:"
+_SCREENING = "screening"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,88 +43,255 @@ class Pending:
     Attributes:
         number: of the trial.
         origin: who proposed it.
+        codes: what to score, as codes.
         assignment: what to score.
     """
 
     number: int
     origin: str
+    codes: Codes = dataclasses.field(compare=False)
     assignment: Assignment
-    _optuna: optuna.Trial = dataclasses.field(repr=False, compare=False)
+    _trial_id: int = dataclasses.field(repr=False, compare=False)
 
 
 class SearchStudy:
-    """Asks for trials, keeps their scores. Objectives, both minimised: energy, validation score.
+    """Asks for trials, keeps their scores. Objectives, all minimised: energy, validation score.
+
+    A SQLite file has one user, and what was running when it was closed is scored again at once.
+    On a database server many processes may work on one study: each gives signs of life for its
+    trials, and those of a process that died are scored again by another.
 
     Args:
-        path: the SQLite file, made if missing.
-        space: sites and choices.
-        sampler: proposes trials once the queue is empty.
+        where: a SQLite file, a database server's URL, or a storage of this process alone.
+        problem: what is searched.
+        sampler: proposes trials once the queue is empty; may follow by `use`.
+        name: of the study in its database.
+        about: what else must agree for a study to be continued, as plain values.
+        beat_seconds: see `dse._storage.BEAT_SECONDS`.
 
     Raises:
-        InputError: the file holds a study of another search space, or is no study.
+        InputError: the storage cannot be reached, holds something else, or the study is one of
+            another search. An existing study is not altered then.
     """
 
-    def __init__(self, path: Path, space: SearchSpace, sampler: AssignmentSampler) -> None:
-        self.space = space
-        try:
-            self._study = optuna.create_study(
-                storage=_storage(path),
-                study_name=STUDY_NAME,
-                directions=["minimize", "minimize"],
-                sampler=sampler,
-                load_if_exists=True,
-            )
-        except Exception as error:  # SQLAlchemy's own hierarchy is not part of Optuna's interface
-            raise InputError(f"{path} is not the database of a search: {error}") from error
-        self._claim_space(path)
-        self._requeue_interrupted()
-
-    def _claim_space(self, path: Path) -> None:
-        mine = _space_record(self.space)
-        known = self._study.user_attrs.get(_SPACE)
-        if known is None:
-            self._study.set_user_attr(_SPACE, mine)
-        elif known != mine:
-            raise InputError(f"{path} belongs to a search over other sites or multipliers")
-
-    def _requeue_interrupted(self) -> None:
-        # What was running when the program was stopped is scored again, under its own number.
-        for trial in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            storage = self._study._storage
-            if ASSIGNMENT in trial.user_attrs:
-                storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
-            else:
-                storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
+    def __init__(
+        self,
+        where: Path | str | BaseStorage,
+        problem: Problem,
+        sampler: AssignmentSampler | None = None,
+        *,
+        name: str = STUDY_NAME,
+        about: dict[str, Any] | None = None,
+        beat_seconds: int = BEAT_SECONDS,
+    ) -> None:
+        self.problem = problem
+        self.space = problem.space
+        self._is_shared = isinstance(where, str)
+        storage = where
+        if not isinstance(storage, BaseStorage):
+            storage = open_storage(storage, beat_seconds=beat_seconds)
+        self._storage = storage
+        self._grace = GRACE * beat_seconds
+        self._study, self.is_founder = _opened(storage, name, sampler, problem)
+        self._claim(f"study {name!r}" if self._is_shared else str(where), about or {})
+        self._heart: Heart | None = None
+        if self._is_shared:
+            self._heart = Heart(self._rdb, beat_seconds)
+        self._first_seen: dict[int, float] = {}
+        self._trials: dict[int, Trial] = {}
+        if not self._is_shared:
+            self._requeue([t for t in self._in_state(TrialState.RUNNING)])
 
     @property
-    def is_new(self) -> bool:
-        """Whether no trial was ever queued."""
-        return not self._study.get_trials(deepcopy=False)
+    def _rdb(self) -> RDBStorage:
+        assert isinstance(self._storage, RDBStorage)
+        return self._storage
+
+    def _claim(self, shown: str, about: dict[str, Any]) -> None:
+        mine = {"space": _space_record(self.problem), **about}
+        if self.is_founder:
+            self._study.set_user_attr(_IDENTITY, mine)
+            return
+        known = self._wait_for(_IDENTITY)
+        if known is None:
+            raise InputError(f"{shown} was made by something else than this program")
+        for key, value in mine.items():
+            if known.get(key) != json.loads(json.dumps(value)):
+                what = (
+                    "over other sites or multipliers"
+                    if key == "space"
+                    else f"with {key} " + (f"{known.get(key)!r} and not {value!r}")
+                )
+                raise InputError(f"{shown} belongs to a search {what}; name another study")
+
+    def _wait_for(self, key: str, seconds: float = 5.0) -> Any:
+        """A study attribute that another process is about to set."""
+        until = time.monotonic() + (seconds if self._is_shared else 0)
+        while True:
+            found = self._study.user_attrs.get(key)
+            if found is not None or time.monotonic() >= until:
+                return found
+            time.sleep(0.2)
+
+    def use(self, sampler: AssignmentSampler) -> None:
+        """Let ``sampler`` propose trials."""
+        self._study.sampler = sampler
+
+    def close(self) -> None:
+        """Give no more signs of life."""
+        if self._heart is not None:
+            self._heart.stop()
+
+    # --- seeds -------------------------------------------------------------------------------
+
+    @property
+    def needs_seeds(self) -> bool:
+        """Whether this process has to queue the first trials.
+
+        A study is seeded by whoever made it; the others wait, and take over if nothing comes.
+        """
+        if self._study.user_attrs.get(_SEEDED):
+            return False
+        if self.is_founder or not self._is_shared:
+            return True
+        return not self._wait_for(_SEEDED, seconds=max(60.0, 2 * self._grace))
+
+    def seed(self, assignments: list[tuple[Codes, str]]) -> None:
+        """Queue the first trials, each codes and an origin; what is queued already is left out."""
+        known = {
+            codes_of(t.user_attrs[ASSIGNMENT]).tobytes()
+            for t in self._study.get_trials(deepcopy=False)
+            if ASSIGNMENT in t.user_attrs
+        }
+        for codes, origin in assignments:
+            if codes.tobytes() not in known:
+                known.add(codes.tobytes())
+                self.enqueue(codes, origin)
+        self._study.set_user_attr(_SEEDED, True)
 
     def enqueue(self, codes: Codes, origin: str) -> None:
         """Queue an assignment, given by its codes, to be tried before the sampler is asked."""
-        attributes = {ORIGIN: origin, ASSIGNMENT: self.space.decode(codes).to_json()}
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            self._study.enqueue_trial({}, user_attrs=attributes)
+        with _quiet():
+            self._study.enqueue_trial({}, user_attrs={ASSIGNMENT: record_of(codes, origin)})
+
+    def keep_screening(self, distortion: list[list[float]]) -> None:
+        """Keep what screening predicts, shape ``(groups, choices)``."""
+        self._study.set_user_attr(_SCREENING, distortion)
+
+    def screening(self) -> list[list[float]] | None:
+        """What `keep_screening` kept."""
+        found: list[list[float]] | None = self._study.user_attrs.get(_SCREENING)
+        return found
+
+    # --- trials ------------------------------------------------------------------------------
 
     def ask(self) -> Pending:
-        """The next trial."""
-        trial = self._study.ask()
+        """The next trial.
+
+        Raises:
+            SpaceExhausted: the sampler has nothing left to propose.
+        """
+        with _quiet():
+            trial = self._study.ask()
+        if self._heart is not None:
+            self._heart.add(trial._trial_id)
         # The sampler wrote its proposal to the storage, past the copy that ``trial`` holds.
-        attributes = self._study._storage.get_trial(trial._trial_id).user_attrs
-        assignment = Assignment.from_json(attributes[ASSIGNMENT])
-        return Pending(trial.number, attributes[ORIGIN], assignment, trial)
+        record = self._study._storage.get_trial(trial._trial_id).user_attrs[ASSIGNMENT]
+        codes = codes_of(record)
+        return Pending(
+            trial.number, record["origin"], codes, self.space.decode(codes), trial._trial_id
+        )
 
     def tell(self, pending: Pending, trial: Trial) -> None:
-        """Keep what was found for a trial that `ask` gave."""
-        pending._optuna.set_user_attr(_RESULT, _result_record(trial))
-        self._study.tell(pending._optuna, trial.objectives)
+        """Keep what was found for a trial that `ask` gave.
+
+        A trial that another process has finished meanwhile, taking this one for dead, is left as
+        it is.
+        """
+        if self._heart is not None:
+            self._heart.remove(pending._trial_id)
+        storage = self._study._storage
+        values = [min(v, WORST) if math.isfinite(v) else WORST for v in trial.objectives]
+        with contextlib.suppress(UpdateFinishedTrialError):
+            storage.set_trial_user_attr(pending._trial_id, RESULT, _result_record(trial))
+            storage.set_trial_state_values(pending._trial_id, TrialState.COMPLETE, values)
+
+    def give_back(self, pending: Pending) -> None:
+        """Put a trial back into the queue, unscored."""
+        if self._heart is not None:
+            self._heart.remove(pending._trial_id)
+        with contextlib.suppress(UpdateFinishedTrialError):
+            self._study._storage.set_trial_state_values(pending._trial_id, TrialState.WAITING)
 
     def trials(self) -> list[Trial]:
         """Every scored trial, in order."""
-        complete = self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-        return [_trial(frozen.number, frozen.user_attrs) for frozen in complete]
+        for frozen in self._in_state(TrialState.COMPLETE):
+            if frozen.number not in self._trials:
+                self._trials[frozen.number] = self._trial(frozen)
+        return [self._trials[number] for number in sorted(self._trials)]
+
+    def _trial(self, frozen: FrozenTrial) -> Trial:
+        record = dict(frozen.user_attrs[RESULT])
+        for field in ("validation", "tuned_validation", "test"):
+            record[field] = None if record[field] is None else Score(**record[field])
+        proposal = frozen.user_attrs[ASSIGNMENT]
+        return Trial(
+            number=frozen.number,
+            origin=proposal["origin"],
+            assignment=self.space.decode(codes_of(proposal)),
+            predicted=proposal.get("predicted"),
+            **record,
+        )
+
+    @property
+    def complete(self) -> int:
+        """Number of scored trials."""
+        return len(self._in_state(TrialState.COMPLETE))
+
+    @property
+    def open(self) -> int:
+        """Number of trials that are scored or being scored, by whichever process."""
+        return len(self._in_state(TrialState.COMPLETE, TrialState.RUNNING))
+
+    def _in_state(self, *states: TrialState) -> list[FrozenTrial]:
+        return self._study.get_trials(deepcopy=False, states=states)
+
+    # --- trials of processes that died -------------------------------------------------------
+
+    def requeue_dead(self) -> int:
+        """Queue the trials of processes that died again, under their own numbers; how many."""
+        if self._heart is None:
+            return 0
+        stale = set(self._rdb._get_stale_trial_ids(self._study._study_id))
+        running = self._in_state(TrialState.RUNNING)
+        # A process can die before its first sign of life; by this one's own clock, since others'
+        # may differ.
+        now = time.monotonic()
+        beating = self._beating() if running else set()
+        for trial in running:
+            seen = self._first_seen.setdefault(trial._trial_id, now)
+            if trial._trial_id not in beating and now - seen > self._grace:
+                stale.add(trial._trial_id)
+        dead = [trial for trial in running if trial._trial_id in stale]
+        self._requeue(dead)
+        return len(dead)
+
+    def _beating(self) -> set[int]:
+        with self._rdb.engine.connect() as connection:
+            rows = connection.execute(sqlalchemy.text("SELECT trial_id FROM trial_heartbeats"))
+            return {int(row[0]) for row in rows}
+
+    def _requeue(self, trials: list[FrozenTrial]) -> None:
+        storage = self._study._storage
+        for trial in trials:
+            state = TrialState.WAITING if ASSIGNMENT in trial.user_attrs else TrialState.FAIL
+            with contextlib.suppress(UpdateFinishedTrialError):
+                if self._is_shared:
+                    # Whoever takes it has until the next beat before it looks dead again.
+                    self._rdb.record_heartbeat(trial._trial_id)
+                storage.set_trial_state_values(trial._trial_id, state)
+
+    # --- the close ---------------------------------------------------------------------------
 
     def keep_closing(self, key: str, record: dict[str, Any]) -> None:
         """Keep a result that belongs to the study's close, not to one trial's scoring."""
@@ -123,44 +303,48 @@ class SearchStudy:
         return found
 
 
-def _storage(path: Path) -> RDBStorage:
-    storage = RDBStorage(f"sqlite:///{path}")
+def _opened(
+    storage: BaseStorage, name: str, sampler: AssignmentSampler | None, problem: Problem
+) -> tuple[optuna.Study, bool]:
+    """The study, and whether it was made just now."""
+    directions = [StudyDirection.MINIMIZE] * (2 if problem.third is None else 3)
+    try:
+        made = optuna.create_study(
+            storage=storage, study_name=name, directions=directions, sampler=sampler
+        )
+        return made, True
+    except DuplicatedStudyError:
+        return optuna.load_study(study_name=name, storage=storage, sampler=sampler), False
+    except Exception as error:  # SQLAlchemy's own hierarchy is not part of Optuna's interface
+        raise InputError(f"the storage is not the database of a search: {error}") from error
 
-    def configure(connection: Any, record: object) -> None:
-        # A killed process loses nothing under these, and a commit does not wait for the disk.
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=NORMAL")
 
-    sqlalchemy.event.listen(storage.engine, "connect", configure)
-    storage.engine.dispose()
-    return storage
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without Optuna's remarks on experimental functions and on heartbeats under ask and tell."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        warnings.filterwarnings("ignore", message="Heartbeat of storage")
+        yield
 
 
-def _space_record(space: SearchSpace) -> str:
-    record = {
-        "free": space.free,
+def _space_record(problem: Problem) -> dict[str, Any]:
+    space = problem.space
+    return {
+        "groups": [list(group) for group in space.groups],
         "choices": [
             [choice.multiplier, choice.swapped, space.catalog[choice.multiplier].sha256]
             for choice in space.choices
         ],
+        "fixed": {
+            name: [choice.multiplier, choice.swapped] for name, choice in space.fixed.items()
+        },
+        "third": problem.third,
     }
-    return json.dumps(record)
 
 
 def _result_record(trial: Trial) -> dict[str, Any]:
     record = dataclasses.asdict(dataclasses.replace(trial, assignment=Assignment({}, {})))
-    for known in ("number", "origin", "assignment"):
+    for known in ("number", "origin", "assignment", "predicted"):
         del record[known]
     return record
-
-
-def _trial(number: int, attributes: dict[str, Any]) -> Trial:
-    record = dict(attributes[_RESULT])
-    for field in ("validation", "tuned_validation", "test"):
-        record[field] = None if record[field] is None else Score(**record[field])
-    return Trial(
-        number=number,
-        origin=attributes[ORIGIN],
-        assignment=Assignment.from_json(attributes[ASSIGNMENT]),
-        **record,
-    )

@@ -28,6 +28,7 @@ def trials_frame(closing: Closing) -> pd.DataFrame:
                 "on_front": trial.number in front,
                 "reported": trial.number in reported,
                 "multipliers": mix(trial),
+                **({} if trial.third is None else {"worst_circuit": trial.third}),
                 "seconds": round(trial.seconds, 3),
                 "note": trial.note,
                 "assignment_sha256": trial.assignment.digest,
@@ -66,8 +67,26 @@ def closing_table(closing: Closing) -> Table:
         _row(table, f"best fixed: {name}" if is_best else f"fixed {name}", trial, best, is_best)
     table.add_section()
     for number in closing.reported:
-        _row(table, f"front, trial {number}", closing.trials[number], best, False)
+        what = "front" if closing.objective == "pareto" else "answer"
+        _row(table, f"{what}, trial {number}", closing.trials[number], best, False)
     return table
+
+
+def trust(closing: Closing) -> list[str]:
+    """How far predictions can be trusted, one line each."""
+    lines = []
+    count = len(closing.trials)
+    if closing.screening_rank is not None:
+        lines.append(
+            f"screening ranks the {count} trials with Spearman {closing.screening_rank:.2f} "
+            f"against their measured validation score"
+        )
+    if closing.surrogate_rank is not None:
+        lines.append(
+            f"the sampler's own predictions, made before measuring: "
+            f"Spearman {closing.surrogate_rank:.2f}"
+        )
+    return lines
 
 
 def _row(table: Table, what: str, trial: Trial, best: Trial | None, bold: bool) -> None:

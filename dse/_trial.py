@@ -33,6 +33,8 @@ class Trial:
         tuned_validation: score on the validation split after fine-tuning, if it was fine-tuned too.
         test: score on the test split, if it was reported.
         note: what else a reader must know, such as which state fine-tuning kept.
+        third: delay (ns) or area (um²) of the worst circuit, where that is an objective.
+        predicted: score that the sampler expected when it proposed the trial, if it did.
     """
 
     number: int
@@ -45,11 +47,14 @@ class Trial:
     tuned_validation: Score | None = None
     test: Score | None = None
     note: str = ""
+    third: float | None = None
+    predicted: float | None = None
 
     @property
-    def objectives(self) -> tuple[float, float]:
-        """Energy and the validation score at ``fidelity``, both to be minimised."""
-        return self.energy_rel, objective_score(self.validation)
+    def objectives(self) -> tuple[float, ...]:
+        """Energy, the validation score at ``fidelity`` and the third, all to be minimised."""
+        pair = (self.energy_rel, objective_score(self.validation))
+        return pair if self.third is None else (*pair, self.third)
 
     @property
     def best_validation(self) -> Score:

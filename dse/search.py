@@ -11,12 +11,14 @@ from dse import _steps
 from dse._closing import close
 from dse._config import SearchConfig
 from dse._run import Run
-from dse._tables import closing_table
+from dse._storage import open_storage
+from dse._tables import closing_table, trust
+from energy import MODELS
 from luts import catalog
 from luts.console import Parser, Reporter, quieten_libraries, run
 from luts.errors import InputError
 
-RESUMABLE = ("trials",)
+RESUMABLE = ("trials", "workers")
 
 
 def main() -> None:
@@ -24,9 +26,12 @@ def main() -> None:
     arguments = _parser().parse_args()
     quieten_libraries()
     reporter = Reporter(quiet=arguments.quiet)
+    if arguments.storage:
+        open_storage(arguments.storage)  # before any work
     folder = _resumed(arguments) if arguments.resume else _new(arguments)
     for notice in catalog.notices(folder.config.multipliers):
         reporter.note(notice)
+    study = None
     try:
         # the trained float network and its data
         network, data = _steps.load(folder, reporter)
@@ -34,21 +39,26 @@ def main() -> None:
         prepared = _steps.prepare(folder, network, data, reporter)
         # the study, with fixed multipliers and screened assignments queued first
         study = _steps.open_study(prepared)
-        _steps.enqueue_seeds(prepared, study, reporter)
+        problem = _steps.seed_study(prepared, study, reporter)
         # score assignments until the budget is spent
-        _steps.search(prepared, study, reporter)
+        _steps.search(prepared, problem, study, reporter)
         # fine-tune and test what is reported
-        closing = close(study, prepared.evaluator, folder.config, reporter)
+        closing = close(study, prepared.evaluator, problem, folder.config, reporter)
         # files and table
         _steps.write(folder, closing)
     except KeyboardInterrupt:
         sys.stderr.write(f"\nstopped; go on with: {_resume_command(folder)}\n")
         raise
+    finally:
+        if study is not None:
+            study.close()
     if not arguments.quiet:
         console = Console()
         if not console.is_terminal:
             console = Console(width=150)
         console.print(closing_table(closing))
+        for line in trust(closing):
+            console.print(line, highlight=False)
         console.print(f"front, trials and assignments: {folder.path}/", highlight=False)
 
 
@@ -81,17 +91,41 @@ def _parser() -> argparse.ArgumentParser:
     add("--experts", type=int, help=f"experts in a layer (default {default.experts})")
     add("--image-size", type=int, help=f"pixels (default {default.image_size})")
     add("--patch-size", type=int, help="pixels of a transformer's patch (default: its own)")
+    _add_constraints(parser)
     add("--seed", type=int, help=f"of everything random (default {default.seed})")
     add("--out", type=Path, metavar="DIR", help="run folder to make (default under runs/)")
     add("--resume", type=Path, metavar="RUN", help="go on with a run that was stopped")
+    add("--workers", type=int, help=f"processes that score (default {default.workers})")
+    add("--storage", metavar="URL", help="database server for many machines, with --study")
+    add("--study", metavar="NAME", help="the study there that all machines work on")
     add("--quiet", action="store_true", help="show nothing but errors")
     return parser
+
+
+def _add_constraints(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("what is searched, and within which limits").add_argument
+    add("--only", metavar="SET|NAME,…", help="cut the multipliers down to these")
+    add("--exact", action="append", metavar="PATTERN", help="sites that stay exact; repeatable")
+    add("--tie", help="sites that share a choice: none, expert, layer or block (default none)")
+    add("--max-distinct", type=int, metavar="N", help="most circuits in the network")
+    add(
+        "--max-drop",
+        type=float,
+        metavar="POINTS",
+        help="with --objective energy: accuracy given up",
+    )
+    add("--max-energy", type=float, metavar="REL", help="with --objective accuracy: energy spent")
+    add("--energy-model", help=f"what energy counts: {', '.join(MODELS)} (default multipliers)")
+    add("--third", help="minimise delay or area of the worst circuit as well")
 
 
 def _given(arguments: argparse.Namespace) -> dict[str, object]:
     """The settings that the command line names."""
     fields = {field.name for field in dataclasses.fields(SearchConfig)}
-    return {k: v for k, v in vars(arguments).items() if k in fields and v is not None}
+    given = {k: v for k, v in vars(arguments).items() if k in fields and v is not None}
+    if "exact" in given:
+        given["exact"] = tuple(given["exact"])
+    return given
 
 
 def _new(arguments: argparse.Namespace) -> Run:
@@ -111,10 +145,12 @@ def _resumed(arguments: argparse.Namespace) -> Run:
             flag = "--" + name.replace("_", "-")
             raise InputError(
                 f"{flag} {value} differs from the run's own {kept}; a resumed run keeps its "
-                f"settings (only --trials may be raised): leave {flag} away"
+                f"settings (only --trials and --workers may change): leave {flag} away"
             )
     trials = given.get("trials", folder.config.trials)
-    return folder.with_trials(int(str(trials)))
+    folder = folder.with_trials(int(str(trials)))
+    workers = int(str(given.get("workers", folder.config.workers)))
+    return Run(folder.path, dataclasses.replace(folder.config, workers=workers))
 
 
 def _resume_command(folder: Run) -> str:

@@ -1,55 +1,100 @@
 """Optuna samplers that propose a whole assignment at once.
 
 A network has a hundred sites and Optuna's database writes a row a parameter, so a trial here has no
-parameters: the assignment lies in one attribute, written before the trial starts. Trials that were
+parameters: the assignment lies in one attribute, written when the trial starts. Trials that were
 queued with an assignment keep it.
 """
 
 import abc
+import itertools
 from typing import Any
 
+import numpy as np
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
 from optuna.study import Study
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 
-from dse._space import Codes, SearchSpace
+from dse._problem import Problem
+from dse._space import Codes
+from dse.samplers._history import History
+from dse.samplers._record import ASSIGNMENT, record_of
 
-ASSIGNMENT = "assignment"
-ORIGIN = "origin"
+ENUMERABLE = 20_000
+"""Spaces up to this size are listed to find what was not tried."""
+
+Extra = dict[str, Any]
+
+
+class SpaceExhausted(Exception):
+    """A sampler has nothing left to propose."""
 
 
 class AssignmentSampler(BaseSampler, abc.ABC):
     """Base of all samplers: writes what `propose` returns into the trial.
 
+    What is proposed meets the problem's constraints and was not tried before, as long as anything
+    is left. Proposals depend on nothing but the seed, the trial's number and the complete trials,
+    so that an interrupted study goes on as if it had not been.
+
     Args:
-        space: sites and choices.
-        seed: of everything random; the n-th trial of a study draws from its own stream, so that an
-            interrupted study goes on as if it had not been.
+        problem: what is searched.
+        seed: of everything random; the n-th trial of a study draws from its own stream.
+        budget: trials that the study is going to have.
     """
 
     name: str
 
-    def __init__(self, space: SearchSpace, *, seed: int) -> None:
-        self.space = space
+    def __init__(self, problem: Problem, *, seed: int, budget: int) -> None:
+        self.problem = problem
+        self.space = problem.space
         self.seed = seed
+        self.budget = budget
+        self.objectives = 2
+        self._history = History(problem.size)
 
     @abc.abstractmethod
-    def propose(self, study: Study, trial: FrozenTrial) -> tuple[Codes, dict[str, Any]]:
-        """Codes for a new trial, shape ``(free sites,)``, and attributes to keep with it."""
+    def propose(self, history: History, rng: np.random.Generator) -> tuple[Codes, Extra]:
+        """Codes for a new trial, shape ``(groups,)``, and what to keep with it.
+
+        Raises:
+            SpaceExhausted: nothing is left to propose.
+        """
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
         """Give the trial its assignment, unless it was queued with one."""
         if ASSIGNMENT in trial.user_attrs:
             return
-        codes, extra = self.propose(study, trial)
-        attributes = {
-            ORIGIN: self.name,
-            ASSIGNMENT: self.space.decode(codes).to_json(),
-            **extra,
-        }
-        for key, value in attributes.items():
-            study._storage.set_trial_user_attr(trial._trial_id, key, value)
+        self.objectives = len(study.directions)
+        self._history.update(study, without=trial.number)
+        rng = np.random.default_rng([self.seed, trial.number])
+        try:
+            codes, extra = self.propose(self._history, rng)
+            codes = self._new(self.problem.repair(codes, rng), rng)
+        except SpaceExhausted:
+            study._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
+            raise
+        record = record_of(codes, self.name, **extra)
+        study._storage.set_trial_user_attr(trial._trial_id, ASSIGNMENT, record)
+
+    def _new(self, codes: Codes, rng: np.random.Generator) -> Codes:
+        """``codes``, or an assignment near them that was not tried."""
+        if not self._history.is_known(codes):
+            return codes
+        for changes in range(1, 60):
+            near = codes.copy()
+            where = rng.integers(self.problem.size, size=1 + changes // 10)
+            near[where] = rng.integers(self.problem.choices, size=len(where))
+            near = self.problem.repair(near, rng)
+            if not self._history.is_known(near):
+                return near
+        if self.problem.choices ** min(self.problem.size, 20) > ENUMERABLE:
+            return codes
+        for every in itertools.product(range(self.problem.choices), repeat=self.problem.size):
+            near = np.array(every, dtype=np.int64)
+            if self.problem.is_feasible(near) and not self._history.is_known(near):
+                return near
+        raise SpaceExhausted(f"all {len(self._history)} assignments were tried")
 
     def infer_relative_search_space(
         self, study: Study, trial: FrozenTrial

@@ -106,12 +106,8 @@ class WeightedExperts(ExpertLayer):
         """Map images ``(B, C, H, W)``."""
         features = self.standardise(item_features(x, "image"))
         gates = self.router(features).float().softmax(dim=-1)
-        output: torch.Tensor | None = None
-        for gate, expert in zip(gates.unbind(dim=-1), self.experts, strict=True):
-            part = expert(x)
-            part = part * gate.view(-1, *[1] * (part.dim() - 1)).to(part.dtype)
-            output = part if output is None else output + part
-        assert output is not None  # a mixture has experts
+        worked = torch.stack([expert(x) for expert in self.experts])
+        output = torch.einsum("be,eb...->b...", gates.to(worked.dtype), worked)
         self.items = len(x)
         self.work = torch.full((self.num_experts,), len(x), dtype=torch.float64)
         self.outputs = output[:1].numel()

@@ -84,7 +84,7 @@ def stem(config: dict[str, Any]) -> str:
 def write_table(rows: list[Row], lines: list[Line], folder: Path, config: dict[str, Any]) -> None:
     """``….csv`` with every row, ``…-summary.csv`` with the verdicts."""
     folder.mkdir(parents=True, exist_ok=True)
-    making = f"# commit {commit()}; {config}; load before {os.getloadavg()[0]:.2f}\n"
+    making = f"# commit {commit()}; {config}; load at the end {os.getloadavg()[0]:.2f}\n"
     for name, records in (("", rows), ("-summary", lines)):
         if not records:
             continue

@@ -6,7 +6,9 @@ from luts import InputError
 
 
 def test_toml_round_trip():
-    config = SearchConfig(trials=7, finetune="none", multipliers="paper", finetune_epochs=0.25)
+    config = SearchConfig(
+        trials=7, finetune="none", multipliers="paper", finetune_epochs=0.25, exact=("a*", "b")
+    )
     assert SearchConfig.from_toml(config.to_toml({"commit": "x"})) == config
 
 
@@ -18,6 +20,12 @@ def test_toml_round_trip():
         ({"dataset": "digit"}, r"unknown dataset 'digit'.*digits"),
         ({"objective": "paretto"}, r"unknown objective 'paretto'.*pareto"),
         ({"sampler": "nsga"}, r"unknown sampler 'nsga'.*nsga2"),
+        ({"tie": "blok"}, r"unknown tie 'blok'.*block"),
+        ({"only": "mul8s_1L1G"}, r"--only mul8s_1L1G leaves 1"),
+        ({"objective": "energy"}, r"--objective energy and --max-drop belong together"),
+        ({"max_energy": 0.5}, r"--objective accuracy and --max-energy belong together"),
+        ({"storage": "postgresql://h/d"}, r"--storage and --study belong together"),
+        ({"max_distinct": 0}, r"at least 1, not 0"),
         ({"finetune": "all"}, r"unknown fine-tuning 'all'"),
         ({"multipliers": "mul8s_1L2X"}, r"unknown multiplier or set 'mul8s_1L2X'.*mul8s_1L2H"),
         ({"trials": -5}, r"trials must be at least 1, not -5"),

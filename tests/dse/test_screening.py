@@ -10,9 +10,11 @@ from torch import nn
 
 import luts
 import models
-from dse._screening import lagrangian_sweep, screen
+from dse._lagrange import constrained_sweep, lagrangian_sweep
+from dse._screening import screen
 from dse._space import SearchSpace
 from models import channel_means, correct_bias_
+from tests.dse._stand_in import SITES, problem_of
 
 
 @given(st.integers(0, 10_000))
@@ -44,6 +46,26 @@ def test_sweep_returns_as_many_as_asked_for():
 
 def test_nothing_to_trade_gives_no_assignments():
     assert lagrangian_sweep(np.zeros((2, 3)), np.ones((2, 3)), count=5) == []
+
+
+@pytest.mark.parametrize("limit", [None, 0.8])
+def test_few_circuits_are_chosen_as_well_as_trying_all_subsets_does(limit):
+    problem = problem_of(SITES[:5], max_distinct=2, max_energy=limit)
+    rng = np.random.default_rng(4)
+    distortion = np.cumsum(rng.random((5, problem.choices)), axis=1)
+    found = constrained_sweep(problem, distortion, count=6)
+    assert len(found) >= 4
+    for codes in found:
+        assert problem.is_feasible(codes)
+        spent, harm = problem.energy_rel(codes), distortion[range(5), codes].sum()
+        best = np.inf
+        for pair in itertools.combinations(range(problem.circuit.max() + 1), 2):
+            allowed = np.flatnonzero(np.isin(problem.circuit, pair))
+            every = np.array(list(itertools.product(allowed, repeat=5)))
+            cheap = every[problem.energies_rel(every) <= spent + 1e-9]
+            if len(cheap):
+                best = min(best, distortion[np.arange(5), cheap].sum(axis=1).min())
+        assert harm <= 1.02 * best + 1e-9
 
 
 @pytest.fixture(scope="module")

@@ -51,3 +51,63 @@ def test_bad_input():
     small = SearchSpace.of(SITES, ["mul8s_1KV8", "mul8s_1KR3"])
     with pytest.raises(InputError, match=r"mul8s_1L2H at a is not among the choices"):
         small.encode(Assignment.uniform(SITES, "mul8s_1L2H"))
+
+
+VIT = (
+    Site("patch_embed.proj", "linear", 10, 2),
+    *(
+        Site(f"blocks.{b}.{part}", "linear", 10, 2)
+        for b in (0, 1)
+        for part in ("attn.qkv", "attn.proj")
+    ),
+    *(
+        Site(
+            f"blocks.1.mlp.experts.{e}.{fc}",
+            "linear",
+            10,
+            2,
+            expert_layer="blocks.1.mlp",
+            expert=e,
+        )
+        for e in (0, 1)
+        for fc in ("fc1", "fc2")
+    ),
+)
+
+
+@pytest.mark.parametrize(
+    ("tie", "sizes"),
+    [
+        ("none", [1] * 9),
+        ("expert", [1, 1, 1, 1, 1, 2, 2]),
+        ("layer", [1, 1, 1, 1, 1, 2, 2]),
+        ("block", [1, 2, 6]),
+    ],
+)
+def test_tied_sites_share_a_choice(tie, sizes):
+    space = SearchSpace.of(VIT, luts.catalog.names("paper"), tie=tie)
+    assert [len(group) for group in space.groups] == sizes
+    codes = np.arange(space.size) % len(space.choices)
+    assignment = space.decode(codes)
+    assert space.encode(assignment).tolist() == codes.tolist()
+    same = {g: {assignment.choices[n] for n in g} for g in space.groups}
+    assert all(len(choices) == 1 for choices in same.values())
+    pooled = space.pool(np.ones((len(space.free), 3)))
+    assert pooled[:, 0].tolist() == sizes
+
+
+def test_ties_name_experts_or_their_layers():
+    by_expert = SearchSpace.of(VIT, luts.catalog.names("paper"), tie="expert").groups
+    by_layer = SearchSpace.of(VIT, luts.catalog.names("paper"), tie="layer").groups
+    assert ("blocks.1.mlp.experts.0.fc1", "blocks.1.mlp.experts.0.fc2") in by_expert
+    assert ("blocks.1.mlp.experts.0.fc1", "blocks.1.mlp.experts.1.fc1") in by_layer
+
+
+def test_sites_can_be_kept_exact():
+    space = SearchSpace.of(VIT, luts.catalog.names("paper"), exact=["patch_embed*", "*.qkv"])
+    assert len(space.groups) == 6
+    assert set(space.fixed) == {"patch_embed.proj", "blocks.0.attn.qkv", "blocks.1.attn.qkv"}
+    with pytest.raises(InputError, match=r"--exact 'head' matches no site"):
+        SearchSpace.of(VIT, luts.catalog.names("paper"), exact=["head"])
+    with pytest.raises(InputError, match="no site is free"):
+        SearchSpace.of(VIT, luts.catalog.names("paper"), exact=["*"])

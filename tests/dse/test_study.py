@@ -1,72 +1,33 @@
 """Samplers and study on a cheap stand-in for scoring."""
 
 import dataclasses
+import sqlite3
 
 import numpy as np
 import pytest
 
-import luts
-from dse._space import SearchSpace
-from dse._study import SearchStudy
-from dse._trial import Trial, objective_score
-from dse.samplers import NSGA2Sampler, population_for
+from dse._trial import objective_score
+from dse.samplers import population_for
 from luts import InputError
-from models import Score, Site
-
-SITES = tuple(Site(f"layer{i}", "linear", 10 + i, 8) for i in range(12))
-SPACE = SearchSpace.of(SITES, luts.catalog.names("mul8s"))
-
-
-def score(space, pending):
-    """Energy falls with the codes, loss rises with their square: a front worth finding."""
-    codes = space.encode(pending.assignment)
-    weight = np.linspace(1, 3, len(codes))
-    return Trial(
-        number=pending.number,
-        origin=pending.origin,
-        assignment=pending.assignment,
-        energy_rel=float(1 - codes.mean() / 20),
-        validation=Score(0.9, float((weight * codes**2).mean() / 400), 100),
-        fidelity="bias-corrected",
-        seconds=0.0,
-    )
-
-
-def open_study(path, seed=3, space=SPACE):
-    return SearchStudy(path, space, NSGA2Sampler(space, seed=seed, population=8))
-
-
-def run_to(study, total):
-    while len(study.trials()) < total:
-        pending = study.ask()
-        study.tell(pending, score(study.space, pending))
-    return study.trials()
-
-
-def seeded(study):
-    for code in (0, 9, 18):
-        study.enqueue(study.space.uniform(code), "uniform")
-
-
-def listing(trials):
-    return [(t.number, t.origin, t.assignment.digest) for t in trials]
+from models import Score
+from tests.dse._stand_in import listing, open_study, problem_of, run_to, score, seeded
 
 
 def test_queued_assignments_come_first_and_in_order(tmp_path):
     study = open_study(tmp_path / "s.db")
-    assert study.is_new
+    assert study.needs_seeds
     seeded(study)
-    assert not study.is_new
+    assert not study.needs_seeds
     trials = run_to(study, 12)
     assert [t.origin for t in trials] == ["uniform"] * 3 + ["nsga2"] * 9
-    codes = [int(SPACE.encode(t.assignment)[0]) for t in trials[:3]]
+    codes = [int(study.space.encode(t.assignment)[0]) for t in trials[:3]]
     assert codes == [0, 9, 18]
 
 
 def test_the_seed_repeats_the_list_and_another_does_not(tmp_path):
     lists = []
     for name, seed in (("a", 3), ("b", 3), ("c", 4)):
-        study = open_study(tmp_path / f"{name}.db", seed)
+        study = open_study(tmp_path / f"{name}.db", seed=seed)
         seeded(study)
         lists.append(listing(run_to(study, 30)))
     assert lists[0] == lists[1]
@@ -90,10 +51,10 @@ def test_an_interrupted_study_goes_on_as_if_it_had_not_been(tmp_path, stop):
 
 def test_trials_survive_the_database(tmp_path):
     study = open_study(tmp_path / "s.db")
-    study.enqueue(SPACE.uniform(4), "screening")
+    study.enqueue(study.space.uniform(4), "screening")
     pending = study.ask()
     trial = dataclasses.replace(
-        score(SPACE, pending), tuned_validation=Score(0.95, 0.1, 100), note="fine-tuned"
+        score(study.problem, pending), tuned_validation=Score(0.95, 0.1, 100), note="fine-tuned"
     )
     study.tell(pending, trial)
     study.keep_closing("trial-0", {"x": 1})
@@ -104,19 +65,53 @@ def test_trials_survive_the_database(tmp_path):
 
 
 def test_a_database_of_another_space_or_none_is_refused(tmp_path):
-    seeded(open_study(tmp_path / "s.db"))
-    other = SearchSpace.of(SITES, luts.catalog.names("paper"))
+    seeded(open_study(tmp_path / "s.db", about={"dataset": "digits"}))
+    before = (tmp_path / "s.db").read_bytes()
     with pytest.raises(InputError, match="over other sites or multipliers"):
-        open_study(tmp_path / "s.db", space=other)
+        open_study(tmp_path / "s.db", problem=problem_of(names=["mul8s_1KV8", "mul8s_1L1G"]))
+    with pytest.raises(InputError, match="over other sites or multipliers"):
+        open_study(tmp_path / "s.db", problem=problem_of(tie="block", exact=["layer3"]))
+    with pytest.raises(InputError, match="with dataset 'digits' and not 'cifar10'"):
+        open_study(tmp_path / "s.db", about={"dataset": "cifar10"})
+    assert (tmp_path / "s.db").read_bytes() == before
     (tmp_path / "text.db").write_text("no database at all, but long enough to be read as one" * 50)
     with pytest.raises(InputError, match="is not the database of a search"):
         open_study(tmp_path / "text.db")
+    with sqlite3.connect(tmp_path / "other.db") as other:
+        other.execute("CREATE TABLE birds (name TEXT)")
+    with pytest.raises(InputError, match=r"tables of another program \(birds\)"):
+        open_study(tmp_path / "other.db")
+
+
+def test_a_storage_that_is_not_there_is_refused():
+    with pytest.raises(InputError, match=r"cannot reach the database|needs a driver"):
+        open_study("postgresql://nobody:secret@127.0.0.1:1/nothing")
+    with pytest.raises(InputError, match="is no database URL"):
+        open_study("server")
+
+
+def test_seeding_twice_queues_nothing_twice(tmp_path):
+    study = open_study(tmp_path / "s.db")
+    study.enqueue(study.space.uniform(9), "uniform")  # a process died while it was seeding
+    seeded(study)
+    assert [t.origin for t in run_to(study, 3)] == ["uniform"] * 3
+
+
+def test_a_score_that_is_not_finite_is_the_worst(tmp_path):
+    study = open_study(tmp_path / "s.db", "guided")
+    seeded(study, range(6))
+    run_to(study, 5)
+    pending = study.ask()
+    trial = score(study.problem, pending)
+    study.tell(pending, dataclasses.replace(trial, validation=Score(0.1, float("nan"), 100)))
+    assert study.complete == 6
+    study.ask()
 
 
 def test_nsga2_improves_on_its_seeds(tmp_path):
     from dse._pareto import hypervolume
 
-    study = open_study(tmp_path / "s.db")
+    study = open_study(tmp_path / "s.db", budget=60)
     seeded(study)
     trials = run_to(study, 120)
     points = np.array([t.objectives for t in trials])

@@ -1,0 +1,160 @@
+"""The default: search on a surrogate that starts from screening and learns from every trial."""
+
+import numpy as np
+import numpy.typing as npt
+from pymoo.util.nds.non_dominated_sorting import NonDominatedSorting
+from scipy.stats import norm
+
+from dse._lagrange import lagrangian_sweep
+from dse._pareto import non_dominated
+from dse._problem import Problem
+from dse._space import Codes
+from dse._surrogate import Fitted, Surrogate
+from dse.samplers._acquisition import expected_improvement
+from dse.samplers._base import AssignmentSampler, Extra
+from dse.samplers._history import History
+
+Matrix = npt.NDArray[np.float64]
+Many = npt.NDArray[np.int64]
+
+POPULATION = 120
+GENERATIONS = 12
+FEWEST = 4
+"""Trials below which there is nothing to learn from."""
+
+
+class GuidedSampler(AssignmentSampler):
+    """Proposes the candidate with the largest expected gain of the measured front.
+
+    Energy is analytic, so only the score is predicted. Candidates come from measured front members,
+    from a Lagrangian sweep over the sensitivities as re-learnt from the trials, and from an
+    evolution of both under the surrogate.
+    """
+
+    name = "guided"
+
+    def __init__(self, problem: Problem, *, seed: int, budget: int) -> None:
+        super().__init__(problem, seed=seed, budget=budget)
+        self._surrogate = Surrogate(problem)
+
+    def propose(self, history: History, rng: np.random.Generator) -> tuple[Codes, Extra]:
+        """The best candidate of an evolution on the surrogate."""
+        if len(history) < FEWEST:
+            return self.space.uniform(int(rng.integers(self.problem.choices))), {}
+        codes, energy, scores = history.codes, history.values[:, 0], history.values[:, 1]
+        fitted = self._surrogate.fit(codes, scores)
+        front = np.column_stack([energy, scores])
+        if history.pending:
+            # What others are scoring now counts as if it had turned out as predicted.
+            waiting = np.stack(history.pending)
+            believed = np.exp(fitted.predict(waiting)[0])
+            front = np.vstack(
+                [front, np.column_stack([self.problem.energies_rel(waiting), believed])]
+            )
+        candidates = self._evolved(codes[non_dominated(front[: len(codes)])], fitted, rng)
+        candidates = np.unique(candidates, axis=0)
+        new = [not history.is_known(c) and self.problem.is_feasible(c) for c in candidates]
+        candidates = candidates[new]
+        if not len(candidates):
+            return self.space.uniform(int(rng.integers(self.problem.choices))), {}
+        mean, spread = fitted.predict(candidates)
+        gain = self._gain(history, front, candidates, mean, spread)
+        best = int(gain.argmax())
+        return candidates[best], {"predicted": float(np.exp(mean[best]))}
+
+    def _gain(
+        self, history: History, front: Matrix, candidates: Many, mean: Matrix, spread: Matrix
+    ) -> Matrix:
+        energy = self.problem.energies_rel(candidates)
+        turn = len(history) + len(history.pending)
+        if self.problem.min_accuracy is not None and turn % 4:
+            return self._cheaper(history, energy, mean, spread)
+        if self.problem.max_energy is not None and turn % 4:
+            return _expected_fall(float(np.log(front[:, 1].min())), mean, spread)
+        reference = reference_of(front)
+        if self.objectives == 2:
+            return expected_improvement(
+                front, reference, energy, mean, spread, in_logarithm=turn % 2 == 1
+            )
+        third = self.problem.thirds(candidates)
+        gain = np.zeros(len(candidates))
+        for level in np.unique(third):
+            at = third == level
+            rivals = front[: len(history)][history.values[:, 2] <= level]
+            gain[at] = expected_improvement(
+                rivals, reference, energy[at], mean[at], spread[at], in_logarithm=turn % 2 == 1
+            )
+        return gain
+
+    def _cheaper(self, history: History, energy: Matrix, mean: Matrix, spread: Matrix) -> Matrix:
+        """Expected saving of energy, were the score what is needed."""
+        assert self.problem.min_accuracy is not None
+        good = history.accuracies >= self.problem.min_accuracy
+        limit = np.log(dividing_score(history.values[:, 1], good))
+        least = history.values[good, 0].min() if good.any() else 1.0
+        saved = np.maximum(1e-9, least - energy)
+        return np.asarray(saved * norm.cdf((limit - mean) / spread))
+
+    def _evolved(
+        self, front: npt.NDArray[np.integer], fitted: Fitted, rng: np.random.Generator
+    ) -> Many:
+        """All that an evolution under the surrogate's optimistic view keeps."""
+        swept = lagrangian_sweep(fitted.distortion(), self.problem.energy, count=POPULATION // 2)
+        seeds = [front.astype(np.int64), *[s[None] for s in swept]]
+        uniform = [self.space.uniform(c)[None] for c in range(self.problem.choices)]
+        population = self._repaired(np.vstack([*seeds, *uniform]), rng)
+        seen = [population]
+        for _ in range(GENERATIONS):
+            children = self._repaired(self._children(population, rng), rng)
+            seen.append(children)
+            population = self._survivors(np.vstack([population, children]), fitted)
+        return np.vstack(seen)
+
+    def _repaired(self, codes: Many, rng: np.random.Generator) -> Many:
+        if self.problem.max_distinct is None and self.problem.max_energy is None:
+            return codes
+        return np.stack([self.problem.repair(one, rng) for one in codes])
+
+    def _children(self, parents: Many, rng: np.random.Generator) -> Many:
+        groups, choices = self.problem.size, self.problem.choices
+        first = parents[rng.integers(len(parents), size=POPULATION)]
+        second = parents[rng.integers(len(parents), size=POPULATION)]
+        children = np.where(rng.random(first.shape) < 0.5, first, second)
+        children[: POPULATION // 2] = first[: POPULATION // 2]
+        rate = rng.choice([1, 2, 4, 8], size=(POPULATION, 1)) / groups
+        moved = rng.random(children.shape) < rate
+        step = np.rint(rng.normal(0, 2.5, size=children.shape)).astype(np.int64)
+        anywhere = rng.integers(choices, size=children.shape)
+        far = rng.random(children.shape) < 0.2
+        changed = np.where(far, anywhere, np.clip(children + step, 0, choices - 1))
+        return np.where(moved, changed, children)
+
+    def _survivors(self, population: Many, fitted: Fitted) -> Many:
+        population = np.unique(population, axis=0)
+        mean, spread = fitted.predict(population)
+        objectives = np.column_stack([self.problem.energies_rel(population), mean - 0.5 * spread])
+        ranks = NonDominatedSorting().do(objectives, n_stop_if_ranked=POPULATION)
+        chosen = np.concatenate(ranks)[: 2 * POPULATION]
+        kept: Many = population[chosen]
+        return kept
+
+
+def reference_of(points: Matrix) -> Matrix:
+    """Energy of the exact network and a score that only the worst measured ones exceed."""
+    low, high = points[:, 1].min(), np.quantile(points[:, 1], 0.9)
+    return np.array([max(1.0, points[:, 0].max()) + 1e-6, max(high, low * 1.5) + 1e-9])
+
+
+def dividing_score(scores: Matrix, good: npt.NDArray[np.bool_]) -> float:
+    """The score that best divides good trials (below) from the others."""
+    order = np.argsort(scores, kind="stable")
+    wrong = np.cumsum(~good[order]) + (good.sum() - np.cumsum(good[order]))
+    if good.sum() <= wrong.min():
+        return float(scores.min())
+    return float(scores[order][int(wrong.argmin())])
+
+
+def _expected_fall(best: float, mean: Matrix, spread: Matrix) -> Matrix:
+    """Expected improvement of the log score below ``best`` (Jones et al. 1998)."""
+    z = (best - mean) / spread
+    return np.asarray((best - mean) * norm.cdf(z) + spread * norm.pdf(z))

@@ -1,0 +1,147 @@
+"""pymoo's multi-objective algorithms through ask and tell (Blank and Deb, IEEE Access 8, 2020)."""
+
+import importlib
+from typing import Any
+
+import numpy as np
+from pymoo.core.evaluator import Evaluator
+from pymoo.core.population import Population
+from pymoo.core.problem import Problem as PymooProblem
+from pymoo.operators.crossover.ux import UX
+from pymoo.operators.mutation.pm import PM
+from pymoo.operators.repair.rounding import RoundingRepair
+from pymoo.util.ref_dirs import get_reference_directions
+
+from dse._problem import Problem
+from dse._space import Codes
+from dse.samplers._base import AssignmentSampler, Extra
+from dse.samplers._history import History
+from dse.samplers._optuna import population_for
+from luts.errors import InputError, suggest
+
+ALGORITHMS = {
+    "nsga2": ("nsga2", "NSGA2", False),
+    "nsga3": ("nsga3", "NSGA3", True),
+    "unsga3": ("unsga3", "UNSGA3", True),
+    "agemoea": ("age", "AGEMOEA", False),
+    "agemoea2": ("age2", "AGEMOEA2", False),
+    "ctaea": ("ctaea", "CTAEA", True),
+    "rvea": ("rvea", "RVEA", True),
+    "smsemoa": ("sms", "SMSEMOA", False),
+    "spea2": ("spea2", "SPEA2", False),
+    "dnsga2": ("dnsga2", "DNSGA2", False),
+}
+"""Name on the command line → pymoo's module, its class, and whether it wants directions."""
+
+
+class PymooSampler(AssignmentSampler):
+    """An algorithm of pymoo over integers.
+
+    The first trials of the study are its first population. After an interruption the algorithm is
+    run again on what the study holds, which costs no evaluation.
+
+    Args:
+        problem: what is searched.
+        algorithm: one of `ALGORITHMS`.
+        seed: of everything random.
+        budget: trials that the study is going to have.
+
+    Raises:
+        InputError: an unknown algorithm.
+    """
+
+    def __init__(self, problem: Problem, algorithm: str, *, seed: int, budget: int) -> None:
+        if algorithm not in ALGORITHMS:
+            raise InputError(
+                f"unknown algorithm of pymoo {algorithm!r}; {suggest(algorithm, [*ALGORITHMS])}"
+            )
+        super().__init__(problem, seed=seed, budget=budget)
+        self.name = f"pymoo:{algorithm}"
+        self.algorithm = algorithm
+        self.population = population_for(budget)
+        self._running: Any = None
+        self._asked: Any = None
+        self._generation = 0
+        self._results: dict[tuple[int, int], int] = {}
+        self._read = 0
+
+    def propose(self, history: History, rng: np.random.Generator) -> tuple[Codes, Extra]:
+        """The next individual; while others of its generation are being scored, a draw near one."""
+        self._read_results(history)
+        if len(history) < min(self.population, 8):
+            return rng.integers(self.problem.choices, size=self.problem.size), {}
+        while True:
+            self._ask(history)
+            left = [
+                index
+                for index in range(len(self._asked))
+                if (self._generation, index) not in self._results
+            ]
+            if left:
+                index = left[min(len(self._history.pending), len(left) - 1)]
+                codes = np.rint(self._asked[index].X).astype(np.int64)
+                return codes, {"individual": [self._generation, index]}
+            self._tell(history)
+
+    def _read_results(self, history: History) -> None:
+        for index in range(self._read, len(history)):
+            made = history.records[index].get("individual")
+            if made is not None:
+                self._results.setdefault((made[0], made[1]), index)
+        self._read = len(history)
+
+    def _ask(self, history: History) -> None:
+        if self._asked is not None:
+            return
+        if self._running is None:
+            first = [i for i, r in enumerate(history.records) if "individual" not in r]
+            self._running = self._made(history.codes[first].astype(float))
+            start = self._running.ask()
+            self._score(start, history.values[first[: len(start)]], history.codes[first])
+            self._running.tell(infills=start)
+        self._asked = self._running.ask()
+
+    def _tell(self, history: History) -> None:
+        rows = [self._results[self._generation, index] for index in range(len(self._asked))]
+        self._score(self._asked, history.values[rows], history.codes[rows])
+        self._running.tell(infills=self._asked)
+        self._asked = None
+        self._generation += 1
+
+    def _score(self, individuals: Population, values: Any, codes: Any) -> None:
+        for individual, value, code in zip(individuals, values, codes, strict=False):
+            individual.X = code.astype(float)
+            individual.set("F", np.asarray(value, dtype=float))
+            individual.evaluated.update({"F", "G", "H"})
+        Evaluator().eval(self._running.problem, individuals)
+
+    def _made(self, start: Any) -> Any:
+        module, name, wants_directions = ALGORITHMS[self.algorithm]
+        found = getattr(importlib.import_module(f"pymoo.algorithms.moo.{module}"), name)
+        settings: dict[str, Any] = {
+            "sampling": start,
+            "crossover": UX(repair=RoundingRepair()),
+            "mutation": PM(eta=5, repair=RoundingRepair()),
+            "eliminate_duplicates": True,
+        }
+        if wants_directions:
+            settings["ref_dirs"] = get_reference_directions(
+                "das-dennis",
+                self.objectives,
+                n_partitions=max(4, self.population - 1) if self.objectives == 2 else 6,
+            )
+        if self.algorithm != "ctaea":
+            settings["pop_size"] = self.population
+        algorithm = found(**settings)
+        problem = PymooProblem(
+            n_var=self.problem.size,
+            n_obj=self.objectives,
+            xl=0,
+            xu=self.problem.choices - 1,
+            vtype=int,
+        )
+        generations = max(2, self.budget // self.population)
+        algorithm.setup(
+            problem, termination=("n_gen", 10 * generations), seed=self.seed, verbose=False
+        )
+        return algorithm

@@ -1,0 +1,17 @@
+"""Independent uniform draws."""
+
+import numpy as np
+
+from dse._space import Codes
+from dse.samplers._base import AssignmentSampler, Extra
+from dse.samplers._history import History
+
+
+class RandomSampler(AssignmentSampler):
+    """Every choice with the same probability at every group: what a search must beat."""
+
+    name = "random"
+
+    def propose(self, history: History, rng: np.random.Generator) -> tuple[Codes, Extra]:
+        """A uniform draw."""
+        return rng.integers(self.problem.choices, size=self.problem.size), {}

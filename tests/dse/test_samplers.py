@@ -1,0 +1,240 @@
+"""What every sampler must do, on a cheap stand-in for scoring."""
+
+import time
+import tracemalloc
+
+import numpy as np
+import pytest
+from optuna.storages import InMemoryStorage
+from optuna.trial import TrialState, create_trial
+
+from dse._pareto import hypervolume
+from dse.samplers import ASSIGNMENT, NAMES, RESULT, SpaceExhausted, record_of, sampler_for
+from luts import InputError
+from tests.dse._stand_in import (
+    SITES,
+    listing,
+    loss_of,
+    open_study,
+    problem_of,
+    run_to,
+    score,
+    seeded,
+)
+
+REFERENCE = np.array([1.1, 2.5])
+TOTAL = 20
+BLIND = {"random", "uniform", "tpe", "gp", "mcts"}
+"""Samplers that need more trials than a test has to beat the best of a few fixed assignments."""
+
+
+MOST = (*(n for n in NAMES if not n.startswith("pymoo:")), "pymoo:nsga2", "pymoo:ctaea")
+
+
+@pytest.fixture(params=MOST)
+def name(request):
+    return request.param
+
+
+class TestEverySampler:
+    def test_the_seed_repeats_the_list(self, name):
+        lists = []
+        for _ in range(2):
+            study = open_study(InMemoryStorage(), name, budget=TOTAL)
+            seeded(study)
+            total = TOTAL if name != "gp" else 8
+            lists.append(listing(run_to(study, total)))
+        assert lists[0] == lists[1]
+
+    def test_an_interrupted_study_goes_on_as_if_it_had_not_been(self, name):
+        total = 17 if name != "gp" else 8
+        whole = open_study(InMemoryStorage(), name, budget=TOTAL)
+        seeded(whole)
+        expected = listing(run_to(whole, total))
+        storage = InMemoryStorage()
+        for stop in (5, total):
+            parts = open_study(storage, name, budget=TOTAL)
+            if parts.needs_seeds:
+                seeded(parts)
+            run_to(parts, stop)
+            if stop < total:
+                parts.ask()  # and the process dies here
+        assert listing(parts.trials()) == expected
+
+    def test_constraints_are_met_and_nothing_is_tried_twice(self, name):
+        problem = problem_of(max_distinct=3, max_energy=0.8, exact=["layer1"])
+        study = open_study(InMemoryStorage(), name, problem=problem, budget=TOTAL)
+        found = []
+        try:
+            for _ in range(7):
+                pending = study.ask()
+                assert problem.is_feasible(pending.codes), pending.codes
+                assert pending.assignment.choices["layer1"].multiplier == "mul8s_1KV8"
+                assert len(pending.assignment.tables) <= 3
+                found.append(pending.codes.tobytes())
+                study.tell(pending, score(problem, pending))
+        except SpaceExhausted:
+            assert name == "uniform"
+        assert found
+        assert len(set(found)) == len(found)
+
+    def test_a_third_objective_can_be_minimised_too(self, name):
+        problem = problem_of(third="delay")
+        study = open_study(InMemoryStorage(), name, problem=problem, budget=TOTAL)
+        seeded(study)
+        trials = run_to(study, 10)
+        assert all(len(t.objectives) == 3 for t in trials)
+        assert trials[0].third == pytest.approx(1.48)  # the exact circuit's, in nanosecond
+
+    def test_it_adds_to_the_fixed_assignments(self, name):
+        if name in BLIND:
+            pytest.skip("needs more trials")
+        study = open_study(InMemoryStorage(), name, budget=45)
+        seeded(study, range(0, 19, 3))
+        points = np.array([t.objectives for t in run_to(study, 45)])
+        assert hypervolume(points, REFERENCE) > 1.01 * hypervolume(points[:7], REFERENCE)
+
+    def test_parallel_proposals_differ(self, name):
+        study = open_study(InMemoryStorage(), name, budget=TOTAL)
+        seeded(study)
+        run_to(study, 9)
+        asked = [study.ask().codes.tobytes() for _ in range(3)]
+        assert len(set(asked)) == 3
+
+    def test_a_small_space_is_left_when_all_is_tried(self, name):
+        problem = problem_of(SITES[:2], ["mul8s_1KV8", "mul8s_1L1G"])
+        study = open_study(InMemoryStorage(), name, problem=problem, budget=TOTAL)
+        found = []
+        with pytest.raises(SpaceExhausted):
+            for _ in range(6):
+                pending = study.ask()
+                found.append(pending.codes.tobytes())
+                study.tell(pending, score(problem, pending))
+        assert len(set(found)) == len(found) == (2 if name == "uniform" else len(found))
+        assert study.open == len(found)
+
+
+@pytest.mark.parametrize("algorithm", [n for n in NAMES if n not in MOST])
+def test_other_algorithms_of_pymoo_run_and_repeat(algorithm):
+    lists = []
+    for _ in range(2):
+        study = open_study(InMemoryStorage(), algorithm, budget=TOTAL)
+        seeded(study)
+        lists.append(listing(run_to(study, TOTAL)))
+    assert lists[0] == lists[1]
+    assert len({digest for *_, digest in lists[0]}) == TOTAL
+
+
+def test_guided_needs_a_fraction_of_the_evaluations():
+    guided = open_study(InMemoryStorage(), "guided", budget=40)
+    blind = open_study(InMemoryStorage(), "nsga2", budget=200)
+    volumes = []
+    for study, total in ((guided, 40), (blind, 200)):
+        seeded(study, range(19))
+        points = np.array([t.objectives for t in run_to(study, total)])
+        volumes.append(hypervolume(points, REFERENCE))
+    assert volumes[0] > volumes[1]
+
+
+def test_guided_works_without_screening():
+    study = open_study(InMemoryStorage(), "guided", problem=problem_of(screened=False))
+    seeded(study, range(0, 19, 3))
+    points = np.array([t.objectives for t in run_to(study, 30)])
+    assert hypervolume(points, REFERENCE) > 1.01 * hypervolume(points[:7], REFERENCE)
+
+
+def test_guided_looks_for_the_one_answer():
+    problem = problem_of(min_accuracy=0.85)  # a loss of 0.2 at most
+    study = open_study(InMemoryStorage(), "guided", problem=problem)
+    seeded(study, range(19))
+    trials = run_to(study, 40)
+    good = [t for t in trials if t.validation.accuracy >= 0.85]
+    fixed = min(t.energy_rel for t in good if t.origin == "uniform")
+    assert min(t.energy_rel for t in good) < fixed
+    near = [t for t in trials if t.origin == "guided" and 0.15 < t.validation.cross_entropy < 0.3]
+    assert len(near) > 10
+
+
+def test_the_greedy_path_gets_cheaper_step_by_step():
+    problem = problem_of()
+    path = sampler_for("greedy", problem, seed=0, budget=10).path
+    energy = problem.energies_rel(path)
+    assert np.all(np.diff(energy) < 0)
+    assert energy[0] == pytest.approx(1.0)
+    assert energy[-1] == pytest.approx(problem.least_energy)
+    assert np.all((np.diff(path, axis=0) != 0).sum(axis=1) == 1)
+
+
+def test_gp_refuses_what_would_take_for_ever():
+    many = tuple(type(SITES[0])(f"s{i}", "linear", 5, 2) for i in range(26))
+    with pytest.raises(InputError, match=r"at most 50 trials on 25 groups.*--tie block"):
+        sampler_for("gp", problem_of(many), seed=0, budget=50)
+    with pytest.raises(InputError, match="not 51 on 12"):
+        sampler_for("gp", problem_of(), seed=0, budget=51)
+
+
+def test_unknown_names_get_the_nearest():
+    with pytest.raises(InputError, match="did you mean guided"):
+        sampler_for("guide", problem_of(), seed=0, budget=5)
+    with pytest.raises(InputError, match="pymoo:nsga3"):
+        sampler_for("pymoo:nsga33", problem_of(), seed=0, budget=5)
+
+
+@pytest.mark.slow
+def test_ten_thousand_trials_cost_little_time_and_memory(tmp_path):
+    count = 10_000
+    sites = tuple(type(SITES[0])(f"blocks.{i}.fc", "linear", 5 + i, 2) for i in range(100))
+    problem = problem_of(sites)
+    study = open_study(tmp_path / "s.db", "random", problem=problem, budget=20_000)
+    rng = np.random.default_rng(0)
+    made = []
+    for _ in range(count):
+        codes = rng.integers(problem.choices, size=problem.size)
+        loss = loss_of(codes)
+        result = {
+            "energy_rel": 0.5,
+            "validation": {"accuracy": 0.9, "cross_entropy": loss, "images": 100},
+            "fidelity": "bias-corrected",
+            "seconds": 0.1,
+            "tuned_validation": None,
+            "test": None,
+            "note": "",
+            "third": None,
+        }
+        made.append(
+            create_trial(
+                values=[problem.energy_rel(codes), loss],
+                user_attrs={ASSIGNMENT: record_of(codes, "random"), RESULT: result},
+            )
+        )
+    study._study.add_trials(made)
+    del made
+    tracemalloc.start()
+    again = open_study(tmp_path / "s.db", "random", problem=problem, budget=20_000)
+    again.ask()
+    assert len(again.trials()) == count
+    held = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    assert held / count < 20_000
+    for name in ("random", "guided", "greedy", "mcts"):
+        sampler = sampler_for(name, problem, seed=1, budget=20_000)
+        again.use(sampler)
+        own = 0.0
+        propose = sampler.propose
+
+        def timed(history, rng, propose=propose):
+            nonlocal own
+            start = time.perf_counter()
+            found = propose(history, rng)
+            own += time.perf_counter() - start
+            return found
+
+        sampler.propose = timed
+        again.ask()  # reads the study
+        spent = []
+        for _ in range(5):
+            own, start = 0.0, time.perf_counter()
+            again.ask()
+            spent.append(time.perf_counter() - start - own)
+        assert np.median(spent) < 0.05, (name, spent)
+    assert len(again._in_state(TrialState.COMPLETE)) == count
