@@ -21,7 +21,6 @@ from models.training import base_network, has_batchnorm, load_data, load_weights
 
 HERE = Path(__file__).parent
 IMAGES = Path(os.environ.get("REFERENCE_DATA", "../shared")) / "data/cifar10-imagefolder.tar.xz"
-PATCH_SIZE = 16
 BATCH_SIZE = 250
 
 
@@ -140,7 +139,6 @@ def subject(
         topology=settings["topology"],
         num_classes=data.num_classes,
         image_size=data.image_size,
-        patch_size=PATCH_SIZE if settings["arch"].startswith("vit") else None,
     )
     if "weights" in settings:
         network = build(chosen)
