@@ -17,6 +17,9 @@ import luts
 from models import Recovered, Recovery, Score
 from models.training import atomically
 
+LEAST_LOST = 0.02
+"""A smaller loss of accuracy is noise on 1,000 images, and a share of it means nothing."""
+
 
 def record(
     recovered: Recovered, exact: Score, cell: dict[str, Any], recipe: Recovery
@@ -53,7 +56,7 @@ def ladder(cells: list[dict[str, Any]]) -> pd.DataFrame:
                     "cross_entropy": step["after"]["cross_entropy"],
                     "seconds": round(step["seconds"], 3),
                     "seconds_in_all": round(spent, 3),
-                    "regained": (accuracy - start) / lost if lost > 0.005 else None,
+                    "regained": (accuracy - start) / lost if lost > LEAST_LOST else None,
                     "note": step["note"],
                 }
             )
