@@ -47,6 +47,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--topology", default="dense", help="its topology (default dense)")
     add("--multiplier", help="print one ladder, of this multiplier")
     add("--recipe", default="free", metavar="NAME|FILE", help="of config.toml, or a TOML file")
+    add("--swapped", action="store_true", help="one ladder: start with ports exchanged")
     add("--seed", type=int, default=0)
     add("--images", type=Path, default=IMAGES, help="folder or archive of CIFAR-10")
     add("--networks", nargs="*", help="only these networks of the matrix")
@@ -62,7 +63,9 @@ def _one(config: StudyConfig, options: argparse.Namespace, reporter: Reporter) -
     recipe = _recipe(config, options.recipe)
     settings = named(config.networks, f"{options.arch}-{options.topology}", "network")
     found = subject(settings, config, options.images, reporter)
-    recovered, exact = run_cell(found, multiplier, recipe, seed=options.seed, reporter=reporter)
+    cell = Cell("", multiplier, options.recipe, options.seed)
+    swapped = options.swapped or options.recipe in config.swapped
+    recovered, exact = run_cell(found, cell, recipe, swapped=swapped, reporter=reporter)
     print(_report.as_text(recovered, exact))
 
 
@@ -134,7 +137,8 @@ def _run(
 ) -> None:
     recipe = config.recipes[cell.recipe]
     quiet = Reporter(quiet=True)
-    recovered, exact = run_cell(found, cell.multiplier, recipe, seed=cell.seed, reporter=quiet)
+    swapped = cell.recipe in config.swapped
+    recovered, exact = run_cell(found, cell, recipe, swapped=swapped, reporter=quiet)
     reporter.note(f"{cell.file_name.removesuffix('.json')}: {recovered.note}")
     record = _report.record(recovered, exact, dataclasses.asdict(cell), recipe)
     path = results / "cells" / cell.file_name

@@ -15,13 +15,12 @@ import luts
 import models
 from luts.console import Reporter
 from luts.errors import InputError, suggest
-from models import Data, NetworkConfig, Recovered, Recovery
+from models import Assignment, Data, NetworkConfig, Recovered, Recovery
 from models.networks import build
 from models.training import base_network, has_batchnorm, load_data, load_weights_
 
 HERE = Path(__file__).parent
 IMAGES = Path(os.environ.get("REFERENCE_DATA", "../shared")) / "data/cifar10-imagefolder.tar.xz"
-PATCH_SIZE = 16
 BATCH_SIZE = 250
 
 
@@ -49,7 +48,19 @@ class Cell:
 
 @dataclasses.dataclass(frozen=True)
 class StudyConfig:
-    """The whole study."""
+    """The whole study.
+
+    Attributes:
+        multipliers: a set of the catalogue.
+        seeds: one run each.
+        data_seed: of the split that the weights were trained with.
+        calibration_images: training images for activation ranges and statistics.
+        validation_images: that states are scored on.
+        networks: settings by name.
+        recipes: by name.
+        only: multipliers that a recipe is run for, where not all of them.
+        swapped: recipes that start with the weight on the first port everywhere.
+    """
 
     multipliers: str
     seeds: tuple[int, ...]
@@ -59,6 +70,7 @@ class StudyConfig:
     networks: Mapping[str, Mapping[str, Any]]
     recipes: Mapping[str, Recovery]
     only: Mapping[str, tuple[str, ...]]
+    swapped: frozenset[str]
 
     @classmethod
     def read(cls, path: Path = HERE / "config.toml") -> "StudyConfig":
@@ -68,15 +80,17 @@ class StudyConfig:
             InputError: a recipe is illegal.
         """
         values = tomllib.loads(path.read_text(encoding="utf-8"))
-        recipes, only = {}, {}
+        recipes, only, swapped = {}, {}, set()
         for name, given in values.pop("recipes").items():
             names = given.pop("only", None)
             if names is not None:
                 only[name] = tuple(names)
+            if given.pop("swapped", False):
+                swapped.add(name)
             images = {"images": values["calibration_images"]}
             recipes[name] = Recovery.from_dict(images | given)
         values["seeds"] = tuple(values["seeds"])
-        return cls(**values, recipes=recipes, only=only)
+        return cls(**values, recipes=recipes, only=only, swapped=frozenset(swapped))
 
     def cells(self) -> Iterator[Cell]:
         """All cells, the cheap recipes of all networks first."""
@@ -97,10 +111,10 @@ class Subject:
     network: nn.Module
     data: Data
 
-    def emulated(self, multiplier: str, *, seed: int, images: int) -> models.EmulatedNetwork:
-        """The network with one multiplier, calibrated on images drawn by ``seed``."""
+    def emulated(self, *, seed: int, images: int) -> models.EmulatedNetwork:
+        """The exact int8 network, calibrated on images drawn by ``seed``."""
         batches = self.shuffled(seed).train.take(images).batches(BATCH_SIZE)
-        return models.emulate(self.network, multiplier, calibration=batches)
+        return models.emulate(self.network, luts.EXACT, calibration=batches)
 
     def shuffled(self, seed: int) -> Data:
         """The data with its training images in another order."""
@@ -125,7 +139,6 @@ def subject(
         topology=settings["topology"],
         num_classes=data.num_classes,
         image_size=data.image_size,
-        patch_size=PATCH_SIZE if settings["arch"].startswith("vit") else None,
     )
     if "weights" in settings:
         network = build(chosen)
@@ -137,16 +150,25 @@ def subject(
 
 
 def run_cell(
-    found: Subject, multiplier: str, recipe: Recovery, *, seed: int, reporter: Reporter
+    found: Subject, cell: Cell, recipe: Recovery, *, swapped: bool, reporter: Reporter
 ) -> tuple[Recovered, models.Score]:
-    """Recover; also the score of the exact int8 network."""
-    exact = found.emulated(luts.EXACT, seed=seed, images=recipe.images)
-    score = models.evaluate(exact, found.data.validation)
-    emulated = found.emulated(multiplier, seed=seed, images=recipe.images)
+    """Recover; also the score of the exact int8 network.
+
+    Args:
+        found: network and data.
+        cell: multiplier and seed.
+        recipe: how.
+        swapped: start with the weight on the first port everywhere.
+        reporter: shows the progress.
+    """
+    emulated = found.emulated(seed=cell.seed, images=recipe.images)
+    exact = models.evaluate(emulated, found.data.validation)
+    emulated.assign_(Assignment.uniform(emulated.sites, cell.multiplier, swapped=swapped))
+    data = found.shuffled(cell.seed)
     recovered = models.recover(
-        emulated, recipe, found.shuffled(seed), seed=seed, reporter=reporter, score_steps=True
+        emulated, recipe, data, seed=cell.seed, reporter=reporter, score_steps=True
     )
-    return recovered, score
+    return recovered, exact
 
 
 def estimated_seconds(found: Subject, recipe: Recovery, cells: int) -> float:
@@ -154,7 +176,8 @@ def estimated_seconds(found: Subject, recipe: Recovery, cells: int) -> float:
 
     A training step is taken to cost four forward passes; the ladder scores after every step.
     """
-    emulated = found.emulated("mul8s_1KR6", seed=0, images=BATCH_SIZE)
+    emulated = found.emulated(seed=0, images=BATCH_SIZE)
+    emulated.assign_("mul8s_1KR6")
     sample = found.data.validation.take(BATCH_SIZE)
     models.evaluate(emulated, sample)
     started = time.perf_counter()

@@ -1,0 +1,60 @@
+"""The recovery study's bookkeeping; its figures are its results."""
+
+import json
+
+import pandas as pd
+import pytest
+
+from luts import InputError
+from studies.recovery import _report
+from studies.recovery._cells import Cell, StudyConfig, named
+
+
+def test_the_committed_configuration_is_legal():
+    config = StudyConfig.read()
+    cells = list(config.cells())
+    assert len(set(cells)) == len(cells)
+    assert {cell.seed for cell in cells} == {0, 1, 2}
+    free = [c for c in cells if c.recipe == "free" and c.network == "resnet20-dense"]
+    assert len(free) == 7 * 3
+    assert config.recipes["free"].images == 1000
+    for name, recipe in config.recipes.items():
+        if recipe.fine_tuning is not None:
+            assert recipe.fine_tuning.training.epochs >= 0.25, name
+    with pytest.raises(InputError, match="unknown recipe 'fre'"):
+        named(config.recipes, "fre", "recipe")
+
+
+def score(accuracy):
+    return {"accuracy": accuracy, "cross_entropy": 1.0, "images": 100}
+
+
+def cell(seed, after):
+    step = {"seconds": 2.0, "note": "", "skipped": False}
+    return {
+        "network": "resnet20-dense",
+        "multiplier": "mul8s_1L1G",
+        "recipe": "free",
+        "seed": seed,
+        "exact": score(0.8),
+        "steps": [
+            {**step, "name": "recalibrate", "before": score(0.1), "after": score(0.4)},
+            {**step, "name": "tune weights", "before": score(0.4), "after": score(after)},
+        ],
+    }
+
+
+def test_report_adds_up(tmp_path):
+    (tmp_path / "cells").mkdir()
+    for seed, after in ((0, 0.66), (1, 0.73)):
+        path = tmp_path / "cells" / Cell("resnet20-dense", "mul8s_1L1G", "free", seed).file_name
+        path.write_text(json.dumps(cell(seed, after)))
+    found = _report.write(tmp_path)
+    row = found.iloc[0]
+    assert row["recovered"] == pytest.approx(69.5)
+    assert row["spread"] == pytest.approx(7.0)
+    assert row["regained_pct"] == pytest.approx(85.0)
+    assert row["seconds"] == 4.0
+    ladder = pd.read_csv(tmp_path / "ladder.csv")
+    assert list(ladder["regained"]) == pytest.approx([3 / 7, 0.8, 3 / 7, 0.9], abs=1e-5)
+    assert (tmp_path / "ladder.png").stat().st_size > 5_000
