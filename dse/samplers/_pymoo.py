@@ -23,12 +23,13 @@ ALGORITHMS = {
     "nsga2": ("nsga2", "NSGA2", False),
     "nsga3": ("nsga3", "NSGA3", True),
     "unsga3": ("unsga3", "UNSGA3", True),
-    "ctaea": ("ctaea", "CTAEA", True),
     "rvea": ("rvea", "RVEA", True),
     "smsemoa": ("sms", "SMSEMOA", False),
     "spea2": ("spea2", "SPEA2", False),
 }
 """Name on the command line → pymoo's module, its class, and whether it wants directions."""
+
+MOST_GENERATIONS_AN_ASK = 4
 
 
 class PymooSampler(AssignmentSampler):
@@ -69,8 +70,13 @@ class PymooSampler(AssignmentSampler):
         directions = ALGORITHMS[self.algorithm][2]
         if self._running is None and len(history) < (len(self._directions()) if directions else 8):
             return rng.integers(self.problem.choices, size=self.problem.size), {}
-        while True:
+        # A generation that is scored gives way to the next; an algorithm that finds no offspring
+        # but duplicates is helped out with a draw.
+        for _ in range(MOST_GENERATIONS_AN_ASK):
             self._ask(history)
+            if self._asked is None or not len(self._asked):
+                self._asked = None
+                continue
             left = [
                 index
                 for index in range(len(self._asked))
@@ -81,6 +87,7 @@ class PymooSampler(AssignmentSampler):
                 codes = np.rint(self._asked[index].X).astype(np.int64)
                 return codes, {"individual": [self._generation, index]}
             self._tell(history)
+        return rng.integers(self.problem.choices, size=self.problem.size), {}
 
     def _read_results(self, history: History) -> None:
         for index in range(self._read, len(history)):
@@ -129,8 +136,7 @@ class PymooSampler(AssignmentSampler):
         }
         if wants_directions:
             settings["ref_dirs"] = self._directions()
-        if self.algorithm != "ctaea":
-            settings["pop_size"] = self.population
+        settings["pop_size"] = self.population
         algorithm = found(**settings)
         problem = PymooProblem(
             n_var=self.problem.size,
