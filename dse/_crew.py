@@ -139,13 +139,16 @@ class Pool:
         self._make = make
         self._open: dict[int, tuple[Pending, Job, int]] = {}
         self._futures: dict[concurrent.futures.Future[Outcome], int] = {}
+        # A server that has imported everything makes a new worker in a moment.
+        self._context = multiprocessing.get_context("forkserver")
+        self._context.set_forkserver_preload(["dse._evaluate", "dse._study"])
         self._executor = self._executed()
 
     def _executed(self) -> concurrent.futures.ProcessPoolExecutor:
         threads = max(1, len(os.sched_getaffinity(0)) // self.size)
         return concurrent.futures.ProcessPoolExecutor(
             self.size,
-            mp_context=multiprocessing.get_context("spawn"),
+            mp_context=self._context,
             initializer=_start,
             initargs=(self._make, threads),
         )

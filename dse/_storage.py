@@ -1,10 +1,13 @@
 """The database that Optuna keeps a study in."""
 
+import time
+import warnings
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy
 import sqlalchemy.event
+from optuna.exceptions import ExperimentalWarning
 from optuna.storages import RDBStorage
 
 from luts.errors import InputError
@@ -13,6 +16,7 @@ BEAT_SECONDS = 20
 """How often a running trial gives a sign of life; without one for `GRACE` times, it is dead."""
 
 GRACE = 6
+ATTEMPTS = 5
 
 
 def open_storage(where: Path | str, *, beat_seconds: int = BEAT_SECONDS) -> RDBStorage:
@@ -30,12 +34,7 @@ def open_storage(where: Path | str, *, beat_seconds: int = BEAT_SECONDS) -> RDBS
     shown = str(where) if is_file else _without_password(url)
     try:
         _check_tables(url, shown)
-        storage = RDBStorage(
-            url,
-            heartbeat_interval=None if is_file else beat_seconds,
-            grace_period=None if is_file else GRACE * beat_seconds,
-            engine_kwargs={} if is_file else {"pool_pre_ping": True, "pool_size": 2},
-        )
+        storage = _made(url, is_file=is_file, beat_seconds=beat_seconds)
     except InputError:
         raise
     except ImportError as error:
@@ -49,6 +48,25 @@ def open_storage(where: Path | str, *, beat_seconds: int = BEAT_SECONDS) -> RDBS
     if is_file:
         _tune(storage)
     return storage
+
+
+def _made(url: str, *, is_file: bool, beat_seconds: int) -> RDBStorage:
+    for attempt in range(ATTEMPTS):
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ExperimentalWarning)
+                return RDBStorage(
+                    url,
+                    heartbeat_interval=None if is_file else beat_seconds,
+                    grace_period=None if is_file else GRACE * beat_seconds,
+                    engine_kwargs={} if is_file else {"pool_pre_ping": True, "pool_size": 2},
+                )
+        except (sqlalchemy.exc.IntegrityError, sqlalchemy.exc.ProgrammingError):
+            # Another process is making the tables at this moment.
+            if attempt == ATTEMPTS - 1:
+                raise
+            time.sleep(0.5 * (attempt + 1))
+    raise AssertionError
 
 
 def _url(text: str) -> str:

@@ -122,6 +122,7 @@ class SearchStudy:
                     if key == "space"
                     else f"with {key} " + (f"{known.get(key)!r} and not {value!r}")
                 )
+                self._disconnect()
                 raise InputError(f"{shown} belongs to a search {what}; name another study")
 
     def _wait_for(self, key: str, seconds: float = 5.0) -> Any:
@@ -138,9 +139,15 @@ class SearchStudy:
         self._study.sampler = sampler
 
     def close(self) -> None:
-        """Give no more signs of life."""
+        """Give no more signs of life, and let go of the database server."""
         if self._heart is not None:
             self._heart.stop()
+        self._disconnect()
+
+    def _disconnect(self) -> None:
+        if self._is_shared:
+            self._rdb.remove_session()
+            self._rdb.engine.dispose()
 
     # --- seeds -------------------------------------------------------------------------------
 

@@ -23,15 +23,13 @@ ALGORITHMS = {
     "nsga2": ("nsga2", "NSGA2", False),
     "nsga3": ("nsga3", "NSGA3", True),
     "unsga3": ("unsga3", "UNSGA3", True),
-    "agemoea": ("age", "AGEMOEA", False),
-    "agemoea2": ("age2", "AGEMOEA2", False),
-    "ctaea": ("ctaea", "CTAEA", True),
     "rvea": ("rvea", "RVEA", True),
     "smsemoa": ("sms", "SMSEMOA", False),
     "spea2": ("spea2", "SPEA2", False),
-    "dnsga2": ("dnsga2", "DNSGA2", False),
 }
 """Name on the command line → pymoo's module, its class, and whether it wants directions."""
+
+MOST_GENERATIONS_AN_ASK = 4
 
 
 class PymooSampler(AssignmentSampler):
@@ -68,10 +66,17 @@ class PymooSampler(AssignmentSampler):
     def propose(self, history: History, rng: np.random.Generator) -> tuple[Codes, Extra]:
         """The next individual; while others of its generation are being scored, a draw near one."""
         self._read_results(history)
-        if len(history) < min(self.population, 8):
+        # pymoo's C-TAEA never returns from a first population smaller than its set of directions.
+        directions = ALGORITHMS[self.algorithm][2]
+        if self._running is None and len(history) < (len(self._directions()) if directions else 8):
             return rng.integers(self.problem.choices, size=self.problem.size), {}
-        while True:
+        # A generation that is scored gives way to the next; an algorithm that finds no offspring
+        # but duplicates is helped out with a draw.
+        for _ in range(MOST_GENERATIONS_AN_ASK):
             self._ask(history)
+            if self._asked is None or not len(self._asked):
+                self._asked = None
+                continue
             left = [
                 index
                 for index in range(len(self._asked))
@@ -82,6 +87,7 @@ class PymooSampler(AssignmentSampler):
                 codes = np.rint(self._asked[index].X).astype(np.int64)
                 return codes, {"individual": [self._generation, index]}
             self._tell(history)
+        return rng.integers(self.problem.choices, size=self.problem.size), {}
 
     def _read_results(self, history: History) -> None:
         for index in range(self._read, len(history)):
@@ -115,6 +121,10 @@ class PymooSampler(AssignmentSampler):
             individual.evaluated.update({"F", "G", "H"})
         Evaluator().eval(self._running.problem, individuals)
 
+    def _directions(self) -> Any:
+        partitions = self.population - 1 if self.objectives == 2 else 4
+        return get_reference_directions("das-dennis", self.objectives, n_partitions=partitions)
+
     def _made(self, start: Any) -> Any:
         module, name, wants_directions = ALGORITHMS[self.algorithm]
         found = getattr(importlib.import_module(f"pymoo.algorithms.moo.{module}"), name)
@@ -125,13 +135,8 @@ class PymooSampler(AssignmentSampler):
             "eliminate_duplicates": True,
         }
         if wants_directions:
-            settings["ref_dirs"] = get_reference_directions(
-                "das-dennis",
-                self.objectives,
-                n_partitions=max(4, self.population - 1) if self.objectives == 2 else 6,
-            )
-        if self.algorithm != "ctaea":
-            settings["pop_size"] = self.population
+            settings["ref_dirs"] = self._directions()
+        settings["pop_size"] = self.population
         algorithm = found(**settings)
         problem = PymooProblem(
             n_var=self.problem.size,

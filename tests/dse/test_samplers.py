@@ -28,7 +28,7 @@ BLIND = {"random", "uniform", "tpe", "gp", "mcts"}
 """Samplers that need more trials than a test has to beat the best of a few fixed assignments."""
 
 
-MOST = (*(n for n in NAMES if not n.startswith("pymoo:")), "pymoo:nsga2", "pymoo:ctaea")
+MOST = (*(n for n in NAMES if not n.startswith("pymoo:")), "pymoo:nsga2", "pymoo:smsemoa")
 
 
 @pytest.fixture(params=MOST)

@@ -1,0 +1,182 @@
+"""Finished runs side by side: one reference point, hypervolumes, and what their fronts share."""
+
+import dataclasses
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from matplotlib.figure import Figure
+
+from dse._pareto import hypervolume, non_dominated
+from dse._run import ASSIGNMENTS, Run
+from energy import Figures, published_figures
+from luts.errors import InputError
+from models import Assignment
+
+matplotlib.use("Agg")
+
+Floats = npt.NDArray[np.float64]
+TRIALS = "trials.csv"
+
+
+@dataclasses.dataclass(frozen=True)
+class Finished:
+    """A run that was closed.
+
+    Attributes:
+        run: its folder and configuration.
+        trials: its trials.csv.
+        front: assignments of its front by trial number.
+    """
+
+    run: Run
+    trials: pd.DataFrame
+    front: dict[int, Assignment]
+
+    @property
+    def name(self) -> str:
+        """The folder's name."""
+        return self.run.path.name
+
+
+def read_runs(paths: Sequence[Path]) -> list[Finished]:
+    """Runs that can be compared.
+
+    Raises:
+        InputError: a folder is no finished run, or the runs measure different things.
+    """
+    runs = [_read(path) for path in paths]
+    for field in ("dataset", "energy_model", "image_size"):
+        values = {str(getattr(found.run.config, field)) for found in runs}
+        if len(values) > 1:
+            raise InputError(
+                f"runs of different {field.replace('_', ' ')} ({', '.join(sorted(values))}) "
+                f"cannot be compared; name runs of one"
+            )
+    fidelities = {f for found in runs for f in found.trials["fidelity"].unique()}
+    if len(fidelities) > 1:
+        raise InputError(
+            f"trials scored at different fidelity ({', '.join(sorted(fidelities))}) cannot be "
+            f"compared; name runs with the same --finetune"
+        )
+    return runs
+
+
+def _read(path: Path) -> Finished:
+    run = Run.open(path)
+    try:
+        trials = pd.read_csv(path / TRIALS)
+        files = sorted((path / ASSIGNMENTS).glob("*.json"))
+        front = {int(f.stem): Assignment.read(f) for f in files}
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{path} is not finished ({error}); go on with python -m dse.search --resume {path}"
+        ) from error
+    return Finished(run, trials, front)
+
+
+def points_of(found: Finished) -> Floats:
+    """Energy and validation cross-entropy of the trials, shape ``(trials, 2)``."""
+    columns = ["energy_rel", "validation_cross_entropy"]
+    return found.trials[columns].to_numpy(dtype=np.float64)
+
+
+def shared_reference(runs: Sequence[Finished]) -> Floats:
+    """One reference point: energy 1 and the worst cross-entropy of any front, and a tenth."""
+    worst = max(points[non_dominated(points), 1].max() for points in map(points_of, runs))
+    return np.array([1.0 + 1e-9, 1.1 * worst])
+
+
+def summary(runs: Sequence[Finished]) -> pd.DataFrame:
+    """One row a run: trials, front, hypervolumes, best fixed multiplier."""
+    reference = shared_reference(runs)
+    rows = []
+    for found in runs:
+        points = points_of(found)
+        fixed = (found.trials["origin"] == "uniform").to_numpy()
+        rows.append(
+            {
+                "run": found.name,
+                "sampler": found.run.config.sampler,
+                "seed": found.run.config.seed,
+                "trials": len(points),
+                "front": len(non_dominated(points)),
+                "hypervolume": hypervolume(points, reference),
+                "hypervolume_fixed": hypervolume(points[fixed], reference),
+                "best_fixed": _best_fixed(found),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _best_fixed(found: Finished) -> str:
+    """The cheapest fixed multiplier within one point of the dearest one's accuracy."""
+    fixed = found.trials[found.trials["origin"] == "uniform"]
+    if fixed.empty:
+        return ""
+    accuracy = fixed["validation_accuracy_pct"]
+    exact = accuracy.to_numpy()[fixed["energy_rel"].to_numpy().argmax()]
+    row = fixed[(accuracy >= exact - 1).to_numpy()].sort_values("energy_rel").iloc[0]
+    return f"{str(row['multipliers']).split('×')[0]} at {row['energy_rel']:.3f}"
+
+
+def tolerance(runs: Sequence[Finished], figures: Figures | None = None) -> pd.DataFrame:
+    """What each site of the fronts has, from the most to the least tolerant.
+
+    Returns:
+        One row a site: its commonest multiplier, in what part of the front it has it, and the mean
+        relative power of what it has: low where a site tolerates much.
+    """
+    figures = published_figures() if figures is None else figures
+    chosen: dict[str, list[str]] = {}
+    for found in runs:
+        for assignment in found.front.values():
+            for site, choice in assignment.choices.items():
+                chosen.setdefault(site, []).append(choice.multiplier)
+    rows = []
+    for site, names in chosen.items():
+        common, count = Counter(names).most_common(1)[0]
+        rows.append(
+            {
+                "site": site,
+                "mean_power_rel": float(np.mean([figures.relative(name) for name in names])),
+                "commonest": common,
+                "share": count / len(names),
+            }
+        )
+    return pd.DataFrame(rows).sort_values("mean_power_rel", kind="stable", ignore_index=True)
+
+
+def draw(path: Path, runs: Sequence[Finished]) -> None:
+    """All fronts in one figure."""
+    figure = Figure(figsize=(8, 5.4), layout="constrained")
+    axes = figure.subplots()
+    for found in runs:
+        points = points_of(found)
+        front = points[non_dominated(points)]
+        line = axes.step(front[:, 0], front[:, 1], where="post", label=found.name)[0]
+        axes.plot(*front.T, "o", markersize=4, color=line.get_color())
+    fixed = runs[0].trials[runs[0].trials["origin"] == "uniform"]
+    axes.plot(fixed["energy_rel"], fixed["validation_cross_entropy"], "s", color="#d95f02",
+              label="fixed multipliers")  # fmt: skip
+    axes.set_yscale("log")
+    axes.set_ylim(top=2 * shared_reference(runs)[1])
+    axes.set_xlabel(f"energy ({runs[0].run.config.energy_model}), relative to dense and exact")
+    axes.set_ylabel("validation cross-entropy (nats), log scale")
+    axes.grid(alpha=0.25)
+    axes.legend(fontsize=8)
+    figure.savefig(path, dpi=130, format="png")
+
+
+def as_rows(frame: pd.DataFrame) -> list[list[str]]:
+    """Cells as a person reads them."""
+
+    def shown(value: Any) -> str:
+        return f"{value:.4f}" if isinstance(value, float) else str(value)
+
+    return [[shown(value) for value in row] for row in frame.itertuples(index=False)]

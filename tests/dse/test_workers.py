@@ -1,0 +1,218 @@
+"""Several processes: on one machine, and on a database server that the test starts."""
+
+import contextlib
+import functools
+import multiprocessing
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from dse._crew import Job, Outcome, Pool
+from luts import InputError
+from models import Score
+from tests.dse._stand_in import open_study, problem_of, run_to, score, seeded
+
+
+def _make(folder: Path):
+    """Called in every worker."""
+    return functools.partial(_score, folder)
+
+
+def _score(folder: Path, job: Job) -> Outcome:
+    with contextlib.suppress(FileNotFoundError):
+        (folder / "killer").unlink()
+        os.kill(os.getpid(), signal.SIGKILL)
+    (folder / f"{os.getpid()}").touch()
+    time.sleep(0.02)
+    loss = len(job.assignment.digest) / 100
+    return Outcome(Score(0.9, loss, 100), None, "", 0.02)
+
+
+@pytest.fixture
+def pool(tmp_path):
+    made = Pool(functools.partial(_make, tmp_path), 2)
+    yield made
+    made.close()
+
+
+def test_a_worker_killed_in_mid_trial_loses_and_doubles_nothing(pool, tmp_path):
+    study = open_study(tmp_path / "s.db", "random")
+    seeded(study)
+    (tmp_path / "killer").touch()
+    told = []
+    while study.complete < 12:
+        while len(pool.busy) < pool.size and study.open < 12:
+            pending = study.ask()
+            pool.submit(pending, Job(pending.assignment, 0.0, 0))
+        for pending, _ in pool.wait():
+            told.append(pending.number)
+            study.tell(pending, score(study.problem, pending))
+    assert not (tmp_path / "killer").exists()
+    assert sorted(told) == list(range(12))
+    assert [t.number for t in study.trials()] == list(range(12))
+
+
+def test_a_trial_that_kills_every_worker_ends_the_search(tmp_path):
+    pool = Pool(functools.partial(_make_deadly, tmp_path), 1)
+    study = open_study(tmp_path / "s.db", "random")
+    pending = study.ask()
+    pool.submit(pending, Job(pending.assignment, 0.0, 0))
+    with pytest.raises(RuntimeError, match="died 3 times while scoring trial 0"):
+        pool.wait()
+    study.give_back(pending)
+    assert study.ask().number == 0
+    pool.close()
+
+
+def _make_deadly(folder: Path):
+    return _die
+
+
+def _die(job: Job) -> Outcome:
+    os.kill(os.getpid(), signal.SIGKILL)
+    raise AssertionError
+
+
+# --- a database server -------------------------------------------------------------------------
+
+
+def _program(name: str) -> str | None:
+    found = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"))
+    return str(found[-1]) if found else shutil.which(name)
+
+
+def _as_somebody() -> dict[str, object]:
+    """PostgreSQL refuses to run as root."""
+    if os.getuid() != 0:
+        return {}
+    for name in ("postgres", "nobody"):
+        with contextlib.suppress(KeyError):
+            user = pwd.getpwnam(name)
+            return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
+    return {}
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    """URL of a PostgreSQL server on loopback, started for these tests."""
+    initdb, postgres = _program("initdb"), _program("postgres")
+    if initdb is None or postgres is None:
+        pytest.skip("PostgreSQL is not installed (Debian: apt-get install postgresql)")
+    pytest.importorskip("psycopg", reason="pip install 'psycopg[binary]'")
+    who = _as_somebody()
+    home = Path(f"/tmp/postgres-test-{os.getpid()}")
+    home.mkdir(mode=0o700)
+    if who:
+        os.chown(home, who["user"], who["group"])
+    data = home / "data"
+    settings = {"cwd": home, "check": True, "capture_output": True, **who}
+    subprocess.run([initdb, "-D", data, "-U", "tester", "-A", "trust", "-N"], **settings)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    options = ["-p", str(port), "-h", "127.0.0.1", "-k", str(home), "-F"]
+    running = subprocess.Popen(
+        [postgres, "-D", data, *options],
+        cwd=home,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        **who,
+    )
+    url = f"postgresql://tester@127.0.0.1:{port}/postgres"
+    try:
+        _wait_until_it_answers(url)
+        yield url
+    finally:
+        running.send_signal(signal.SIGINT)
+        running.wait(timeout=20)
+        shutil.rmtree(home, ignore_errors=True)
+
+
+def _wait_until_it_answers(url):
+    import psycopg
+
+    for _ in range(100):
+        with contextlib.suppress(psycopg.OperationalError):
+            psycopg.connect(url, connect_timeout=2).close()
+            return
+        time.sleep(0.2)
+    raise TimeoutError(url)
+
+
+def _work_on(url, total, name, dies_after, pause):
+    """One of many machines: the loop of a search, with the stand-in."""
+    study = open_study(url, "guided", name=name, beat_seconds=1, budget=total)
+    if study.needs_seeds:
+        seeded(study)
+    scored = 0
+    while study.complete < total:
+        study.requeue_dead()
+        if study.open >= total:
+            time.sleep(0.2)
+            continue
+        pending = study.ask()
+        if scored == dies_after:
+            os.kill(os.getpid(), signal.SIGKILL)
+        time.sleep(pause)
+        study.tell(pending, score(study.problem, pending))
+        scored += 1
+    study.close()
+
+
+def test_machines_share_a_study_and_one_of_them_dies(server):
+    context = multiprocessing.get_context("forkserver")
+    total = 16
+    workers = [
+        context.Process(target=_work_on, args=(server, total, "shared", dies_after, 0.05))
+        for dies_after in (2, None)
+    ]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(timeout=120)
+    assert [worker.exitcode for worker in workers] == [-signal.SIGKILL, 0]
+    study = open_study(server, "guided", name="shared", beat_seconds=1, budget=total)
+    trials = study.trials()
+    assert [t.origin for t in trials].count("uniform") == 3
+    assert len(trials) == total
+    assert len({t.number for t in trials}) == len({t.assignment.digest for t in trials}) == total
+    assert study.open == total
+    study.close()
+
+
+def test_a_server_keeps_what_sqlite_keeps(server, tmp_path):
+    study = open_study(server, "greedy", name="one", beat_seconds=1)
+    seeded(study)
+    there = [(t.origin, t.assignment) for t in run_to(study, 8)]
+    study.close()
+    here = open_study(tmp_path / "s.db", "greedy")
+    seeded(here)
+    assert there == [(t.origin, t.assignment) for t in run_to(here, 8)]
+    with pytest.raises(InputError, match="study 'one' belongs to a search over other sites"):
+        open_study(server, "greedy", name="one", problem=problem_of(tie="none", exact=["layer1"]))
+
+
+def test_trials_that_live_long_are_not_taken_for_dead(server):
+    study = open_study(server, "random", name="slow", beat_seconds=1)
+    seeded(study)
+    pending = study.ask()
+    other = open_study(server, "random", name="slow", beat_seconds=1)
+    time.sleep(8)
+    assert other.requeue_dead() == 0
+    study.close()  # as if the process had died
+    time.sleep(8)
+    assert other.requeue_dead() == 1
+    again = other.ask()
+    assert again == pending
+    other.tell(again, score(other.problem, again))
+    study.tell(pending, score(study.problem, pending))  # too late, and not counted twice
+    assert other.complete == 1
+    study.close()
+    other.close()
