@@ -68,7 +68,7 @@ class SearchConfig:
     sampler: str = "guided"
     multipliers: str = "mul8s"
     finetune: FineTune = "front"
-    finetune_epochs: float = 0.5
+    finetune_epochs: float = 0.25
     finetune_members: int = 5
     seed: int = 0
     experts: int = 4
