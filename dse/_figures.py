@@ -83,7 +83,7 @@ def _draw_trials(axes: Axes, closing: Closing) -> None:
     axes.set_ylim(min(scores) / 1.12, top)
     above = sum(score > top for score in scores)
     if above:
-        axes.set_title(f"{above} trials lie above", fontsize=8, loc="right")
+        axes.set_title(f"{above} of them above", fontsize=8, loc="right")
     small = exact.images < FEW_IMAGES
     axes.set_ylabel(f"validation {'cross-entropy (nats)' if small else 'error rate'}, log scale")
     axes.legend(fontsize=8, loc="upper right")
@@ -99,14 +99,15 @@ def _draw_tested(axes: Axes, closing: Closing, config: SearchConfig) -> None:
     axes.axhline(exact, color=EXACT, linestyle=":", label=f"exact int8, {exact:.1f} %")
     if closing.best_fixed is not None:
         best = closing.trials[closing.best_fixed]
+        leftmost = best.energy_rel <= min(t.energy_rel for t in front)
         axes.axvline(best.energy_rel, color=COLOURS["uniform"], linewidth=0.8, alpha=0.6)
         axes.annotate(
             f"best fixed: {uniform_multiplier(best)}",
             (best.energy_rel, 0.96),
             xycoords=("data", "axes fraction"),
-            xytext=(-4, 0),
+            xytext=(4 if leftmost else -4, 0),
             textcoords="offset points",
-            ha="right",
+            ha="left" if leftmost else "right",
             fontsize=8,
             color="#8a3b00",
         )
