@@ -19,7 +19,8 @@ def test_records_follow_from_the_shape(network):
     for record in found:
         # 2 × 2 patches of 16 pixels and the class token.
         assert (record.experts, record.items, record.executions) == (3, 5, 2.0)
-        assert (record.overhead_macs, record.fixed, record.capacity) == (0, False, None)
+        # Two experts' outputs of 384 features are each scaled by their gate.
+        assert (record.overhead_macs, record.fixed, record.capacity) == (5 * 2 * 384, False, None)
 
 
 def test_dense_networks_have_none():
