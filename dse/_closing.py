@@ -93,8 +93,9 @@ def front_of(trials: list[Trial]) -> tuple[int, ...]:
 
 def _ranked(trials: list[Trial], config: SearchConfig) -> list[tuple[int, ...]]:
     """Non-dominated ranks, by rising energy each, within the fidelity that the search compares."""
-    wanted = "fine-tuned" if config.finetune == "every" else "bias-corrected"
-    left = [trial for trial in trials if trial.fidelity == wanted]
+    # The cheap recovery has other names on other networks; only fine-tuning sets scores apart.
+    tuned = config.finetune == "every"
+    left = [trial for trial in trials if (trial.fidelity == "fine-tuned") == tuned]
     ranks: list[tuple[int, ...]] = []
     while left and len(ranks) < 3:
         ranks.append(front_of(left))

@@ -33,7 +33,8 @@ def draw_png(path: Path, closing: Closing, config: SearchConfig) -> None:
     figure = Figure(figsize=(13, 5.4), layout="constrained")
     whole, zoom = figure.subplots(1, 2)
     _draw_trials(whole, closing)
-    whole.set_title("Trials after bias correction, validation images", loc="left")
+    fidelity = closing.trials[closing.front[0]].fidelity
+    whole.set_title(f"Trials on validation images, {fidelity}", loc="left")
     _draw_tested(zoom, closing, config)
     for axes in (whole, zoom):
         axes.set_xlabel("energy of multiplications, relative to dense with the exact multiplier")
@@ -92,7 +93,7 @@ def _draw_trials(axes: Axes, closing: Closing) -> None:
 def _draw_tested(axes: Axes, closing: Closing, config: SearchConfig) -> None:
     front = [closing.trials[number] for number in closing.reported]
     fixed = [closing.trials[number] for number in closing.fixed]
-    how = "bias-corrected" if config.finetune == "none" else "fine-tuned alike"
+    how = front[0].fidelity if config.finetune == "none" else "fine-tuned alike"
     _errorbars(axes, fixed, COLOURS["uniform"], "s", f"fixed multipliers, {how}")
     _errorbars(axes, front, SEARCHED, "o", f"front members, {how}")
     exact = 100 * closing.exact_test.accuracy
