@@ -10,8 +10,10 @@ import matplotlib
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from dse._config import ALL
 from dse._pareto import hypervolume, non_dominated
 from dse._run import ASSIGNMENTS, Run
 from energy import Figures, published_figures
@@ -22,6 +24,13 @@ matplotlib.use("Agg")
 
 Floats = npt.NDArray[np.float64]
 TRIALS = "trials.csv"
+# Okabe and Ito's colours, which people with every kind of colour vision tell apart.
+TOPOLOGY_COLOURS = {
+    "dense": "#0072B2",
+    "hard": "#D55E00",
+    "soft": "#009E73",
+    "cluster": "#CC79A7",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,8 +49,10 @@ class Finished:
 
     @property
     def name(self) -> str:
-        """The folder's name."""
-        return self.run.path.name
+        """The folder's name, with that of the search of all topologies that it is part of."""
+        path = self.run.path
+        is_part = path.name == self.run.config.topology
+        return f"{path.parent.name}/{path.name}" if is_part else path.name
 
 
 def read_runs(paths: Sequence[Path]) -> list[Finished]:
@@ -50,7 +61,7 @@ def read_runs(paths: Sequence[Path]) -> list[Finished]:
     Raises:
         InputError: a folder is no finished run, or the runs measure different things.
     """
-    runs = [_read(path) for path in paths]
+    runs = [_read(part) for path in paths for part in _parts(path)]
     for field in ("dataset", "energy_model", "image_size"):
         values = {str(getattr(found.run.config, field)) for found in runs}
         if len(values) > 1:
@@ -65,6 +76,12 @@ def read_runs(paths: Sequence[Path]) -> list[Finished]:
             f"compared; name runs with the same --finetune"
         )
     return runs
+
+
+def _parts(path: Path) -> list[Path]:
+    """The run folders in that of a search of all topologies, or the folder itself."""
+    run = Run.open(path)
+    return [path] if run.config.topology != ALL else [path / t for t in run.config.topologies]
 
 
 def _read(path: Path) -> Finished:
@@ -153,24 +170,48 @@ def tolerance(runs: Sequence[Finished], figures: Figures | None = None) -> pd.Da
 
 
 def draw(path: Path, runs: Sequence[Finished]) -> None:
-    """All fronts in one figure."""
+    """All fronts in one figure, and the joint one; runs of several topologies in their colours."""
+    topologies = [found.run.config.topology for found in runs]
+    by_topology = len(set(topologies)) == len(runs) > 1
     figure = Figure(figsize=(8, 5.4), layout="constrained")
     axes = figure.subplots()
     for found in runs:
         points = points_of(found)
         front = points[non_dominated(points)]
-        line = axes.step(front[:, 0], front[:, 1], where="post", label=found.name)[0]
+        topology = found.run.config.topology
+        colour = TOPOLOGY_COLOURS[topology] if by_topology else None
+        label = topology if by_topology else found.name
+        line = axes.step(front[:, 0], front[:, 1], where="post", label=label, color=colour)[0]
         axes.plot(*front.T, "o", markersize=4, color=line.get_color())
-    fixed = runs[0].trials[runs[0].trials["origin"] == "uniform"]
-    axes.plot(fixed["energy_rel"], fixed["validation_cross_entropy"], "s", color="#d95f02",
-              label="fixed multipliers")  # fmt: skip
+    if len(runs) > 1:
+        points = np.concatenate([points_of(found) for found in runs])
+        joint = points[non_dominated(points)]
+        axes.step(*joint.T, where="post", color="black", linewidth=2.5, alpha=0.25, label="joint")
+    _draw_fixed(axes, runs, by_topology=by_topology)
     axes.set_yscale("log")
     axes.set_ylim(top=2 * shared_reference(runs)[1])
     axes.set_xlabel(f"energy ({runs[0].run.config.energy_model}), relative to dense and exact")
     axes.set_ylabel("validation cross-entropy (nats), log scale")
     axes.grid(alpha=0.25)
     axes.legend(fontsize=8)
+    arch = runs[0].run.config.arch
+    axes.set_title(f"{arch} on {runs[0].run.config.dataset}" if by_topology else "", loc="left")
     figure.savefig(path, dpi=130, format="png")
+
+
+def _draw_fixed(axes: Axes, runs: Sequence[Finished], *, by_topology: bool) -> None:
+    """Fixed multipliers: of every topology in its colour, else of the first run."""
+    for index, found in enumerate(runs if by_topology else runs[:1]):
+        fixed = found.trials[found.trials["origin"] == "uniform"]
+        colour = TOPOLOGY_COLOURS[found.run.config.topology] if by_topology else "#d95f02"
+        axes.plot(
+            fixed["energy_rel"],
+            fixed["validation_cross_entropy"],
+            "s",
+            color=colour,
+            alpha=0.5,
+            label="fixed multipliers" if index == 0 else None,
+        )
 
 
 def as_rows(frame: pd.DataFrame) -> list[list[str]]:

@@ -14,7 +14,11 @@ from dse.samplers import NAMES as SAMPLERS
 from energy import MODELS, EnergyModel
 from luts import catalog
 from luts.errors import InputError, suggest
-from models import DATASETS, NetworkConfig
+from models import DATASETS, TOPOLOGIES, NetworkConfig
+from models.training import Start
+
+ALL = "all"
+"""Stands for every topology."""
 
 Objective = Literal["pareto", "energy", "accuracy"]
 FineTune = Literal["every", "promising", "front", "none"]
@@ -26,8 +30,11 @@ class SearchConfig:
 
     Attributes:
         arch: architecture.
-        topology: dense, or the kind of mixture of experts.
+        topology: dense, or the kind of mixture of experts; ``all`` for one search of each.
         dataset: what it classifies.
+        data_root: folder of the published archives; empty for the cache's.
+        weights: file or URL of weights to start from, dense or of the topology; empty for none.
+        pretrained: start from the published weights of the dense network.
         objective: ``pareto`` for a front; ``energy`` for the least energy within ``max_drop``;
             ``accuracy`` for the best score within ``max_energy``.
         trials: assignments to score.
@@ -63,6 +70,9 @@ class SearchConfig:
     arch: str = "vit_small"
     topology: str = "hard"
     dataset: str = "digits"
+    data_root: str = ""
+    weights: str = ""
+    pretrained: bool = False
     objective: Objective = "pareto"
     trials: int = 60
     sampler: str = "guided"
@@ -120,7 +130,9 @@ class SearchConfig:
             )
         if not (math.isfinite(self.train_epochs) and self.train_epochs >= 0):
             raise InputError(f"training epochs are a number from 0, not {self.train_epochs}")
-        self.network(num_classes=10)
+        for topology in self.topologies:
+            self.network(num_classes=10, topology=topology)
+        _ = self.start
 
     def _check_goal(self) -> None:
         needs = {"energy": "max_drop", "accuracy": "max_energy"}
@@ -132,6 +144,20 @@ class SearchConfig:
                 raise InputError(f"{flag} is a number from 0, not {value}")
         if self.max_distinct is not None and self.max_distinct < 1:
             raise InputError(f"--max-distinct must be at least 1, not {self.max_distinct}")
+
+    @property
+    def topologies(self) -> tuple[str, ...]:
+        """The topologies that are searched."""
+        return TOPOLOGIES if self.topology == ALL else (self.topology,)
+
+    @property
+    def start(self) -> Start:
+        """The weights to start from.
+
+        Raises:
+            InputError: both a file and the published ones.
+        """
+        return Start(self.weights or None, self.pretrained)
 
     def names(self) -> tuple[str, ...]:
         """Names of the multipliers that are searched.

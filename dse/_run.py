@@ -2,9 +2,10 @@
 
 import dataclasses
 import datetime
+import re
 from pathlib import Path
 
-from dse._config import SearchConfig
+from dse._config import ALL, SearchConfig
 from dse._making import making
 from luts.errors import InputError
 from models import NetworkConfig, Routing
@@ -37,11 +38,12 @@ class Run:
         """
         if path is None:
             stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-            words = [config.arch, config.topology, config.dataset.partition(":")[0], stamp]
+            words = [_word(config.arch), config.topology, config.dataset.partition(":")[0], stamp]
             path = Path("runs") / "-".join(words)
         try:
             path.mkdir(parents=True)
-            (path / ASSIGNMENTS).mkdir()
+            if config.topology != ALL:
+                (path / ASSIGNMENTS).mkdir()
         except FileExistsError as error:
             raise InputError(
                 f"the run folder {path} exists already and is not overwritten; name another with "
@@ -86,6 +88,16 @@ class Run:
         run.write(CONFIG, run.config.to_toml(making()))
         return run
 
+    def of_each_topology(self) -> tuple["Run", ...]:
+        """The runs of a search of all topologies: folders in this one, made where missing."""
+        runs = []
+        for topology in self.config.topologies:
+            path = self.path / topology
+            study = f"{self.config.study}-{topology}" if self.config.study else ""
+            config = dataclasses.replace(self.config, topology=topology, study=study)
+            runs.append(Run(path, config) if path.exists() else Run.create(config, path))
+        return tuple(runs)
+
     def keep_network(self, network: NetworkConfig) -> None:
         """Add the network's shape to the configuration, unless it is there already."""
         text = (self.path / CONFIG).read_text(encoding="utf-8")
@@ -110,3 +122,10 @@ class Run:
     def keep_routing(self, routing: Routing) -> None:
         """Freeze the routing rates."""
         self.write(ROUTING, routing.to_json())
+
+
+def _word(arch: str) -> str:
+    """An architecture's name as a part of a folder's: ``nets/mine.py:small`` is ``mine-small``."""
+    path, mark, function = arch.partition(".py:")
+    name = f"{Path(path).name}-{function}" if mark else arch.replace("timm:", "timm-")
+    return re.sub(r"[^\w.-]+", "_", name)

@@ -56,7 +56,11 @@ def load(run: Run, reporter: Reporter) -> tuple[nn.Module, Data]:
     """The data and the trained float network."""
     config = run.config
     data = load_data(
-        config.dataset, seed=config.seed, image_size=config.image_size, reporter=reporter
+        config.dataset,
+        seed=config.seed,
+        image_size=config.image_size,
+        root=Path(config.data_root) if config.data_root else None,
+        reporter=reporter,
     )
     network_config = config.network(num_classes=data.num_classes)
     run.keep_network(network_config)
@@ -65,6 +69,7 @@ def load(run: Run, reporter: Reporter) -> tuple[nn.Module, Data]:
         data,
         seed=config.seed,
         epochs=config.train_epochs or None,
+        start=config.start,
         reporter=reporter,
     )
     return network, data

@@ -9,20 +9,23 @@ from rich.console import Console
 
 from dse import _steps
 from dse._closing import close
-from dse._config import SearchConfig
+from dse._compare import read_runs
+from dse._config import ALL, SearchConfig
 from dse._run import Run
 from dse._storage import open_storage
 from dse._tables import closing_table, trust
+from dse._together import together_table, write_together
 from energy import MODELS
 from luts import catalog
 from luts.console import Parser, Reporter, quieten_libraries, run
 from luts.errors import InputError
+from models import TOPOLOGIES
 
 RESUMABLE = ("trials", "workers")
 
 
 def main() -> None:
-    """Search, step by step."""
+    """Search one topology or all, for what the command line asks."""
     arguments = _parser().parse_args()
     quieten_libraries()
     reporter = Reporter(quiet=arguments.quiet)
@@ -31,6 +34,21 @@ def main() -> None:
     folder = _resumed(arguments) if arguments.resume else _new(arguments)
     for notice in catalog.notices(folder.config.multipliers):
         reporter.note(notice)
+    console = Console(quiet=arguments.quiet)
+    if not console.is_terminal:
+        console = Console(width=150, quiet=arguments.quiet)
+    try:
+        if folder.config.topology == ALL:
+            search_each_topology(folder, console, reporter)
+        else:
+            search(folder, console, reporter)
+    except KeyboardInterrupt:
+        sys.stderr.write(f"\nstopped; go on with: {_resume_command(folder)}\n")
+        raise
+
+
+def search(folder: Run, console: Console, reporter: Reporter) -> None:
+    """One search, step by step, up to its files and closing table."""
     study = None
     try:
         # the trained float network and its data
@@ -46,20 +64,24 @@ def main() -> None:
         closing = close(study, prepared.evaluator, problem, folder.config, reporter)
         # files and table
         _steps.write(folder, closing)
-    except KeyboardInterrupt:
-        sys.stderr.write(f"\nstopped; go on with: {_resume_command(folder)}\n")
-        raise
     finally:
         if study is not None:
             study.close()
-    if not arguments.quiet:
-        console = Console()
-        if not console.is_terminal:
-            console = Console(width=150)
-        console.print(closing_table(closing))
-        for line in trust(closing):
-            console.print(line, highlight=False)
-        console.print(f"front, trials and assignments: {folder.path}/", highlight=False)
+    console.print(closing_table(closing))
+    for line in trust(closing):
+        console.print(line, highlight=False)
+    console.print(f"front, trials and assignments: {folder.path}/", highlight=False)
+
+
+def search_each_topology(folder: Run, console: Console, reporter: Reporter) -> None:
+    """One search a topology, then their fronts together."""
+    for part in folder.of_each_topology():
+        reporter.note(f"topology {part.config.topology}")
+        search(part, console, reporter)
+    runs = read_runs([folder.path])
+    write_together(folder, runs)
+    console.print(together_table(runs))
+    console.print(f"all fronts together: {folder.path}/", highlight=False)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -67,8 +89,11 @@ def _parser() -> argparse.ArgumentParser:
     parser = Parser(prog="python -m dse.search", description=__doc__)
     add = parser.add_argument
     add("--arch", help=f"architecture (default {default.arch})")
-    add("--topology", help=f"dense or a mixture of experts (default {default.topology})")
+    add("--topology", help=f"{', '.join(TOPOLOGIES)}, or all (default {default.topology})")
     add("--dataset", help=f"data set (default {default.dataset})")
+    add("--data-root", metavar="DIR", help="folder of published archives (default: the cache)")
+    add("--weights", metavar="PATH|URL|none", help="start from these, dense or of the topology")
+    add("--pretrained", action="store_true", default=None, help="start from the published weights")
     add("--objective", help=f"what to optimise (default {default.objective})")
     add("--trials", type=int, help=f"assignments to score (default {default.trials})")
     add("--sampler", help=f"who proposes assignments (default {default.sampler})")
@@ -123,6 +148,8 @@ def _given(arguments: argparse.Namespace) -> dict[str, object]:
     """The settings that the command line names."""
     fields = {field.name for field in dataclasses.fields(SearchConfig)}
     given = {k: v for k, v in vars(arguments).items() if k in fields and v is not None}
+    if given.get("weights") == "none":
+        del given["weights"]
     if "exact" in given:
         given["exact"] = tuple(given["exact"])
     return given

@@ -2,15 +2,24 @@
 
 import copy
 import dataclasses
+import hashlib
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from luts.console import SILENT, Reporter
 from models.networks import NetworkConfig, build, source_digest, upcycle_
 from models.training._cache import trained
 from models.training._data import Data
+from models.training._job import Start
 from models.training._loop import fit
-from models.training._recipe import TrainingRecipe, default_recipe, upcycled_recipe
+from models.training._recipe import (
+    TrainingRecipe,
+    adapted_recipe,
+    default_recipe,
+    upcycled_recipe,
+)
+from models.training._weights import fits, load_pretrained_, load_state_, read_weights
 
 
 def base_network(
@@ -19,11 +28,14 @@ def base_network(
     *,
     seed: int,
     epochs: float | None = None,
+    start: Start | None = None,
     reporter: Reporter = SILENT,
 ) -> nn.Module:
     """The network of ``config`` trained on ``data``, from the cache if it was trained before.
 
     A mixture of experts starts from the trained dense network (sparse upcycling) and is trained on.
+    Weights that are given are taken as they are: dense ones are trained no further, those of a
+    mixture not at all. Published ones are trained on only where they had to be adapted.
 
     Args:
         config: architecture and topology.
@@ -31,28 +43,69 @@ def base_network(
         seed: of weights and training.
         epochs: of the dense network's training; by default its recipe's own. Experts are trained a
             third as long (transformers) or a seventh (convolutional networks).
+        start: weights to take instead of training the dense network.
         reporter: shows the progress of training.
 
     Raises:
-        InputError: the training diverged.
+        InputError: the training diverged, or the weights are not of this network.
     """
     recipe = default_recipe(config.arch, data.name)
     if epochs is not None:
         recipe = dataclasses.replace(recipe, epochs=epochs)
-    dense_config = dataclasses.replace(config, topology="dense")
+    if start is not None and start.weights is not None:
+        state = read_weights(start.weights, reporter=reporter)
+        network = build(config, seed=seed)
+        if config.topology == "dense" or fits(network, state):
+            load_state_(network, state, source=start.weights)
+            return network.eval()
+        dense = build(dataclasses.replace(config, topology="dense"), seed=seed)
+        load_state_(dense, state, source=start.weights)
+        origin: dict[str, object] = {"weights_sha256": _digest(state)}
+    else:
+        pretrained = start is not None and start.pretrained
+        dense, origin = _dense(config, data, recipe, seed, pretrained=pretrained, reporter=reporter)
+    if config.topology == "dense":
+        return dense.eval()
+    return _with_experts(dense, origin, config, data, recipe, seed, reporter)
 
-    def train_dense(network: nn.Module) -> None:
+
+def _dense(
+    config: NetworkConfig,
+    data: Data,
+    recipe: TrainingRecipe,
+    seed: int,
+    *,
+    pretrained: bool,
+    reporter: Reporter,
+) -> tuple[nn.Module, dict[str, object]]:
+    """The trained dense network, and how it was made."""
+    config = dataclasses.replace(config, topology="dense")
+    making = _making(config, data, recipe, seed)
+    network = build(config, seed=seed)
+    if pretrained:
+        classes = config.num_classes
+        adapted = load_pretrained_(network, config.arch, num_classes=classes, reporter=reporter)
+        recipe = adapted_recipe(recipe)
+        making = _making(config, data, recipe, seed) | {"pretrained": True}
+        if not adapted:
+            return network, making
+
+    def train(network: nn.Module) -> None:
         reporter.note(f"training {config.arch} dense on {data.name}, {recipe.epochs:g} epochs")
         fit(network, data, recipe, seed=seed, reporter=reporter)
 
-    dense = trained(
-        lambda: build(dense_config, seed=seed),
-        _making(dense_config, data, recipe, seed),
-        train_dense,
-        reporter=reporter,
-    )
-    if config.topology == "dense":
-        return dense
+    return trained(lambda: network, making, train, reporter=reporter), making
+
+
+def _with_experts(
+    dense: nn.Module,
+    origin: dict[str, object],
+    config: NetworkConfig,
+    data: Data,
+    recipe: TrainingRecipe,
+    seed: int,
+    reporter: Reporter,
+) -> nn.Module:
     further = upcycled_recipe(recipe)
 
     def start() -> nn.Module:
@@ -60,13 +113,20 @@ def base_network(
         upcycle_(network, config, images=data.train.batches(64), seed=seed)
         return network
 
-    def train_experts(network: nn.Module) -> None:
+    def train(network: nn.Module) -> None:
         reporter.note(f"training its experts ({config.topology}), {further.epochs:g} epochs")
         fit(network, data, further, seed=seed, reporter=reporter)
 
-    making = _making(config, data, further, seed)
-    making["upcycled_from"] = _making(dense_config, data, recipe, seed)
-    return trained(start, making, train_experts, reporter=reporter)
+    making = _making(config, data, further, seed) | {"upcycled_from": origin}
+    return trained(start, making, train, reporter=reporter)
+
+
+def _digest(state: dict[str, Tensor]) -> str:
+    digest = hashlib.sha256()
+    for key in sorted(state):
+        digest.update(key.encode())
+        digest.update(state[key].reshape(-1).contiguous().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _making(

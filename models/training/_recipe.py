@@ -152,3 +152,8 @@ def upcycled_recipe(recipe: TrainingRecipe) -> TrainingRecipe:
         return replace(recipe, epochs=max(1, round(recipe.epochs / 3)))
     # A trained CNN forgets what it knows at the learning rate it started with.
     return replace(recipe, epochs=max(1, round(recipe.epochs * 0.15)), lr=recipe.lr / 10)
+
+
+def adapted_recipe(recipe: TrainingRecipe) -> TrainingRecipe:
+    """For published weights with a fresh head or resized embeddings: shorter and gentler."""
+    return replace(recipe, epochs=max(1, round(recipe.epochs * 0.3)), lr=recipe.lr / 10)

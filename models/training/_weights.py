@@ -153,11 +153,14 @@ _RELEASES = {
 
 def load_pretrained_(
     net: nn.Module, arch: str, *, num_classes: int, reporter: Reporter = SILENT
-) -> None:
+) -> bool:
     """Load the published weights of a dense network, in place.
 
     What does not fit is adapted and said: another number of classes starts with a fresh head; in a
     vision transformer the position and patch embeddings are resized.
+
+    Returns:
+        Whether anything was adapted, so that the network needs training before it is of use.
 
     Raises:
         InputError: nothing is published for ``arch``, or the network does not give it.
@@ -172,7 +175,7 @@ def load_pretrained_(
         state = read_weights(path)
     else:
         raise InputError(f"no weights are published for {arch}: give --weights, or train it")
-    _adapt_and_load(net, state, arch, reporter)
+    return _adapt_and_load(net, state, arch, reporter)
 
 
 def _published_vit(reporter: Reporter) -> dict[str, Tensor]:
@@ -193,9 +196,10 @@ def _published_vit(reporter: Reporter) -> dict[str, Tensor]:
 
 def _adapt_and_load(
     net: nn.Module, state: dict[str, Tensor], arch: str, reporter: Reporter
-) -> None:
+) -> bool:
     own = net.state_dict()
-    for key in _resized(net, own, state):
+    resized = _resized(net, own, state)
+    for key in resized:
         reporter.note(f"{key} was resized from the published {arch}'s to {list(own[key].shape)}")
     head = ("head.", "fc.", "classifier.6.")
     fresh = [k for k in own if k.startswith(head) and own[k].shape != state[k].shape]
@@ -206,6 +210,7 @@ def _adapt_and_load(
     if differences:
         raise InputError(f"the published weights of {arch} do not fit this network: {differences}")
     net.load_state_dict(state)
+    return bool(resized or fresh)
 
 
 def _resized(net: nn.Module, own: Mapping[str, Tensor], state: dict[str, Tensor]) -> list[str]:

@@ -4,11 +4,12 @@ import sys
 
 import pandas as pd
 import pytest
+from safetensors.torch import save_file
 
 from dse import search
 from dse._run import Run
 from luts.console import run
-from models import Assignment, Routing
+from models import TOPOLOGIES, Assignment, NetworkConfig, Routing, build, evaluate, load_data
 from models.training._files import CACHE_VARIABLE
 
 SMALL = ("--train-epochs", "0.5", "--multipliers", "mul8s_1KV8,mul8s_1L1G,mul8s_1KTY")
@@ -183,3 +184,47 @@ def test_a_name_of_two_meanings_is_noticed(tmp_path, monkeypatch, capsys):
     assert "note: mul8s_1KVA is read as" in capsys.readouterr().err
     command("--multipliers", "paper", "--out", tmp_path / "b")
     assert "note:" not in capsys.readouterr().err
+
+
+def test_all_topologies_end_in_one_front(tmp_path, capsys):
+    out = tmp_path / "all"
+    flags = ("--topology", "all", "--trials", 4, "--finetune", "none", "--patch-size", "32")
+    assert command(*SMALL, *flags, "--out", out) == 0
+    assert "All topologies together" in capsys.readouterr().out
+    front = pd.read_csv(out / "front.csv")
+    assert front["energy_rel"].is_monotonic_increasing
+    assert front["validation_cross_entropy"].is_monotonic_decreasing
+    parts = {t: pd.read_csv(out / t / "trials.csv") for t in TOPOLOGIES}
+    every = pd.concat(parts.values())
+    for row in front.itertuples():
+        better = (every["energy_rel"] <= row.energy_rel) & (
+            every["validation_cross_entropy"] < row.validation_cross_entropy
+        )
+        assert not better.any()
+    assert set(front["run"]) <= {f"all/{t}" for t in TOPOLOGIES}
+    assert (out / "front.png").stat().st_size > 10_000
+    assert command("--resume", out, "--quiet") == 0
+
+
+def test_given_weights_are_searched_as_they_are(tmp_path):
+    config = NetworkConfig("vit_small", patch_size=32)
+    network = build(config, seed=7)
+    save_file(network.state_dict(), tmp_path / "mine.safetensors")
+    flags = ("--weights", tmp_path / "mine.safetensors", "--trials", 2, "--finetune", "none")
+    assert command(*DENSE, *flags, "--quiet", "--out", tmp_path / "run") == 0
+    scored = pd.read_csv(tmp_path / "run/trials.csv")
+    data = load_data("digits", seed=0)
+    expected = evaluate(network.eval(), data.validation)
+    # trial 0 is the exact int8 network: untrained, so as bad as the float one
+    found = scored["validation_cross_entropy"][0]
+    assert found == pytest.approx(expected.cross_entropy, rel=0.02)
+
+
+def test_weights_of_another_network_are_refused_with_their_keys(tmp_path, capsys):
+    network = build(NetworkConfig("vit_small", patch_size=16), seed=7)
+    save_file(network.state_dict(), tmp_path / "other.safetensors")
+    flags = ("--weights", tmp_path / "other.safetensors", "--quiet")
+    assert command(*DENSE, *flags, "--out", tmp_path / "run") == 2
+    assert "patch_embed.proj.weight" in capsys.readouterr().err
+    assert command(*DENSE, "--weights", "a.pt", "--pretrained", "--out", tmp_path / "both") == 2
+    assert "not both" in capsys.readouterr().err

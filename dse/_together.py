@@ -1,0 +1,57 @@
+"""The searches of all topologies of one architecture, as one front."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from rich.table import Table
+
+from dse._compare import Finished, draw, points_of
+from dse._pareto import non_dominated
+from dse._run import Run
+from models.training import atomically
+
+
+def joint_front(runs: Sequence[Finished]) -> pd.DataFrame:
+    """The trials that no trial of any run dominates, by rising energy.
+
+    Energy is relative to the dense network with the exact multiplier in every topology, so that
+    the runs of one architecture share the axis.
+
+    Returns:
+        The columns of ``trials.csv`` after one named ``run``.
+    """
+    tables = [found.trials.assign(run=found.name) for found in runs]
+    frame = pd.concat(tables, ignore_index=True)
+    chosen = frame.iloc[non_dominated(np.concatenate([points_of(found) for found in runs]))]
+    chosen = chosen[["run", *[c for c in chosen.columns if c not in ("run", "on_front")]]]
+    return chosen.sort_values("energy_rel", kind="stable", ignore_index=True)
+
+
+def write_together(folder: Run, runs: Sequence[Finished]) -> None:
+    """Write ``front.csv`` and ``front.png`` of all runs into the folder that holds theirs."""
+    with atomically(folder.path / "front.csv") as temporary:
+        joint_front(runs).to_csv(temporary, index=False)
+    with atomically(folder.path / "front.png") as temporary:
+        draw(temporary, runs)
+
+
+def together_table(runs: Sequence[Finished]) -> Table:
+    """What each topology has of the joint front, for a terminal."""
+    front = joint_front(runs)
+    table = Table(title="All topologies together", title_justify="left")
+    table.add_column("run", no_wrap=True)
+    for title in ("trials", "of the joint front", "energy from", "to", "best test %"):
+        table.add_column(title, justify="right")
+    for found in runs:
+        part = front[front["run"] == found.name]
+        ends = (part["energy_rel"].min(), part["energy_rel"].max())
+        best = found.trials.loc[found.trials["reported"], "test_accuracy_pct"].max()
+        table.add_row(
+            found.name,
+            str(len(found.trials)),
+            str(len(part)),
+            *(f"{end:.4f}" if len(part) else "" for end in ends),
+            f"{best:.2f}",
+        )
+    return table
