@@ -1,7 +1,7 @@
 """The compiled kernels: found, never built, at first use."""
 
 from luts._native._library import MissingKernelsWarning, isa, kernels_or_none, max_depth
-from luts._native._lookup import native_lookup, scalar_loop
+from luts._native._lookup import native_lookup, native_pad, scalar_loop
 from luts._native._product import (
     Packed,
     native_batched,
@@ -20,6 +20,7 @@ __all__ = [
     "native_layer",
     "native_lookup",
     "native_pack",
+    "native_pad",
     "native_quantise",
     "scalar_loop",
 ]

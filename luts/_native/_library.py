@@ -62,7 +62,14 @@ def _declared(library: ctypes.CDLL) -> ctypes.CDLL:
         ctypes.c_void_p,
         ctypes.c_int64,
     ]
-    for name in ("product", "lookup", "quantise"):
+    library.axdse_pad.argtypes = [
+        ctypes.c_void_p,
+        *[ctypes.c_int64] * 6,
+        ctypes.c_double,
+        ctypes.c_void_p,
+        ctypes.c_int64,
+    ]
+    for name in ("product", "lookup", "quantise", "pad"):
         getattr(library, f"axdse_{name}").restype = None
     assert library.axdse_job_bytes() == ctypes.sizeof(Job)
     assert library.axdse_lookup_bytes() == ctypes.sizeof(Lookup)

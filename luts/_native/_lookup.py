@@ -20,8 +20,10 @@ def native_lookup(
     geometry: Geometry = POINT,
     *,
     transposed: bool = False,
+    scale: torch.Tensor | None = None,
+    bias: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """``out[b, r, …] = Σ_k T[rows[r, k], columns[b, window k of …]]``.
+    """``out[b, r, …] = Σ_k T[rows[r, k], columns[b, window k of …]]``, scaled if asked.
 
     Args:
         columns: codes, contiguous int8 of shape ``(batch, channels, rows, columns)``, padded.
@@ -29,16 +31,20 @@ def native_lookup(
         arithmetic: the multiplier and operand order; its first operand is the row's.
         geometry: the window over the columns; its padding must already be there.
         transposed: the table's first operand is the column's.
+        scale: factor of the sums, float32: of each row where the table is transposed, else of each
+            column; None for the sums themselves.
+        bias: added after, of the same shape.
 
     Returns:
-        int32 of shape ``(batch, R, out rows, out columns)``.
+        int32 or, if scaled, float32 of shape ``(batch, R, out rows, out columns)``.
     """
     batch, channels, height, width = columns.shape
     (kh, kw), (dh, dw) = geometry.kernel, geometry.dilation
     out_h = max(0, (height - dh * (kh - 1) - 1) // geometry.stride[0] + 1)
     out_w = max(0, (width - dw * (kw - 1) - 1) // geometry.stride[1] + 1)
     table, biased, odd = _tables(arithmetic, transposed)
-    out = torch.empty(batch, rows.shape[-2], out_h, out_w, dtype=torch.int32)
+    kind = torch.int32 if scale is None else torch.float32
+    out = torch.empty(batch, rows.shape[-2], out_h, out_w, dtype=kind)
     job = Lookup()
     job.biased, job.table, job.columns_odd = biased.ctypes.data, table.ctypes.data, odd
     job.row_codes, job.n_rows, job.inner = rows.data_ptr(), rows.shape[-2], rows.shape[-1]
@@ -49,9 +55,36 @@ def native_lookup(
     job.dilation_h, job.dilation_w = geometry.dilation
     job.groups, job.out_h, job.out_w = geometry.groups, out_h, out_w
     job.rows_vary, job.out = rows.dim() == 3, out.data_ptr()
+    scale, bias = (None if t is None else t.contiguous() for t in (scale, bias))
+    job.scale = None if scale is None else scale.data_ptr()
+    job.bias = None if bias is None else bias.data_ptr()
+    job.scale_by_column = not transposed
     job.threads = torch.get_num_threads()
     kernels().axdse_lookup(ctypes.byref(job))
     return out
+
+
+def native_pad(x: torch.Tensor, padding: tuple[int, int], scale: float) -> torch.Tensor:
+    """Codes of ``x`` in contiguous planes with zeros around them.
+
+    Args:
+        x: ``(batch, channels, rows, columns)``, float32 to be quantised, or int8 codes.
+        padding: zero rows above and below, zero columns left and right.
+        scale: value of one code.
+    """
+    x, (ph, pw) = x.contiguous(), padding
+    batch, channels, height, width = x.shape
+    planes = torch.empty(batch, channels, height + 2 * ph, width + 2 * pw, dtype=torch.int8)
+    kernels().axdse_pad(
+        x.data_ptr(),
+        x.dtype == torch.int8,
+        batch * channels,
+        *(height, width, ph, pw),
+        scale,
+        planes.data_ptr(),
+        torch.get_num_threads(),
+    )
+    return planes
 
 
 def scalar_loop(x: torch.Tensor, w: torch.Tensor, arithmetic: Arithmetic) -> torch.Tensor:

@@ -90,8 +90,8 @@ def _applied(codes: torch.Tensor, terms: Terms) -> list[torch.Tensor]:
     masks = terms.factors.v_masks
     if masks is not None:
         return [codes & (m - 256 if m > 127 else m) for m in masks]
-    index = codes.contiguous().view(torch.uint8).long()
-    return [torch.from_numpy(v.copy())[index] for v in terms.factors.v]
+    index = codes.contiguous().numpy().view(np.uint8)
+    return [torch.from_numpy(v[index]) for v in terms.factors.v]
 
 
 def _planes(codes: torch.Tensor, terms: Terms) -> torch.Tensor:

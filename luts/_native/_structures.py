@@ -37,5 +37,5 @@ class Lookup(ctypes.Structure):
         *biased *table columns_odd *row_codes n_rows inner
         *columns batch channels height width
         kernel_h kernel_w stride_h stride_w dilation_h dilation_w
-        groups out_h out_w rows_vary *out threads
+        groups out_h out_w rows_vary *out *scale *bias scale_by_column threads
     """)

@@ -2,17 +2,18 @@
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 
 from luts._arithmetic import Arithmetic
 from luts._geometry import POINT
-from luts._native import isa, native_lookup
+from luts._native import isa, native_lookup, native_pad
 from luts._quantise import quantise
 from luts._task import Scaling, Task
 from luts.backends._base import Backend
 
 VECTOR = 64
 """Columns that one look-up instruction serves."""
+
+WELL_FILLED = 0.75
 
 
 class LookupBackend(Backend):
@@ -29,8 +30,9 @@ class LookupBackend(Backend):
         return None
 
     def prepare(self, w: torch.Tensor, arithmetic: Arithmetic, task: Task) -> torch.Tensor:
-        """The codes in rows, int8 of shape ``(out, inner)``."""
-        return w.flatten(1).contiguous()
+        """The codes, int8: of a linear layer that fills vectors in columns, else in rows."""
+        rows = w.flatten(1).contiguous()
+        return rows.t().contiguous() if _is_columns(task) else rows
 
     def layer(
         self,
@@ -40,42 +42,47 @@ class LookupBackend(Backend):
         task: Task,
         scaling: Scaling | None,
     ) -> torch.Tensor:
-        """Weights are rows, output pixels are columns of the kernel's product."""
-        codes = x if scaling is None else quantise(x, scaling.x)
+        """Weights are rows and output pixels columns of the kernel's product, or the reverse."""
+        factor = None if scaling is None else scaling.factor
+        bias = None if scaling is None else scaling.offset
+        if _is_columns(task) and x.is_contiguous(memory_format=torch.channels_last):
+            codes = x if scaling is None else quantise(x, scaling.x)
+            pixels = codes.permute(0, 2, 3, 1)
+            rows, columns = pixels.reshape(-1, task.channels), prepared[None, :, None]
+            y = native_lookup(columns, rows, arithmetic, scale=factor, bias=bias)
+            return y.view(*pixels.shape[:3], task.out_channels).permute(0, 3, 1, 2)
+        weights = prepared.t().contiguous() if _is_columns(task) else prepared
         if x.shape[2:] == (1, 1) and task.geometry == POINT:
-            y = self._matrix(codes[:, :, 0, 0], prepared, arithmetic, task)
-        else:
-            ph, pw = task.geometry.padding
-            planes = F.pad(codes, (pw, pw, ph, ph)).contiguous()
-            y = native_lookup(planes, prepared, arithmetic, task.geometry, transposed=True)
-        return y if scaling is None else scaling.apply(y, channel_dim=-3)
+            codes = x if scaling is None else quantise(x, scaling.x)
+            columns = codes.flatten(1).t().contiguous()[None, :, None]
+            y = native_lookup(
+                columns, weights, arithmetic, transposed=True, scale=factor, bias=bias
+            )
+            return y[0, :, 0].t()[:, :, None, None]
+        planes = native_pad(x, task.geometry.padding, 1.0 if scaling is None else scaling.x.item())
+        return native_lookup(
+            planes, weights, arithmetic, task.geometry, transposed=True, scale=factor, bias=bias
+        )
 
     def batched(
         self, x: torch.Tensor, y: torch.Tensor, arithmetic: Arithmetic, scaling: Scaling | None
     ) -> torch.Tensor:
         """``x`` gives the rows, ``y`` the columns."""
+        (m, k), n = x.shape[-2:], y.shape[-1]
+        scale = None
         if scaling is not None:
             assert scaling.y is not None
-            sums = self.batched(quantise(x, scaling.x), quantise(y, scaling.y), arithmetic, None)
-            return scaling.apply(sums, channel_dim=-1)
+            x, y = quantise(x, scaling.x), quantise(y, scaling.y)
+            scale = scaling.factor.expand(n)
         batch = np.broadcast_shapes(x.shape[:-2], y.shape[:-2])
-        (m, k), n = x.shape[-2:], y.shape[-1]
         rows = x.expand(*batch, m, k).reshape(-1, m, k).contiguous()
         columns = y.expand(*batch, k, n).reshape(-1, k, 1, n).contiguous()
-        return native_lookup(columns, rows, arithmetic).view(*batch, m, n)
+        return native_lookup(columns, rows, arithmetic, scale=scale).view(*batch, m, n)
 
-    def _matrix(
-        self, x: torch.Tensor, w: torch.Tensor, arithmetic: Arithmetic, task: Task
-    ) -> torch.Tensor:
-        """A linear layer, with whichever side fills the vectors better as columns."""
-        m, n = x.shape[0], task.out_channels
-        if _filled(n) >= _filled(m):
-            columns = w.t().contiguous()[None, :, None]
-            y = native_lookup(columns, x.contiguous(), arithmetic)[0, :, 0]
-        else:
-            columns = x.t().contiguous()[None, :, None]
-            y = native_lookup(columns, w, arithmetic, transposed=True)[0, :, 0].t()
-        return y[:, :, None, None]
+
+def _is_columns(task: Task) -> bool:
+    """Whether a linear layer's outputs fill the vectors well enough to be their columns."""
+    return task.geometry == POINT and _filled(task.out_channels) >= WELL_FILLED
 
 
 def _filled(columns: int) -> float:

@@ -13,7 +13,14 @@ from luts.errors import InputError
 from models.emulation._assignment import Assignment
 from models.emulation._attention import AttentionProducts, Product
 from models.emulation._expose import exposed, names_of, replace_everywhere_
-from models.emulation._layers import EmulatedConv2d, EmulatedLinear, EmulatedMatmul, EmulatedSite
+from models.emulation._fold import fold_batchnorms_
+from models.emulation._layers import (
+    EmulatedConv2d,
+    EmulatedLinear,
+    EmulatedMatmul,
+    EmulatedSite,
+    EmulatedWeightSite,
+)
 from models.emulation._sites import Site, sites_of_exposed
 from models.emulation._slopes import Gradient
 from models.networks import every_expert_sees_everything
@@ -40,9 +47,17 @@ class EmulatedNetwork(nn.Module):
         self.network = network
         self.sites = found
         self.assignment = Assignment.uniform(found, EXACT)
+        layers = [self.layer(site.name) for site in found]
+        self._weighted = tuple(m for m in layers if isinstance(m, EmulatedWeightSite))
 
     def forward(self, *args: torch.Tensor) -> torch.Tensor:
         """Whatever the original maps to what."""
+        if not torch.is_grad_enabled():
+            # Small operands that live long, made between large activations that do not, would
+            # leave the heap full of holes.
+            for layer in self._weighted:
+                if not layer.computes_in_float:
+                    layer.prepared()
         return self.network(*args)
 
     def layer(self, site: str) -> EmulatedSite:
@@ -176,6 +191,7 @@ def emulate(
     found = sites_of_exposed(copied, batches[0][:1])
     _replace_(copied, found)
     _calibrate_(copied, batches, method)
+    fold_batchnorms_(copied, batches[0][:2])
     emulated = EmulatedNetwork(copied, found).eval()
     emulated.assign_(assignment, catalog=catalog)
     return emulated

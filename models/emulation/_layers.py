@@ -6,7 +6,7 @@ bias are applied in float32. The gradient is straight-through unless `use_gradie
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +16,19 @@ from luts import EXACT, Arithmetic, Geometry, Scaling, Selection, Task, catalog,
 from models.emulation._products import ConvProduct, LinearProduct, MatmulProduct, by_code
 from models.emulation._quantise import Observer, weight_scale
 from models.emulation._slopes import Gradient, Slopes, slopes_of
+
+
+class Follower(Protocol):
+    """A channel-wise linear map that a layer's scale and offset can include."""
+
+    def is_foldable(self) -> bool:
+        """Whether it is one just now."""
+
+    def folded(self, scaling: Scaling) -> Scaling:
+        """``scaling`` followed by the map."""
+
+    def expect(self, normalised: torch.Tensor) -> torch.Tensor:
+        """Take note that ``normalised`` has been mapped already; it is given back."""
 
 
 class EmulatedSite(nn.Module):
@@ -163,12 +176,16 @@ class EmulatedWeightSite(EmulatedSite):
     def _mapped(self, codes: torch.Tensor) -> torch.Tensor:
         return codes if self.weight_map is None else by_code(self.weight_map, codes)
 
-    def prepared(self) -> tuple[torch.Tensor, torch.Tensor, Any]:
-        """Meant codes, scales, and the backend's operand; kept while the weight is unchanged."""
+    def fresh(self) -> tuple[torch.Tensor, torch.Tensor, Any]:
+        """Meant codes, scales, and the backend's operand, of the weight as it is now."""
+        codes, scale = self.meant_codes()
+        return codes, scale, self.selection().prepare(self._mapped(codes))
+
+    def prepared(self) -> tuple[torch.Tensor, Any]:
+        """Scales and the backend's operand; kept while the weight is unchanged."""
         key = (self.weight._version, self.weight.data_ptr(), self.weight.device)
         if self._prepared is None or self._prepared[0] != key:
-            codes, scale = self.meant_codes()
-            self._prepared = (key, codes, scale, self.selection().prepare(self._mapped(codes)))
+            self._prepared = (key, *self.fresh()[1:])
         return self._prepared[1:]
 
     def scaling(self, w_scale: torch.Tensor) -> Scaling:
@@ -186,9 +203,7 @@ class EmulatedWeightSite(EmulatedSite):
         version.
         """
         self._prepared = None
-        y = product.apply(x, self.weight, self.offset(), self.log_scale, self)
-        self._prepared = None
-        return y
+        return product.apply(x, self.weight, self.offset(), self.log_scale, self)
 
 
 class EmulatedLinear(EmulatedWeightSite):
@@ -214,12 +229,16 @@ class EmulatedLinear(EmulatedWeightSite):
         self.sync_scale_()
         if self.learns(x):
             return self.watched(self.learning(LinearProduct, x))
-        _, w_scale, operand = self.prepared()
+        w_scale, operand = self.prepared()
         return self.watched(self.selection().linear(x, operand, self.scaling(w_scale)))
 
 
 class EmulatedConv2d(EmulatedWeightSite):
     """`torch.nn.Conv2d` through a multiplier; a zero of the padding is an operand like any other.
+
+    Attributes:
+        follower: what takes this layer's output and nothing else, if it can be done here as well;
+            in a tuple, as it is no part of this layer.
 
     Args:
         source: the layer to emulate; its parameters are shared.
@@ -240,6 +259,7 @@ class EmulatedConv2d(EmulatedWeightSite):
         even = self.padding_mode == "zeros" and left == right and top == bottom
         self.padding = (top, left) if even else (0, 0)
         self.pads = (0, 0, 0, 0) if even else (left, right, top, bottom)
+        self.follower: tuple[Follower] | None = None
 
     def task(self) -> Task:
         """What this layer asks of a backend."""
@@ -257,8 +277,14 @@ class EmulatedConv2d(EmulatedWeightSite):
         self.sync_scale_()
         if self.learns(x):
             return self.watched(self.learning(ConvProduct, x))
-        _, w_scale, operand = self.prepared()
-        return self.watched(self.selection().convolve(x, operand, self.scaling(w_scale)))
+        w_scale, operand = self.prepared()
+        scaling = self.scaling(w_scale)
+        if self.follower is not None and self.watcher is None and not self._forward_hooks:
+            (follower,) = self.follower
+            if follower.is_foldable():
+                y = self.selection().convolve(x, operand, follower.folded(scaling))
+                return follower.expect(y)
+        return self.watched(self.selection().convolve(x, operand, scaling))
 
 
 class EmulatedMatmul(EmulatedSite):

@@ -32,7 +32,7 @@ class LinearProduct(torch.autograd.Function):
     ) -> torch.Tensor:
         """Through the circuit."""
         codes = quantise(x, site.x_scale)
-        w_codes, w_scale, operand = site.prepared()
+        w_codes, w_scale, operand = site.fresh()
         _save(ctx, site, x, codes, w_codes, w_scale)
         sums = site.selection().linear(codes, operand)
         return site.scaling(w_scale).apply(sums, channel_dim=-1)
@@ -68,7 +68,7 @@ class ConvProduct(torch.autograd.Function):
     ) -> torch.Tensor:
         """Through the circuit."""
         codes = quantise(x, site.x_scale)
-        w_codes, w_scale, operand = site.prepared()
+        w_codes, w_scale, operand = site.fresh()
         _save(ctx, site, x, codes, w_codes, w_scale)
         sums = site.selection().convolve(codes, operand)
         return site.scaling(w_scale).apply(sums, channel_dim=-3)

@@ -14,21 +14,38 @@ typedef struct {
     int64_t blocks, row_parts;
 } Plan;
 
-static void write_line(const Lookup *job, const uint8_t *plane, int64_t first, int64_t n,
-                       uint8_t *line)
+/* memcpy for runs of an output row, of which most have 8 … 64 bytes: a call costs more than they do. */
+static inline void copy_run(uint8_t *to, const uint8_t *from, int64_t n)
 {
+    if (n >= 16) {
+        for (int64_t i = 0; i < n - 15; i += 16)
+            memcpy(to + i, from + i, 16);
+        memcpy(to + n - 16, from + n - 16, 16);
+    } else if (n >= 8) {
+        memcpy(to, from, 8);
+        memcpy(to + n - 8, from + n - 8, 8);
+    } else {
+        for (int64_t i = 0; i < n; i++)
+            to[i] = from[i];
+    }
+}
+
+/* Codes under one tap for n output pixels from (row, column) on. */
+static inline void write_line(const Lookup *job, const uint8_t *plane, int64_t row, int64_t column,
+                              int64_t n, uint8_t *line)
+{
+    const uint8_t *from = plane + row * job->stride_h * job->width;
     while (n > 0) {
-        int64_t i = first / job->out_w, j = first % job->out_w;
-        int64_t run = job->out_w - j < n ? job->out_w - j : n;
-        const uint8_t *from = plane + i * job->stride_h * job->width + j * job->stride_w;
+        int64_t run = job->out_w - column < n ? job->out_w - column : n;
         if (job->stride_w == 1)
-            memcpy(line, from, (size_t)run);
+            copy_run(line, from + column, run);
         else
             for (int64_t c = 0; c < run; c++)
-                line[c] = from[c * job->stride_w];
+                line[c] = from[(column + c) * job->stride_w];
         line += run;
-        first += run;
         n -= run;
+        column = 0;
+        from += job->stride_h * job->width;
     }
 }
 
@@ -39,12 +56,13 @@ static void write_image(const Lookup *job, int64_t image, int64_t group, int64_t
     int64_t channels = job->channels / job->groups;
     const uint8_t *planes = job->columns +
                             (image * job->channels + group * channels) * job->height * job->width;
+    const int64_t row = first / job->out_w, column = first % job->out_w;
     for (int64_t c = 0; c < channels; c++)
         for (int64_t i = 0; i < job->kernel_h; i++)
             for (int64_t j = 0; j < job->kernel_w; j++, lines += LOOKUP_COLUMNS) {
                 const uint8_t *plane = planes + (c * job->height + i * job->dilation_h) * job->width +
                                        j * job->dilation_w;
-                write_line(job, plane, first, n, lines);
+                write_line(job, plane, row, column, n, lines);
             }
 }
 
@@ -104,6 +122,29 @@ static void write_block(Block *block, int64_t group)
         split_signs(columns, job->inner);
 }
 
+/* Writes n sums of row r, the first of which belongs to column `column`, to out[at]. */
+static void store_part(const Lookup *job, const int32_t *sums, int64_t r, int64_t column, int64_t n,
+                       int64_t at)
+{
+    if (!job->scale) {
+        memcpy((int32_t *)job->out + at, sums, (size_t)n * sizeof(int32_t));
+        return;
+    }
+    float *out = (float *)job->out + at;
+    if (job->scale_by_column) {
+        for (int64_t i = 0; i < n; i++)
+            out[i] = (float)sums[i] * job->scale[column + i];
+        for (int64_t i = 0; job->bias && i < n; i++)
+            out[i] += job->bias[column + i];
+    } else {
+        const float scale = job->scale[r];
+        for (int64_t i = 0; i < n; i++)
+            out[i] = (float)sums[i] * scale;
+        for (int64_t i = 0; job->bias && i < n; i++)
+            out[i] += job->bias[r];
+    }
+}
+
 static void lookup_task(void *context, int64_t index)
 {
     const Plan *plan = context;
@@ -135,8 +176,8 @@ static void lookup_task(void *context, int64_t index)
         }
         kernels()->lookup(job, &block.columns, rows + r * job->inner, sums);
         FOR_EACH_IMAGE(&block)
-            memcpy(job->out + (image * job->n_rows + r) * plan->pixels + pixel, sums + done,
-                   (size_t)part * sizeof(int32_t));
+            store_part(job, sums + done, r, pixel, part,
+                       (image * job->n_rows + r) * plan->pixels + pixel);
     }
     buffer_free(block.columns.codes);
 }
@@ -153,4 +194,39 @@ void axdse_lookup(const Lookup *job)
     if (plan.blocks < 2 * job->threads) /* few blocks: share the rows out too */
         plan.row_parts = smaller(job->n_rows, 2 * job->threads);
     parallel_for(lookup_task, &plan, plan.blocks * plan.row_parts, job->threads);
+}
+
+typedef struct {
+    const void *x;
+    int64_t is_codes, height, width, padding_h, padding_w;
+    float scale;
+    uint8_t *planes;
+} Padding;
+
+static void pad_task(void *context, int64_t index)
+{
+    const Padding *p = context;
+    const int64_t width = p->width + 2 * p->padding_w, above = p->padding_h * width;
+    const int64_t first = index * p->height * p->width;
+    uint8_t *to = p->planes + index * (p->height + 2 * p->padding_h) * width;
+    memset(to, 0, (size_t)above);
+    to += above;
+    for (int64_t i = 0; i < p->height; i++, to += width) {
+        const int64_t from = first + i * p->width;
+        memset(to, 0, (size_t)p->padding_w);
+        if (p->is_codes)
+            memcpy(to + p->padding_w, (const uint8_t *)p->x + from, (size_t)p->width);
+        else
+            kernels()->quantise((const float *)p->x + from, p->width, p->scale, to + p->padding_w);
+        memset(to + p->padding_w + p->width, 0, (size_t)p->padding_w);
+    }
+    memset(to, 0, (size_t)above);
+}
+
+/* Planes of codes with zeros around them, out of neighbouring planes of float32 or of codes. */
+void axdse_pad(const void *x, int64_t is_codes, int64_t n, int64_t height, int64_t width,
+               int64_t padding_h, int64_t padding_w, double scale, uint8_t *planes, int64_t threads)
+{
+    Padding padding = {x, is_codes, height, width, padding_h, padding_w, (float)scale, planes};
+    parallel_for(pad_task, &padding, n, threads);
 }

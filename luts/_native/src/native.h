@@ -71,7 +71,7 @@ typedef struct {
     int32_t *sums;                /* MAX_ROWS × (MAX_PANELS·LANES) */
 } Tile;
 
-/* One table product: out[r, c] = Σ_k table[rows[r, k], columns[k, c]]. */
+/* One table product: out[r, c] = Σ_k table[rows[r, k], columns[k, c]], which may be scaled. */
 typedef struct {
     const uint16_t *biased;       /* table + 32768: 256 rows of 256 low bytes, 256 high bytes */
     const int32_t *table;         /* 256 × 256 */
@@ -83,7 +83,11 @@ typedef struct {
     int64_t kernel_h, kernel_w, stride_h, stride_w, dilation_h, dilation_w;
     int64_t groups, out_h, out_w;
     int64_t rows_vary;            /* the rows have the batch dimension too */
-    int32_t *out;                 /* batch × rows × (out_h·out_w) */
+    /* batch × rows × (out_h·out_w). int32 sums where `scale` is NULL; else float32, sum·scale +
+     * bias, with one scale and bias a row, or one a column. */
+    void *out;
+    const float *scale, *bias;
+    int64_t scale_by_column;
     int64_t threads;
 } Lookup;
 
