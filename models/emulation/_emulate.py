@@ -13,7 +13,7 @@ from luts.errors import InputError
 from models.emulation._assignment import Assignment
 from models.emulation._attention import AttentionProducts, Product
 from models.emulation._expose import exposed, names_of, replace_everywhere_
-from models.emulation._fold import fold_batchnorms_
+from models.emulation._fold import Switch, fold_batchnorms_
 from models.emulation._layers import (
     EmulatedConv2d,
     EmulatedLinear,
@@ -42,8 +42,9 @@ class EmulatedNetwork(nn.Module):
         assignment: which multiplier works where.
     """
 
-    def __init__(self, network: nn.Module, found: tuple[Site, ...]) -> None:
+    def __init__(self, network: nn.Module, found: tuple[Site, ...], folding: Switch) -> None:
         super().__init__()
+        self._folding = folding
         self.network = network
         self.sites = found
         self.assignment = Assignment.uniform(found, EXACT)
@@ -58,7 +59,11 @@ class EmulatedNetwork(nn.Module):
             for layer in self._weighted:
                 if not layer.computes_in_float:
                     layer.prepared()
-        return self.network(*args)
+        self._folding.is_on = True
+        try:
+            return self.network(*args)
+        finally:
+            self._folding.is_on = False
 
     def layer(self, site: str) -> EmulatedSite:
         """The emulated layer at a site."""
@@ -191,8 +196,7 @@ def emulate(
     found = sites_of_exposed(copied, batches[0][:1])
     _replace_(copied, found)
     _calibrate_(copied, batches, method)
-    fold_batchnorms_(copied, batches[0][:2])
-    emulated = EmulatedNetwork(copied, found).eval()
+    emulated = EmulatedNetwork(copied, found, fold_batchnorms_(copied, batches[0][:2])).eval()
     emulated.assign_(assignment, catalog=catalog)
     return emulated
 

@@ -2,9 +2,11 @@
 
 An accelerator does the same: the sum of integers is scaled once. The sums are the same integers
 either way; the two ways differ by float32 rounding alone. In training, while anything is observed,
-or where something else reads what the convolution gives, BatchNorm computes for itself.
+where something else reads what the convolution gives, or when a layer is called by itself,
+BatchNorm computes for itself.
 """
 
+import dataclasses
 import weakref
 from collections import Counter
 from collections.abc import Callable
@@ -23,6 +25,7 @@ from models.networks import every_expert_sees_everything
 class FoldableBatchNorm2d(nn.BatchNorm2d):
     """`torch.nn.BatchNorm2d` that passes on what the convolution before it has normalised."""
 
+    switch: "Switch"
     _normalised: "weakref.ref[torch.Tensor] | None" = None
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -34,7 +37,9 @@ class FoldableBatchNorm2d(nn.BatchNorm2d):
 
     def is_foldable(self) -> bool:
         """Whether it maps every channel linearly just now, and nobody watches its input."""
-        if self.training or self.running_mean is None or torch.is_grad_enabled():
+        if not self.switch.is_on or torch.is_grad_enabled():
+            return False
+        if self.training or self.running_mean is None:
             return False
         return not (self._forward_hooks or self._forward_pre_hooks)
 
@@ -57,13 +62,23 @@ class FoldableBatchNorm2d(nn.BatchNorm2d):
         return normalised
 
 
+@dataclasses.dataclass
+class Switch:
+    """Whether the whole network is running, and not a layer by itself."""
+
+    is_on: bool = False
+
+
 @torch.no_grad()
-def fold_batchnorms_(network: nn.Module, inputs: torch.Tensor) -> None:
+def fold_batchnorms_(network: nn.Module, inputs: torch.Tensor) -> Switch:
     """Let each convolution whose output is read by one BatchNorm alone do that one's work.
 
     Args:
-        network: with emulated layers that still compute in float.
+        network: with emulated layers.
         inputs: a few, to see what reads what.
+
+    Returns:
+        What turns it on.
     """
     reads = _Reads()
     handles = [
@@ -82,10 +97,13 @@ def fold_batchnorms_(network: nn.Module, inputs: torch.Tensor) -> None:
     finally:
         for handle in handles:
             handle.remove()
+    switch = Switch()
     for layer, batchnorm in reads.pairs():
         batchnorm.__class__ = FoldableBatchNorm2d
         assert isinstance(batchnorm, FoldableBatchNorm2d)
+        batchnorm.switch = switch
         layer.follower = (batchnorm,)
+    return switch
 
 
 class _Reads(TorchFunctionMode):

@@ -131,3 +131,11 @@ def test_every_convolution_of_the_cnns_is_folded(topology):
     emulated = emulate(net, "mul8s_1KV8", calibration=[inputs(1, 32)])
     layers = {n for n, m in emulated.network.named_modules() if isinstance(m, EmulatedConv2d)}
     assert folded(emulated) == layers
+
+
+def test_a_layer_called_by_itself_gives_what_it_is_asked_for():
+    emulated = emulate(shake_(Net(), 1), "mul8s_1KV8", calibration=[inputs(1)])
+    layer, batchnorm = emulated.layer("convs.0"), emulated.network.bn
+    with torch.no_grad():
+        alone = layer(inputs(2))
+        torch.testing.assert_close(batchnorm(alone), emulated(inputs(2)), rtol=1e-5, atol=1e-5)
