@@ -3,9 +3,12 @@
 import copy
 import dataclasses
 import time
+from typing import Any
 
+import torch
 from torch import nn
 
+from dse._scores import ScoreCache
 from luts import EXACT
 from luts.errors import InputError
 from models import (
@@ -20,9 +23,12 @@ from models import (
     evaluate,
     recover,
 )
-from models.training import Reference, fine_tune_, has_batchnorm
+from models.training import Reference, fine_tune_, has_batchnorm, state_digest
 
 BATCH_SIZE = 256
+
+CACHE_FORMAT = 1
+"""To be raised when scoring changes in a way that its making does not show."""
 
 FINETUNE_TRANSFORMER = TrainingRecipe(
     epochs=1.0,
@@ -108,6 +114,8 @@ class Evaluator:
             is not used.
         recovery: what is done to every candidate; its fine-tuning only to those of `fine_tune`. By
             default BatchNorm's statistics, or biases where there is none (`default_recovery`).
+        images: score on the first so many validation images; all of them by default.
+        cached: keep scores, and take those kept, in the cache folder.
 
     Raises:
         InputError: the recipe would choose the operand order, which the search does.
@@ -120,6 +128,8 @@ class Evaluator:
         *,
         calibration_images: int,
         recovery: Recovery | None = None,
+        images: int | None = None,
+        cached: bool = False,
     ) -> None:
         default = default_recovery(network)
         recovery = default if recovery is None else recovery
@@ -131,6 +141,8 @@ class Evaluator:
         tuning = recovery.fine_tuning or default.fine_tuning
         assert tuning is not None
         self.data = data
+        total = len(data.validation)
+        self.images = total if images is None else min(images, total)
         self.recovery = dataclasses.replace(recovery, fine_tuning=None)
         self.tuning = tuning
         calibration = data.train.take(calibration_images)
@@ -142,8 +154,24 @@ class Evaluator:
             with_histograms=recovery.criterion is not None,
             with_teacher=tuning.needs_teacher,
         )
-        self.exact_validation = self._score(self.emulated)
-        self._scored: dict[str, Measured] = {}
+        self.exact_validation = self._score(self.emulated, total)
+        self._scored: dict[tuple[str, int], Measured] = {}
+        self._cache = ScoreCache(self._making(network)) if cached else None
+
+    def _making(self, network: nn.Module) -> dict[str, Any]:
+        return {
+            "weights": state_digest(network.state_dict()),
+            "images": state_digest(
+                {
+                    "calibration": self.inputs,
+                    "scored": self.data.validation.pixels,
+                    "labels": self.data.validation.labels,
+                }
+            ),
+            "recovery": self.recovery.to_dict(),
+            "torch": torch.__version__,
+            "format": CACHE_FORMAT,
+        }
 
     @property
     def fidelity(self) -> str:
@@ -155,15 +183,32 @@ class Evaluator:
         }
         return " and ".join(word for word, is_so in words.items() if is_so) or "as approximated"
 
-    def score(self, assignment: Assignment) -> Measured:
-        """Score on the validation split after the recipe's steps but fine-tuning."""
-        key = assignment.digest
+    def score(self, assignment: Assignment, *, images: int | None = None) -> Measured:
+        """Score on validation images after the recipe's steps but fine-tuning.
+
+        Args:
+            assignment: to emulate.
+            images: score on the first so many; as many as the evaluator was made for by default.
+        """
+        images = self.images if images is None else images
+        key = (assignment.digest, images)
         if key not in self._scored:
-            started = time.perf_counter()
-            self.recover_(self.emulated, assignment)
-            score = self._score(self.emulated)
-            self._scored[key] = Measured(score, time.perf_counter() - started)
+            self._scored[key] = self._kept(assignment, images) or self._measured(assignment, images)
         return self._scored[key]
+
+    def _measured(self, assignment: Assignment, images: int) -> Measured:
+        started = time.perf_counter()
+        self.recover_(self.emulated, assignment)
+        score = self._score(self.emulated, images)
+        measured = Measured(score, time.perf_counter() - started)
+        if self._cache is not None:
+            record = {"score": dataclasses.asdict(score), "seconds": measured.seconds}
+            self._cache.put(assignment, images, record)
+        return measured
+
+    def _kept(self, assignment: Assignment, images: int) -> Measured | None:
+        record = None if self._cache is None else self._cache.get(assignment, images)
+        return None if record is None else Measured(Score(**record["score"]), record["seconds"])
 
     def recover_(self, emulated: EmulatedNetwork, assignment: Assignment) -> None:
         """Assign, then recover by the recipe's steps but fine-tuning."""
@@ -205,5 +250,5 @@ class Evaluator:
         )
         return Tuned(emulated, tuned.after, tuned.note, time.perf_counter() - started)
 
-    def _score(self, emulated: EmulatedNetwork) -> Score:
-        return evaluate(emulated, self.data.validation, batch_size=BATCH_SIZE)
+    def _score(self, emulated: EmulatedNetwork, images: int) -> Score:
+        return evaluate(emulated, self.data.validation.take(images), batch_size=BATCH_SIZE)

@@ -79,7 +79,9 @@ def prepare(run: Run, network: nn.Module, data: Data, reporter: Reporter) -> Pre
     """Calibrate the exact int8 network, and measure and freeze its routing."""
     config = run.config
     with reporter.bar("calibrate", 2) as advance:
-        evaluator = Evaluator(network, data, calibration_images=config.calibration_images)
+        evaluator = Evaluator(
+            network, data, calibration_images=config.calibration_images, cached=True
+        )
         advance()
         found = evaluator.emulated.sites
         routing = run.routing()
@@ -183,7 +185,9 @@ def _scorer(path: Path) -> Callable[[Job], Outcome]:
     """What a worker process scores with."""
     run = Run.open(path)
     network, data = load(run, SILENT)
-    evaluator = Evaluator(network, data, calibration_images=run.config.calibration_images)
+    evaluator = Evaluator(
+        network, data, calibration_images=run.config.calibration_images, cached=True
+    )
     return functools.partial(score, evaluator)
 
 

@@ -21,6 +21,7 @@ from models.training._weights import (
     load_state_,
     load_weights_,
     read_weights,
+    state_digest,
 )
 from models.training.recovery import (
     FineTuned,
@@ -74,6 +75,7 @@ __all__ = [
     "recover",
     "save_weights",
     "starting_network",
+    "state_digest",
     "train_to_file",
     "trained",
     "upcycled_recipe",

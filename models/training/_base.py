@@ -2,10 +2,8 @@
 
 import copy
 import dataclasses
-import hashlib
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from luts.console import SILENT, Reporter
 from models.networks import NetworkConfig, build, source_digest, upcycle_
@@ -19,7 +17,7 @@ from models.training._recipe import (
     default_recipe,
     upcycled_recipe,
 )
-from models.training._weights import fits, load_pretrained_, load_state_, read_weights
+from models.training._weights import fits, load_pretrained_, load_state_, read_weights, state_digest
 
 
 def base_network(
@@ -60,7 +58,7 @@ def base_network(
             return network.eval()
         dense = build(dataclasses.replace(config, topology="dense"), seed=seed)
         load_state_(dense, state, source=start.weights)
-        origin: dict[str, object] = {"weights_sha256": _digest(state)}
+        origin: dict[str, object] = {"weights_sha256": state_digest(state)}
     else:
         pretrained = start is not None and start.pretrained
         dense, origin = _dense(config, data, recipe, seed, pretrained=pretrained, reporter=reporter)
@@ -119,14 +117,6 @@ def _with_experts(
 
     making = _making(config, data, further, seed) | {"upcycled_from": origin}
     return trained(start, making, train, reporter=reporter)
-
-
-def _digest(state: dict[str, Tensor]) -> str:
-    digest = hashlib.sha256()
-    for key in sorted(state):
-        digest.update(key.encode())
-        digest.update(state[key].reshape(-1).contiguous().view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
 
 
 def _making(

@@ -1,5 +1,6 @@
 """Reading weights that somebody else trained."""
 
+import hashlib
 import pickle
 import tempfile
 from collections.abc import Mapping
@@ -52,6 +53,16 @@ def load_state_(net: nn.Module, state: Mapping[str, Tensor], *, source: str | Pa
 def fits(net: nn.Module, state: Mapping[str, Tensor]) -> bool:
     """Whether ``state`` has exactly the keys and shapes of ``net``."""
     return not _differences(net.state_dict(), state)
+
+
+def state_digest(state: Mapping[str, Tensor]) -> str:
+    """SHA-256 over the names and values of a network's parameters and buffers."""
+    digest = hashlib.sha256()
+    for key in sorted(state):
+        digest.update(key.encode())
+        values = state[key].detach().cpu().reshape(-1).contiguous()
+        digest.update(values.view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def read_weights(source: str | Path, *, reporter: Reporter = SILENT) -> dict[str, Tensor]:

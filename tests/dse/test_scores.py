@@ -1,0 +1,55 @@
+"""Kept scores: found again under the same making alone, and never in the way."""
+
+import pytest
+
+from dse._evaluate import Evaluator
+from dse._scores import ScoreCache
+from models import Assignment, Choice, Data
+from models.training._files import CACHE_VARIABLE
+from tests.dse.test_evaluate import network, split
+
+
+def assignment(name="mul8s_1L1G"):
+    return Assignment({"a": Choice(name, False)}, {name: "0" * 64})
+
+
+def test_what_was_put_is_found_under_the_same_making_only(tmp_path):
+    cache = ScoreCache({"weights": 1}, path=tmp_path / "deep" / "scores.db")
+    assert cache.get(assignment(), 10) is None
+    cache.put(assignment(), 10, {"score": 0.5})
+    again = ScoreCache({"weights": 1}, path=tmp_path / "deep" / "scores.db")
+    assert again.get(assignment(), 10) == {"score": 0.5}
+    assert again.get(assignment(), 20) is None
+    assert again.get(Assignment({"a": Choice("x", True)}, {"x": "1" * 64}), 10) is None
+    other = ScoreCache({"weights": 2}, path=tmp_path / "deep" / "scores.db")
+    assert other.get(assignment(), 10) is None
+
+
+def test_a_file_that_cannot_be_used_is_as_good_as_none(tmp_path):
+    path = tmp_path / "scores.db"
+    path.write_text("this is no database, " * 100)
+    cache = ScoreCache({}, path=path)
+    cache.put(assignment(), 10, {})
+    assert cache.get(assignment(), 10) is None
+    assert path.read_text().startswith("this is no database")
+
+
+def test_an_evaluator_finds_what_another_has_scored(tmp_path, monkeypatch):
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path))
+    data = Data("bright", split(128, 0), split(96, 1), split(64, 2), num_classes=2)
+    net = network(batchnorm=False)
+
+    def evaluator():
+        return Evaluator(net, data, calibration_images=64, cached=True)
+
+    first = evaluator()
+    chosen = Assignment.uniform(first.emulated.sites, "mul8s_1L2H")
+    measured = first.score(chosen)
+    second = evaluator()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(second, "recover_", None)  # computing it again would call this
+        assert second.score(chosen) == measured
+    fewer = second.score(chosen, images=50)
+    assert fewer.score.images == 50
+    net[0].weight.data.mul_(-1)
+    assert evaluator().score(chosen).score != measured.score
