@@ -1,0 +1,1 @@
+"""How many evaluations does each sampler need for the same front?"""

@@ -1,0 +1,230 @@
+"""One search on one network with one sampler, every evaluation noted."""
+
+import dataclasses
+import itertools
+import math
+import os
+import time
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dse._evaluate import Evaluator
+from dse._problem import Problem
+from dse._screening import screen
+from dse._space import SearchSpace, Tie
+from dse._steps import first_trials
+from dse._study import Pending, SearchStudy
+from dse._trial import Trial
+from dse.samplers import SpaceExhausted, sampler_for
+from energy import CostModel
+from luts import catalog
+from luts.console import Reporter
+from models import Assignment, NetworkConfig, evaluate, expert_work, load_data, measure_routing
+from models.training import Start, base_network
+
+HERE = Path(__file__).parent
+IMAGES = Path(os.environ.get("REFERENCE_DATA", "../shared")) / "data/cifar10-imagefolder.tar.xz"
+CALIBRATED_BY_SCREENING = "guided"
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """One search.
+
+    Attributes:
+        network: name in the configuration.
+        sampler: who proposes.
+        tie: which sites share a choice.
+        seed: of the search.
+        budget: evaluations beyond the fixed multipliers.
+    """
+
+    network: str
+    sampler: str
+    tie: Tie
+    seed: int
+    budget: int
+
+    @property
+    def name(self) -> str:
+        """As a file's name without its ending."""
+        sampler = self.sampler.replace(":", "-")
+        return f"{self.network}-{sampler}-tie-{self.tie}-{self.seed}"
+
+
+@dataclasses.dataclass(frozen=True)
+class StudyConfig:
+    """The configuration file."""
+
+    seeds: tuple[int, ...]
+    data_seed: int
+    calibration_images: int
+    multipliers: str
+    networks: Mapping[str, Mapping[str, Any]]
+    budgets: Mapping[str, int]
+    tied: Mapping[str, Mapping[str, Any]]
+
+    @classmethod
+    def read(cls, path: Path = HERE / "config.toml") -> "StudyConfig":
+        """From TOML."""
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        return cls(**(values | {"seeds": tuple(values["seeds"])}))
+
+    def cells(self) -> Iterator[Cell]:
+        """Every cell; what answers the main question first, then the others seed by seed."""
+        main, others = list(self.budgets)[:2], list(self.budgets)[2:]
+        for sampler, network, seed in itertools.product(main, self.networks, self.seeds):
+            yield Cell(network, sampler, "none", seed, self.budgets[sampler])
+        for seed in self.seeds:
+            for sampler, settings in self.tied.items():
+                for network in settings.get("networks", self.networks):
+                    yield Cell(network, sampler, settings["tie"], seed, settings["budget"])
+            for sampler, network in itertools.product(others, self.networks):
+                yield Cell(network, sampler, "none", seed, self.budgets[sampler])
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Subject:
+    """A trained network, ready to be scored, and how its energy is counted.
+
+    Attributes:
+        evaluator: scores assignments.
+        model: of the energy.
+        classes: that it tells apart.
+        seconds: processor time of one evaluation.
+    """
+
+    evaluator: Evaluator
+    model: CostModel
+    classes: int
+    seconds: float
+
+    def problem(self, multipliers: str, tie: Tie) -> Problem:
+        """What a cell searches."""
+        space = SearchSpace.of(self.model.sites, catalog.names(multipliers), tie=tie)
+        return Problem.of(space, self.model)
+
+
+def subject(
+    settings: Mapping[str, Any], config: StudyConfig, images: Path, reporter: Reporter
+) -> Subject:
+    """Load a network of the configuration, calibrate it, measure its routing."""
+    name = settings["images"]
+    source = f"imagefolder:{images}" if name == "cifar10" else name
+    data = load_data(source, seed=config.data_seed, reporter=reporter)
+    chosen = NetworkConfig(
+        arch=settings["arch"],
+        topology=settings["topology"],
+        num_classes=data.num_classes,
+        image_size=data.image_size,
+    )
+    weights = settings.get("weights")
+    start = Start(str(HERE / weights)) if weights else None
+    network = base_network(chosen, data, seed=config.data_seed, start=start, reporter=reporter)
+    validation = data.validation.take(settings["validation_images"])
+    data = dataclasses.replace(data, validation=validation)
+    evaluator = Evaluator(network, data, calibration_images=config.calibration_images, cached=True)
+    emulated = evaluator.emulated
+    routing = measure_routing(emulated.network, [evaluator.inputs], source="exact int8 network")
+    every = SearchSpace.of(emulated.sites, catalog.names(config.multipliers))
+    choices = tuple(dict.fromkeys([*every.choices, *every.fixed.values()]))
+    layers = expert_work(emulated.network, evaluator.inputs[:1])
+    model = CostModel(emulated.sites, choices, routing=routing, layers=layers)
+    return Subject(evaluator, model, data.num_classes, _evaluation_seconds(evaluator))
+
+
+def _evaluation_seconds(evaluator: Evaluator) -> float:
+    """Processor time: what else the machine does must not count."""
+    taken = []
+    for name in ("mul8s_1L2H", "mul8s_1L1G", "mul8s_1L2D"):
+        assignment = Assignment.uniform(evaluator.emulated.sites, name)
+        started = time.process_time()
+        evaluator.recover_(evaluator.emulated, assignment)
+        evaluate(evaluator.emulated, evaluator.data.validation)
+        taken.append(time.process_time() - started)
+    return float(np.median(taken))
+
+
+def run_cell(
+    found: Subject, cell: Cell, multipliers: str, database: Path, reporter: Reporter
+) -> dict[str, Any]:
+    """Search until the budget is spent, or go on where an interrupted run stopped.
+
+    Seconds are processor time; those of a cell that was interrupted miss what came before.
+
+    Args:
+        found: network and scorer.
+        cell: what to run.
+        multipliers: set of circuits.
+        database: the study while it is running.
+        reporter: shows the progress.
+
+    Returns:
+        Every evaluation with its energy, score and seconds, as plain values.
+    """
+    problem, screening_seconds = found.problem(multipliers, cell.tie), 0.0
+    if cell.sampler == CALIBRATED_BY_SCREENING:
+        started = time.process_time()
+        screening = screen(
+            found.evaluator.emulated, found.evaluator.inputs, problem.space, seed=cell.seed
+        )
+        screening_seconds = time.process_time() - started
+        pooled = problem.space.pool(screening.distortion)
+        problem = dataclasses.replace(problem, distortion=pooled)
+    study = SearchStudy(database, problem, about=dataclasses.asdict(cell))
+    fixed = [(problem.space.uniform(code), "uniform") for code in range(problem.choices)]
+    if study.needs_seeds:
+        screened = first_trials(problem)[len(fixed) :] if screening_seconds else []
+        study.seed(fixed + screened)
+    study.use(sampler_for(cell.sampler, problem, seed=cell.seed, budget=len(fixed) + cell.budget))
+    asking = _search(found, study, len(fixed) + cell.budget, cell.name, reporter)
+    trials = study.trials()
+    study.close()
+    return {
+        **dataclasses.asdict(cell),
+        "reference": [1.0 + 1e-9, math.log(found.classes)],
+        "fixed": len(fixed),
+        "screening_seconds": screening_seconds,
+        "asking_seconds": asking,
+        "evaluation_seconds": found.seconds,
+        "energy_rel": [trial.energy_rel for trial in trials],
+        "cross_entropy": [trial.validation.cross_entropy for trial in trials],
+        "accuracy": [trial.validation.accuracy for trial in trials],
+        "images": found.evaluator.images,
+    }
+
+
+def _search(
+    found: Subject, study: SearchStudy, total: int, title: str, reporter: Reporter
+) -> float:
+    """Score trials up to ``total``; seconds that the sampler took."""
+    asking = 0.0
+    with reporter.bar(title, total) as advance:
+        advance(study.complete)
+        while study.complete < total:
+            started = time.process_time()
+            try:
+                pending = study.ask()
+            except SpaceExhausted:
+                break
+            asking += time.process_time() - started
+            study.tell(pending, _scored(found, study.problem, pending))
+            advance()
+    return asking
+
+
+def _scored(found: Subject, problem: Problem, pending: Pending) -> Trial:
+    measured = found.evaluator.score(pending.assignment)
+    return Trial(
+        number=pending.number,
+        origin=pending.origin,
+        assignment=pending.assignment,
+        energy_rel=problem.energy_rel(pending.codes),
+        validation=measured.score,
+        fidelity=found.evaluator.fidelity,
+        seconds=measured.seconds,
+    )

@@ -1,0 +1,150 @@
+"""Hypervolume against evaluations and seconds, from the cells."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from matplotlib.figure import Figure
+
+from dse._pareto import hypervolume
+from models.training import atomically
+
+BASELINE = "nsga2"
+MARKS = (10, 25, 50, 100, 500)
+"""Evaluations at which the table gives the hypervolume."""
+
+Floats = npt.NDArray[np.float64]
+
+
+def curve(cell: Mapping[str, Any]) -> pd.DataFrame:
+    """Hypervolume after each evaluation beyond the fixed multipliers.
+
+    Returns:
+        Columns ``evaluations`` (in full evaluations: what screening took is converted by its
+        seconds), ``seconds`` and ``hypervolume`` (of the box below the reference). Row 0 has the
+        fixed multipliers alone.
+    """
+    points = np.column_stack([cell["energy_rel"], cell["cross_entropy"]])
+    reference, fixed = np.array(cell["reference"]), int(cell["fixed"])
+    extra = cell["screening_seconds"] / cell["evaluation_seconds"]
+    count = np.arange(len(points) - fixed + 1)
+    asking = cell["asking_seconds"] / max(1, len(points) - fixed)
+    volumes = [hypervolume(points[: fixed + n], reference) for n in count]
+    return pd.DataFrame(
+        {
+            "evaluations": count + np.where(count > 0, extra, 0.0),
+            "seconds": count * (cell["evaluation_seconds"] + asking)
+            + np.where(count > 0, cell["screening_seconds"], 0.0),
+            "hypervolume": np.array(volumes) / reference.prod(),
+        }
+    )
+
+
+def reached(curve_: pd.DataFrame, volume: float) -> float:
+    """Evaluations after which ``volume`` is reached, infinity if it never is."""
+    there = curve_.loc[curve_["hypervolume"] >= volume, "evaluations"]
+    return float(there.iloc[0]) if len(there) else float("inf")
+
+
+def read_cells(folder: Path) -> list[dict[str, Any]]:
+    """The cells that were run."""
+    return [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))]
+
+
+def summary(cells: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """One row a network, sampler and tie.
+
+    Returns:
+        Hypervolumes (median over the seeds) of the fixed multipliers and after so many
+        evaluations; the smallest and largest at the end; and, of each seed's search, the
+        evaluations until it has what `BASELINE` has at its end (median over the seeds).
+    """
+    curves = {(c["network"], c["sampler"], c["tie"], c["seed"]): curve(c) for c in cells}
+    goals = _goals(curves)
+    rows = []
+    for network, sampler, tie in dict.fromkeys(key[:3] for key in curves):
+        own = [found for key, found in curves.items() if key[:3] == (network, sampler, tie)]
+        ends = [found["hypervolume"].iloc[-1] for found in own]
+        needed = [reached(found, goals[network]) for found in own if network in goals]
+        row = {"network": network, "sampler": sampler, "tie": tie, "seeds": len(own)}
+        row["fixed"] = float(np.median([found["hypervolume"].iloc[0] for found in own]))
+        for mark in MARKS:
+            row[f"at_{mark}"] = float(np.median([_at(found, mark) for found in own]))
+        row |= {"end_least": min(ends), "end_most": max(ends)}
+        row["evaluations"] = max(len(found) - 1 for found in own)
+        row[f"to_{BASELINE}"] = float(np.median(needed)) if needed else float("nan")
+        row["seconds"] = float(np.median([found["seconds"].iloc[-1] for found in own]))
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _goals(curves: Mapping[tuple[Any, ...], pd.DataFrame]) -> dict[str, float]:
+    """By network, the median of what the baseline's seeds end with."""
+    ends: dict[str, list[float]] = {}
+    for (network, sampler, tie, _), found in curves.items():
+        if sampler == BASELINE and tie == "none":
+            ends.setdefault(network, []).append(float(found["hypervolume"].iloc[-1]))
+    return {network: float(np.median(values)) for network, values in ends.items()}
+
+
+def _at(found: pd.DataFrame, mark: int) -> float:
+    """Hypervolume after ``mark`` evaluations; NaN if the search was shorter."""
+    if found["evaluations"].iloc[-1] < mark:
+        return float("nan")
+    return float(found.loc[found["evaluations"] <= mark, "hypervolume"].iloc[-1])
+
+
+def draw(path: Path, cells: Sequence[Mapping[str, Any]]) -> None:
+    """Median and range over the seeds against evaluations (top) and seconds (bottom)."""
+    networks = list(dict.fromkeys(cell["network"] for cell in cells))
+    figure = Figure(figsize=(6.5 * len(networks), 8.5), layout="constrained")
+    panels = figure.subplots(2, len(networks), squeeze=False)
+    for column, network in enumerate(networks):
+        for row, axis in enumerate(("evaluations", "seconds")):
+            axes = panels[row, column]
+            _draw_panel(axes, [c for c in cells if c["network"] == network], axis)
+            axes.set_xlabel(f"{axis} beyond the fixed multipliers")
+            axes.set_ylabel("hypervolume of the box")
+        panels[0, column].set_title(network, loc="left")
+    panels[0, 0].legend(fontsize=8)
+    with atomically(path) as temporary:
+        figure.savefig(temporary, dpi=130, format="png")
+
+
+def _draw_panel(axes: Any, cells: Sequence[Mapping[str, Any]], axis: str) -> None:
+    for index, (sampler, tie) in enumerate(dict.fromkeys((c["sampler"], c["tie"]) for c in cells)):
+        curves = [curve(c) for c in cells if (c["sampler"], c["tie"]) == (sampler, tie)]
+        grid = np.linspace(0, max(found[axis].iloc[-1] for found in curves), 300)
+        volumes = np.stack([_stepped(found, axis, grid) for found in curves])
+        label = sampler if tie == "none" else f"{sampler}, tied by {tie}"
+        style = "-" if sampler in ("guided", BASELINE) else "--"
+        middle = np.median(volumes, axis=0)
+        axes.plot(grid, middle, style, color=f"C{index}", label=f"{label} ({len(curves)})")
+        axes.fill_between(
+            grid, volumes.min(axis=0), volumes.max(axis=0), color=f"C{index}", alpha=0.15
+        )
+    axes.grid(alpha=0.25)
+
+
+def _stepped(found: pd.DataFrame, axis: str, grid: Floats) -> Floats:
+    at = np.searchsorted(found[axis].to_numpy(), grid, side="right") - 1
+    volumes: Floats = found["hypervolume"].to_numpy()[np.clip(at, 0, None)]
+    return volumes
+
+
+def write(results: Path) -> pd.DataFrame:
+    """Write ``summary.csv`` and ``efficiency.png``; the table."""
+    cells = read_cells(results / "cells")
+    found = summary(cells)
+    with atomically(results / "summary.csv") as temporary:
+        found.to_csv(temporary, index=False, float_format="%.5g")
+    draw(results / "efficiency.png", cells)
+    return found
