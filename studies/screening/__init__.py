@@ -1,0 +1,1 @@
+"""Which cheap estimate of a choice's harm ranks whole assignments best?"""

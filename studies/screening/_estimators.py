@@ -1,0 +1,114 @@
+"""Estimates of what each choice does at each site, to be added up over an assignment."""
+
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+
+from dse._evaluate import Evaluator
+from dse._screening import _one_gradient_pass, screen
+from dse._space import SearchSpace
+from luts import EXACT, Arithmetic
+from luts.console import Reporter
+from models import Assignment, EmulatedNetwork
+from models.emulation import code_histograms, expected_error
+from models.emulation._layers import EmulatedMatmul
+
+Matrix = npt.NDArray[np.float64]
+Estimator = Callable[[Evaluator, SearchSpace, int, Reporter], Matrix]
+
+
+def jacobian(evaluator: Evaluator, space: SearchSpace, seed: int, reporter: Reporter) -> Matrix:
+    """What `dse.search` uses: squared first-order change of the logits."""
+    found = screen(evaluator.emulated, evaluator.inputs, space, seed=seed, reporter=reporter)
+    return found.distortion
+
+
+def moments(*, corrected: bool, weighted: bool) -> Estimator:
+    """Closed forms from the truth table and the operands' histograms.
+
+    Args:
+        corrected: ``K·var``, as after bias correction, and not ``K·var + K²·bias²``.
+        weighted: times the mean squared gradient of the logits there.
+    """
+
+    def estimate(evaluator: Evaluator, space: SearchSpace, seed: int, reporter: Reporter) -> Matrix:
+        emulated, batch = evaluator.emulated, evaluator.inputs[:64]
+        emulated.assign_(Assignment.uniform(emulated.sites, EXACT))
+        histograms = code_histograms(emulated, batch)
+        weights = _squared_gradients(emulated, batch, space, seed) if weighted else {}
+        sites = {site.name: site for site in emulated.sites}
+        rows = []
+        for name in reporter.track(space.free, "moments"):
+            layer = emulated.layer(name)
+            factor = float(layer.x_scale.double().prod()) ** 2
+            if weighted:
+                factor *= weights.get(name, 0.0)
+            row = []
+            for choice in space.choices:
+                arithmetic = Arithmetic(space.catalog[choice.multiplier], choice.swapped)
+                shares = histograms.get(name)
+                known = shares is not None
+                error = (
+                    expected_error(
+                        layer,
+                        arithmetic,
+                        shares,
+                        fan_in=sites[name].fan_in,
+                        corrected=corrected and not isinstance(layer, EmulatedMatmul),
+                    )
+                    if known
+                    else 0.0
+                )
+                row.append(factor * error)
+            rows.append(row)
+        return np.array(rows)
+
+    return estimate
+
+
+def one_forward(images: int) -> Estimator:
+    """Rise of the cross-entropy with one site approximate at a time."""
+
+    @torch.no_grad()
+    def estimate(evaluator: Evaluator, space: SearchSpace, seed: int, reporter: Reporter) -> Matrix:
+        emulated = evaluator.emulated
+        data = evaluator.data.train.take(images)
+        emulated.assign_(Assignment.uniform(emulated.sites, EXACT))
+        evaluator.reference.restore_(emulated)
+        inputs, labels = data.images, data.labels
+        exact = float(F.cross_entropy(emulated(inputs), labels))
+        rows = []
+        for name in reporter.track(space.free, "one forward a site and choice"):
+            layer, row = emulated.layer(name), []
+            kept = layer.arithmetic
+            for choice in space.choices:
+                layer.assign_(Arithmetic(space.catalog[choice.multiplier], choice.swapped))
+                row.append(float(F.cross_entropy(emulated(inputs), labels)) - exact)
+            layer.assign_(kept)
+            rows.append(row)
+        return np.array(rows)
+
+    return estimate
+
+
+def _squared_gradients(
+    emulated: EmulatedNetwork, batch: torch.Tensor, space: SearchSpace, seed: int
+) -> dict[str, float]:
+    """Sum over an image's outputs of the squared gradient of the projected logits."""
+    _, gradients = _one_gradient_pass(emulated, batch, space.free, seed=seed)
+    return {name: float((g.double() ** 2).sum()) / len(batch) for name, g in gradients.items()}
+
+
+def estimators(forward_images: int) -> dict[str, Estimator]:
+    """All, by the name that the table gives them."""
+    return {
+        "K var + K2 bias2": moments(corrected=False, weighted=False),
+        "K var": moments(corrected=True, weighted=False),
+        "(K var + K2 bias2) * gradient2": moments(corrected=False, weighted=True),
+        "K var * gradient2": moments(corrected=True, weighted=True),
+        "jacobian": jacobian,
+        "one forward a site": one_forward(forward_images),
+    }
