@@ -140,7 +140,8 @@ def _run(
     swapped = cell.recipe in config.swapped
     recovered, exact = run_cell(found, cell, recipe, swapped=swapped, reporter=quiet)
     reporter.note(f"{cell.file_name.removesuffix('.json')}: {recovered.note}")
-    record = _report.record(recovered, exact, dataclasses.asdict(cell), recipe)
+    about = dataclasses.asdict(cell) | {"epoch_seconds": found.epoch_seconds}
+    record = _report.record(recovered, exact, about, recipe)
     path = results / "cells" / cell.file_name
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomically(path) as temporary:

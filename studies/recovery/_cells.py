@@ -1,7 +1,10 @@
 """What the study runs: its configuration, and one cell of it."""
 
+import copy
 import dataclasses
+import functools
 import os
+import statistics
 import time
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -9,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 import luts
@@ -22,6 +26,7 @@ from models.training import base_network, has_batchnorm, load_data, load_weights
 HERE = Path(__file__).parent
 IMAGES = Path(os.environ.get("REFERENCE_DATA", "../shared")) / "data/cifar10-imagefolder.tar.xz"
 BATCH_SIZE = 250
+TIMED_BATCH, TIMED_STEPS = 128, 9
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,6 +115,22 @@ class Subject:
 
     network: nn.Module
     data: Data
+
+    @functools.cached_property
+    def epoch_seconds(self) -> float:
+        """Of training the float network for one epoch, from a few steps here and now."""
+        net = copy.deepcopy(self.network).train()
+        optimizer = torch.optim.SGD(net.parameters(), lr=0.01, momentum=0.9)
+        split = self.data.train.take(TIMED_BATCH)
+        images, labels = split.images, split.labels
+        seconds = []
+        for _ in range(TIMED_STEPS):
+            started = time.perf_counter()
+            optimizer.zero_grad()
+            F.cross_entropy(net(images), labels).backward()
+            optimizer.step()
+            seconds.append(time.perf_counter() - started)
+        return statistics.median(seconds) * len(self.data.train) / len(images)
 
     def emulated(self, *, seed: int, images: int) -> models.EmulatedNetwork:
         """The exact int8 network, calibrated on images drawn by ``seed``."""

@@ -56,6 +56,7 @@ def ladder(cells: list[dict[str, Any]]) -> pd.DataFrame:
                     "cross_entropy": step["after"]["cross_entropy"],
                     "seconds": round(step["seconds"], 3),
                     "seconds_in_all": round(spent, 3),
+                    "epochs_in_all": spent / cell["epoch_seconds"],
                     "regained": (accuracy - start) / lost if lost > LEAST_LOST else None,
                     "note": step["note"],
                 }
@@ -64,7 +65,10 @@ def ladder(cells: list[dict[str, Any]]) -> pd.DataFrame:
 
 
 def summary(rows: pd.DataFrame) -> pd.DataFrame:
-    """Mean over seeds of the accuracy after each recipe, in percent, and what it regained."""
+    """Mean over seeds of the accuracy after each recipe, in percent, what it regained, its cost.
+
+    The cost is in percent of one epoch of training the float network, timed in the same run.
+    """
     last = rows.groupby(["network", "recipe", "multiplier", "seed"], sort=False).last()
     grouped = last.groupby(["network", "recipe", "multiplier"], sort=False)
     columns = {
@@ -74,6 +78,7 @@ def summary(rows: pd.DataFrame) -> pd.DataFrame:
         "spread": 100 * (grouped["accuracy"].max() - grouped["accuracy"].min()),
         "regained_pct": 100 * grouped["regained"].mean(),
         "seconds": grouped["seconds_in_all"].mean(),
+        "pct_of_epoch": 100 * grouped["epochs_in_all"].mean(),
         "runs": grouped["accuracy"].count(),
     }
     return pd.DataFrame(columns).round(2).reset_index()

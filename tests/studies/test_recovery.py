@@ -36,6 +36,7 @@ def cell(seed, after):
         "multiplier": "mul8s_1L1G",
         "recipe": "free",
         "seed": seed,
+        "epoch_seconds": 80.0,
         "exact": score(0.8),
         "steps": [
             {**step, "name": "recalibrate", "before": score(0.1), "after": score(0.4)},
@@ -55,6 +56,7 @@ def test_report_adds_up(tmp_path):
     assert row["spread"] == pytest.approx(7.0)
     assert row["regained_pct"] == pytest.approx(85.0)
     assert row["seconds"] == 4.0
+    assert row["pct_of_epoch"] == pytest.approx(5.0)
     ladder = pd.read_csv(tmp_path / "ladder.csv")
     assert list(ladder["regained"]) == pytest.approx([3 / 7, 0.8, 3 / 7, 0.9], abs=1e-5)
     assert (tmp_path / "ladder.png").stat().st_size > 5_000
