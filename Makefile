@@ -18,7 +18,7 @@ lint: $(STAMP)  ## what a contribution must pass beside the tests
 	$(VENV)/bin/lint-imports
 
 # Installed again whenever the project's own declaration changes.
-$(STAMP): pyproject.toml $(wildcard setup.py) $(wildcard luts/_native/*)
+$(STAMP): pyproject.toml $(wildcard setup.py) $(wildcard luts/_native/src/*)
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version)'
 	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
