@@ -1,0 +1,1 @@
+"""What does a search cost beside scoring, with many trials and with several workers?"""

@@ -1,0 +1,125 @@
+"""Asking for a trial and the memory it takes, with many of them in the store."""
+
+import gc
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+import luts
+from dse._problem import Problem
+from dse._space import Codes, SearchSpace
+from dse._study import Pending, SearchStudy
+from dse._trial import Trial
+from dse.samplers import AssignmentSampler, History, sampler_for
+from energy import CostModel
+from luts.console import Reporter
+from models import Score, Site
+
+
+class _Timed:
+    """Stands in for a sampler's `propose` and adds up what it takes."""
+
+    def __init__(self, sampler: AssignmentSampler) -> None:
+        self.seconds = 0.0
+        self._propose = sampler.propose
+
+    def __call__(self, history: History, rng: np.random.Generator) -> tuple[Codes, dict[str, Any]]:
+        started = time.perf_counter()
+        try:
+            return self._propose(history, rng)
+        finally:
+            self.seconds += time.perf_counter() - started
+
+
+def measure(config: dict[str, Any], folder: Path, reporter: Reporter) -> pd.DataFrame:
+    """One row a sampler.
+
+    Args:
+        config: table ``store`` of the configuration.
+        folder: where the studies lie meanwhile.
+        reporter: shows the progress.
+    """
+    problem = _problem(config["sites"])
+    filled = folder / "filled.db"
+    before = _resident_kb()
+    study = SearchStudy(filled, problem, _sampler("random", problem, config))
+    with reporter.bar("fill the store", config["trials"]) as advance:
+        for _ in range(config["trials"]):
+            pending = study.ask()
+            study.tell(pending, _scored(problem, pending))
+            advance()
+    gc.collect()
+    grown = (_resident_kb() - before) / config["trials"]
+    study.close()
+    del study
+    rows = [_asked(name, problem, config, filled, folder) for name in config["samplers"]]
+    return pd.DataFrame(rows).assign(memory_kb_a_trial=grown)
+
+
+def _asked(
+    name: str, problem: Problem, config: dict[str, Any], filled: Path, folder: Path
+) -> dict[str, Any]:
+    database = folder / f"{name}.db"
+    shutil.copyfile(filled, database)
+    sampler = _sampler(name, problem, config)
+    timed = _Timed(sampler)
+    sampler.propose = timed  # type: ignore[method-assign]
+    study = SearchStudy(database, problem, sampler)
+    study.tell(*_answered(study, problem))  # the first one reads the store
+    total, own = [], []
+    for _ in range(config["asks"]):
+        timed.seconds, started = 0.0, time.perf_counter()
+        pending = study.ask()
+        total.append(time.perf_counter() - started)
+        own.append(timed.seconds)
+        study.tell(pending, _scored(problem, pending))
+    study.close()
+    beyond = [1000 * (all_ - mine) for all_, mine in zip(total, own, strict=True)]
+    return {
+        "sampler": name,
+        "trials": config["trials"],
+        "ask_ms_beyond_sampler": float(np.median(beyond)),
+        "worst_ms": max(beyond),
+        "sampler_ms": 1000 * float(np.median(own)),
+    }
+
+
+def _answered(study: SearchStudy, problem: Problem) -> tuple[Pending, Trial]:
+    pending = study.ask()
+    return pending, _scored(problem, pending)
+
+
+def _sampler(name: str, problem: Problem, config: dict[str, Any]) -> AssignmentSampler:
+    return sampler_for(name, problem, seed=0, budget=config["trials"] + 100)
+
+
+def _problem(count: int) -> Problem:
+    sites = tuple(Site(f"layer{i}", "linear", 1000 + i, 64) for i in range(count))
+    space = SearchSpace.of(sites, luts.catalog.names("mul8s"))
+    choices = tuple(dict.fromkeys([*space.choices, *space.fixed.values()]))
+    return Problem.of(space, CostModel(sites, choices))
+
+
+def _scored(problem: Problem, pending: Pending) -> Trial:
+    """A made-up score that rises with the codes: nothing is emulated here."""
+    loss = 0.05 + float((pending.codes.astype(np.float64) ** 2).mean()) / 400
+    return Trial(
+        number=pending.number,
+        origin=pending.origin,
+        assignment=pending.assignment,
+        energy_rel=problem.energy_rel(pending.codes),
+        validation=Score(max(0.0, 1 - loss), loss, 100),
+        fidelity="made up",
+        seconds=0.0,
+    )
+
+
+def _resident_kb() -> float:
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmRSS"):
+            return float(line.split()[1])
+    raise OSError("no VmRSS in /proc/self/status")
