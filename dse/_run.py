@@ -15,6 +15,8 @@ CONFIG = "config.toml"
 DATABASE = "study.db"
 ROUTING = "routing.json"
 ASSIGNMENTS = "assignments"
+OWN_ROUTING = "routing"
+"""Folder of front members' own routing rates, one file a trial, named as its assignment is."""
 
 
 class Run:
@@ -122,6 +124,14 @@ class Run:
     def keep_routing(self, routing: Routing) -> None:
         """Freeze the routing rates."""
         self.write(ROUTING, routing.to_json())
+
+    def own_routing_path(self, number: int) -> Path:
+        """File of the routing rates of a front member's own network."""
+        return self.path / OWN_ROUTING / f"{number:03d}.json"
+
+    def keep_own_routing(self, number: int, routing: Routing) -> None:
+        """Write the routing rates of a front member's own network."""
+        self.write(f"{OWN_ROUTING}/{number:03d}.json", routing.to_json())
 
 
 def _word(arch: str) -> str:

@@ -244,6 +244,9 @@ def write(run: Run, closing: Closing) -> None:
     for number in closing.front:
         text = closing.trials[number].assignment.to_json()
         run.write(f"{ASSIGNMENTS}/{number:03d}.json", text)
+    for number, routing in closing.own_routing.items():
+        if number in closing.front:
+            run.keep_own_routing(number, routing)
     with atomically(run.path / "front.png") as temporary:
         _figures.draw_png(temporary, closing, run.config)
     with atomically(run.path / "front.html") as temporary:

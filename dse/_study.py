@@ -21,16 +21,15 @@ from dse._heart import Heart
 from dse._problem import Problem
 from dse._space import Codes
 from dse._storage import BEAT_SECONDS, GRACE, open_storage
+from dse._stored import IDENTITY, STUDY_NAME
 from dse._trial import Trial
 from dse.samplers import ASSIGNMENT, RESULT, AssignmentSampler, codes_of, record_of
 from luts.errors import InputError
 from models import Assignment, Score
 
-STUDY_NAME = "search"
 WORST = 1e6
 """Stands for a score that is not finite."""
 
-_IDENTITY = "identity"
 _SEEDED = "seeded"
 _CLOSING = "closing:"
 _SCREENING = "screening"
@@ -110,9 +109,9 @@ class SearchStudy:
     def _claim(self, shown: str, about: dict[str, Any]) -> None:
         mine = {"space": _space_record(self.problem), **about}
         if self.is_founder:
-            self._study.set_user_attr(_IDENTITY, mine)
+            self._study.set_user_attr(IDENTITY, mine)
             return
-        known = self._wait_for(_IDENTITY)
+        known = self._wait_for(IDENTITY)
         if known is None:
             raise InputError(f"{shown} was made by something else than this program")
         for key, value in mine.items():
