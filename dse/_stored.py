@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import json
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -13,6 +14,7 @@ import sqlalchemy
 from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 
+from dse._problem import Problem
 from dse._run import Run
 from dse._storage import check_tables, database_url, without_password
 from dse.samplers import ASSIGNMENT, codes_of
@@ -75,12 +77,46 @@ def study_of(run: Run) -> StoredStudy:
     return found
 
 
-def read_study(where: Path | str, name: str = STUDY_NAME) -> StoredStudy | None:
+def space_record(problem: Problem) -> dict[str, Any]:
+    """The part of a study's identity that says what its codes mean."""
+    space = problem.space
+    return {
+        "groups": [list(group) for group in space.groups],
+        "choices": [
+            [choice.multiplier, choice.swapped, space.catalog[choice.multiplier].sha256]
+            for choice in space.choices
+        ],
+        "fixed": {
+            name: [choice.multiplier, choice.swapped] for name, choice in space.fixed.items()
+        },
+        "third": problem.third,
+    }
+
+
+def check_identity(known: Mapping[str, Any], mine: Mapping[str, Any], shown: str) -> None:
+    """Hold a study's identity against what it is to be continued with.
+
+    Raises:
+        InputError: they differ.
+    """
+    for key, value in mine.items():
+        if known.get(key) == json.loads(json.dumps(value)):
+            continue
+        what = f"with {key} {known.get(key)!r} and not {value!r}"
+        if key == "space":
+            what = "over other sites or multipliers"
+        raise InputError(f"{shown} belongs to a search {what}; name another study")
+
+
+def read_study(
+    where: Path | str, name: str = STUDY_NAME, *, with_trials: bool = True
+) -> StoredStudy | None:
     """A study, or None if there is no database or no study of this name in it.
 
     Args:
         where: a SQLite file, or the URL of a database server.
         name: of the study.
+        with_trials: read its trials too.
 
     Raises:
         InputError: the database cannot be reached or read, or the study is none of this program.
@@ -94,7 +130,8 @@ def read_study(where: Path | str, name: str = STUDY_NAME) -> StoredStudy | None:
         try:
             study = optuna.load_study(study_name=name, storage=storage)
             identity = study.user_attrs.get(IDENTITY)
-            trials = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+            complete = (TrialState.COMPLETE,)
+            trials = study.get_trials(deepcopy=False, states=complete) if with_trials else []
         except KeyError:
             return None
         except Exception as error:  # SQLAlchemy's own hierarchy is no part of Optuna's interface
