@@ -1,6 +1,7 @@
 """The end of a search: fine-tune front members and fixed multipliers alike, and test them."""
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -8,13 +9,14 @@ from scipy.stats import spearmanr
 
 from dse._config import SearchConfig
 from dse._evaluate import Evaluator
+from dse._own_routing import measure_own, own_energies
 from dse._pareto import non_dominated, thin_front
 from dse._problem import Problem
 from dse._study import SearchStudy
 from dse._trial import Trial, objective_score
 from luts.console import Reporter
 from luts.errors import InputError
-from models import Score
+from models import Routing, Score
 
 BEST_FIXED_MARGIN = 0.01
 """A fixed multiplier is acceptable within one point of the exact int8 network's accuracy."""
@@ -36,6 +38,9 @@ class Closing:
             over all trials, or None with too few.
         surrogate_rank: of the score that the sampler predicted before it was measured.
         objective: what the search was asked for.
+        own_routing: by trial number, the frequencies of the network that was tested, where it has
+            experts; the others' energies are charged with the frozen ones alone.
+        own_energy: by trial number, ``energy_rel`` under them.
     """
 
     exact_validation: Score
@@ -48,6 +53,8 @@ class Closing:
     screening_rank: float | None = None
     surrogate_rank: float | None = None
     objective: str = "pareto"
+    own_routing: Mapping[int, Routing] = dataclasses.field(default_factory=dict)
+    own_energy: Mapping[int, float] = dataclasses.field(default_factory=dict)
 
 
 def close(
@@ -69,8 +76,11 @@ def close(
     fixed = fixed_baselines(list(trials.values()))
     chosen = sorted({*thinned, *fixed})
     title = "test" if config.finetune == "none" else "fine-tune and test"
+    routings = {}
     for number in reporter.track(chosen, title):
-        trials[number] = _closed(study, evaluator, config, trials[number])
+        trials[number], routing = _closed(study, evaluator, config, trials[number])
+        if routing is not None:
+            routings[number] = routing
     return Closing(
         exact_validation=evaluator.exact_validation,
         exact_test=_exact_test(study, evaluator),
@@ -82,6 +92,8 @@ def close(
         reported=tuple(thinned),
         fixed=fixed,
         best_fixed=best_fixed([trials[n] for n in fixed], evaluator.exact_validation),
+        own_routing=routings,
+        own_energy=own_energies(routings, trials, evaluator, problem, config),
     )
 
 
@@ -219,30 +231,45 @@ def best_fixed(fixed: list[Trial], exact: Score) -> int | None:
     return min(acceptable, key=lambda t: t.energy_rel).number if acceptable else None
 
 
-def _closed(study: SearchStudy, evaluator: Evaluator, config: SearchConfig, trial: Trial) -> Trial:
-    """The trial with its scores after fine-tuning, computed now or kept from an earlier run."""
+def _closed(
+    study: SearchStudy, evaluator: Evaluator, config: SearchConfig, trial: Trial
+) -> tuple[Trial, Routing | None]:
+    """The trial with its scores after fine-tuning, and its own routing if there are experts.
+
+    Computed now or kept from an earlier run.
+    """
     key = f"trial-{trial.number}"
     record = study.closing(key)
     if record is None:
         record = _close_one(evaluator, config, trial)
         study.keep_closing(key, record)
-    tuned = record["tuned_validation"]
-    return dataclasses.replace(
+    tuned, routing = record["tuned_validation"], record.get("routing")
+    closed = dataclasses.replace(
         trial,
         tuned_validation=None if tuned is None else Score(**tuned),
         test=Score(**record["test"]),
         note=record["note"],
     )
+    return closed, None if routing is None else Routing(**routing)
 
 
 def _close_one(evaluator: Evaluator, config: SearchConfig, trial: Trial) -> dict[str, Any]:
     if config.finetune == "none":
         network = evaluator.recovered(trial.assignment)
-        return _record(None, evaluator.test(network), trial.note)
-    tuned = evaluator.fine_tune(
-        trial.assignment, epochs=config.finetune_epochs, seed=config.seed + trial.number
-    )
-    return _record(tuned.validation, evaluator.test(tuned.network), tuned.note)
+        validation, note = None, trial.note
+    else:
+        tuned = evaluator.fine_tune(
+            trial.assignment, epochs=config.finetune_epochs, seed=config.seed + trial.number
+        )
+        network, validation, note = tuned.network, tuned.validation, tuned.note
+    what = f"network of trial {trial.number}, {'recovered' if validation is None else 'tuned'}"
+    routing = measure_own(evaluator, network, what)
+    return {
+        "tuned_validation": None if validation is None else dataclasses.asdict(validation),
+        "test": dataclasses.asdict(evaluator.test(network)),
+        "note": note,
+        "routing": None if routing is None else dataclasses.asdict(routing),
+    }
 
 
 def _exact_test(study: SearchStudy, evaluator: Evaluator) -> Score:
@@ -252,11 +279,3 @@ def _exact_test(study: SearchStudy, evaluator: Evaluator) -> Score:
         record = dataclasses.asdict(score)
         study.keep_closing("exact", record)
     return Score(**record)
-
-
-def _record(tuned: Score | None, test: Score, note: str) -> dict[str, Any]:
-    return {
-        "tuned_validation": None if tuned is None else dataclasses.asdict(tuned),
-        "test": dataclasses.asdict(test),
-        "note": note,
-    }

@@ -17,6 +17,7 @@ from dse._config import ALL
 from dse._pareto import hypervolume, non_dominated
 from dse._run import ASSIGNMENTS, Run
 from energy import Figures, published_figures
+from luts import EXACT
 from luts.errors import InputError
 from models import Assignment
 
@@ -41,11 +42,13 @@ class Finished:
         run: its folder and configuration.
         trials: its trials.csv.
         front: assignments of its front by trial number.
+        energy_model: what its energies count; with the convention where it was re-costed.
     """
 
     run: Run
     trials: pd.DataFrame
     front: dict[int, Assignment]
+    energy_model: str
 
     @property
     def name(self) -> str:
@@ -55,14 +58,24 @@ class Finished:
         return f"{path.parent.name}/{path.name}" if is_part else path.name
 
 
-def read_runs(paths: Sequence[Path]) -> list[Finished]:
+def read_runs(paths: Sequence[Path], *, any_model: bool = False) -> list[Finished]:
     """Runs that can be compared.
+
+    Args:
+        paths: their folders; that of a search of all topologies stands for those in it.
+        any_model: they may have searched under different energy models, to be re-costed.
 
     Raises:
         InputError: a folder is no finished run, or the runs measure different things.
     """
     runs = [_read(part) for path in paths for part in _parts(path)]
-    for field in ("dataset", "energy_model", "image_size"):
+    models = {found.energy_model for found in runs}
+    if len(models) > 1 and not any_model:
+        raise InputError(
+            f"runs of different energy models ({', '.join(sorted(models))}) cannot be compared as "
+            f"they are; --energy-model NAME costs all of them under one"
+        )
+    for field in ("dataset", "image_size"):
         values = {str(getattr(found.run.config, field)) for found in runs}
         if len(values) > 1:
             raise InputError(
@@ -94,7 +107,7 @@ def _read(path: Path) -> Finished:
         raise InputError(
             f"{path} is not finished ({error}); go on with python -m dse.search --resume {path}"
         ) from error
-    return Finished(run, trials, front)
+    return Finished(run, trials, front, run.config.energy_model)
 
 
 def points_of(found: Finished) -> Floats:
@@ -104,9 +117,15 @@ def points_of(found: Finished) -> Floats:
 
 
 def shared_reference(runs: Sequence[Finished]) -> Floats:
-    """One reference point: energy 1 and the worst cross-entropy of any front, and a tenth."""
-    worst = max(points[non_dominated(points), 1].max() for points in map(points_of, runs))
-    return np.array([1.0 + 1e-9, 1.1 * worst])
+    """One reference point: energy 1 and the worst cross-entropy of any front, and a tenth.
+
+    Where memory counts, experts can cost more than the dense network: then the energy is a tenth
+    above the dearest of the runs' cheapest trials, so that every run has a volume.
+    """
+    points = [points_of(found) for found in runs]
+    cheapest = max(p[:, 0].min() for p in points)
+    worst = max(p[non_dominated(p), 1].max() for p in points)
+    return np.array([max(1.0 + 1e-9, 1.1 * cheapest), 1.1 * worst])
 
 
 def summary(runs: Sequence[Finished]) -> pd.DataFrame:
@@ -132,12 +151,17 @@ def summary(runs: Sequence[Finished]) -> pd.DataFrame:
 
 
 def _best_fixed(found: Finished) -> str:
-    """The cheapest fixed multiplier within one point of the dearest one's accuracy."""
+    """The cheapest fixed multiplier within one point of the exact one's accuracy.
+
+    Without the exact one, of the dearest one's.
+    """
     fixed = found.trials[found.trials["origin"] == "uniform"]
     if fixed.empty:
         return ""
     accuracy = fixed["validation_accuracy_pct"]
-    exact = accuracy.to_numpy()[fixed["energy_rel"].to_numpy().argmax()]
+    is_exact = fixed["multipliers"].str.startswith(f"{EXACT}×").to_numpy()
+    best = is_exact.argmax() if is_exact.any() else fixed["energy_rel"].to_numpy().argmax()
+    exact = accuracy.to_numpy()[best]
     row = fixed[(accuracy >= exact - 1).to_numpy()].sort_values("energy_rel").iloc[0]
     return f"{str(row['multipliers']).split('×')[0]} at {row['energy_rel']:.3f}"
 
@@ -190,7 +214,7 @@ def draw(path: Path, runs: Sequence[Finished]) -> None:
     _draw_fixed(axes, runs, by_topology=by_topology)
     axes.set_yscale("log")
     axes.set_ylim(top=2 * shared_reference(runs)[1])
-    axes.set_xlabel(f"energy ({runs[0].run.config.energy_model}), relative to dense and exact")
+    axes.set_xlabel(f"energy ({runs[0].energy_model}), relative to dense and exact")
     axes.set_ylabel("validation cross-entropy (nats), log scale")
     axes.grid(alpha=0.25)
     axes.legend(fontsize=8)

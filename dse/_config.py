@@ -188,6 +188,11 @@ class SearchConfig:
             experts=self.experts,
         )
 
+    def for_topology(self, topology: str) -> "SearchConfig":
+        """The search of one topology that is part of a search of all."""
+        study = f"{self.study}-{topology}" if self.study else ""
+        return dataclasses.replace(self, topology=topology, study=study)
+
     def to_toml(self, making: Mapping[str, Any]) -> str:
         """As a TOML file: this in the table ``search``, how it was made in ``making``."""
         fields = {k: v for k, v in dataclasses.asdict(self).items() if v is not None}

@@ -15,6 +15,8 @@ CONFIG = "config.toml"
 DATABASE = "study.db"
 ROUTING = "routing.json"
 ASSIGNMENTS = "assignments"
+OWN_ROUTING = "routing"
+"""Folder of front members' own routing rates, one file a trial, named as its assignment is."""
 
 
 class Run:
@@ -36,7 +38,9 @@ class Run:
         Raises:
             InputError: the folder exists or cannot be made.
         """
-        if path is None:
+        if path is not None:
+            cls.check_new(path)
+        else:
             stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
             words = [_word(config.arch), config.topology, config.dataset.partition(":")[0], stamp]
             path = Path("runs") / "-".join(words)
@@ -44,16 +48,24 @@ class Run:
             path.mkdir(parents=True)
             if config.topology != ALL:
                 (path / ASSIGNMENTS).mkdir()
-        except FileExistsError as error:
-            raise InputError(
-                f"the run folder {path} exists already and is not overwritten; name another with "
-                f"--out, or go on with --resume {path}"
-            ) from error
         except OSError as error:
             raise InputError(f"cannot make the run folder {path}: {error}") from error
         run = cls(path, config)
         run.write(CONFIG, config.to_toml(making()))
         return run
+
+    @staticmethod
+    def check_new(path: Path) -> None:
+        """Hold a new run's folder against what there is.
+
+        Raises:
+            InputError: it exists.
+        """
+        if path.exists():
+            raise InputError(
+                f"the run folder {path} exists already and is not overwritten; name another with "
+                f"--out, or go on with --resume {path}"
+            )
 
     @classmethod
     def open(cls, path: Path) -> "Run":
@@ -93,8 +105,7 @@ class Run:
         runs = []
         for topology in self.config.topologies:
             path = self.path / topology
-            study = f"{self.config.study}-{topology}" if self.config.study else ""
-            config = dataclasses.replace(self.config, topology=topology, study=study)
+            config = self.config.for_topology(topology)
             runs.append(Run(path, config) if path.exists() else Run.create(config, path))
         return tuple(runs)
 
@@ -122,6 +133,14 @@ class Run:
     def keep_routing(self, routing: Routing) -> None:
         """Freeze the routing rates."""
         self.write(ROUTING, routing.to_json())
+
+    def own_routing_path(self, number: int) -> Path:
+        """File of the routing rates of a front member's own network."""
+        return self.path / OWN_ROUTING / f"{number:03d}.json"
+
+    def keep_own_routing(self, number: int, routing: Routing) -> None:
+        """Write the routing rates of a front member's own network."""
+        self.write(f"{OWN_ROUTING}/{number:03d}.json", routing.to_json())
 
 
 def _word(arch: str) -> str:

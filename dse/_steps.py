@@ -16,16 +16,16 @@ from dse._config import SearchConfig
 from dse._crew import Alone, Crew, Job, Outcome, Pool, score
 from dse._evaluate import Evaluator
 from dse._lagrange import constrained_sweep
+from dse._plan import about, problem_of
 from dse._problem import Problem
 from dse._run import ASSIGNMENTS, Run
 from dse._screening import screen
-from dse._space import Codes, SearchSpace
+from dse._space import Codes
 from dse._study import Pending, SearchStudy
 from dse._trial import Trial
 from dse.samplers import SpaceExhausted, sampler_for
-from energy import CostModel
 from luts.console import SILENT, Reporter
-from models import Data, ExpertWork, Routing, Site, expert_work, load_data, measure_routing
+from models import Data, expert_work, load_data, measure_routing
 from models.training import atomically, base_network
 
 SCREENED_ASSIGNMENTS = 15
@@ -91,41 +91,21 @@ def prepare(run: Run, network: nn.Module, data: Data, reporter: Reporter) -> Pre
             run.keep_routing(routing)
         advance()
     layers = expert_work(evaluator.emulated.network, evaluator.inputs[:1])
-    return Prepared(run, evaluator, _problem(config, evaluator, found, routing, layers))
-
-
-def _problem(
-    config: SearchConfig,
-    evaluator: Evaluator,
-    sites: tuple[Site, ...],
-    routing: Routing,
-    layers: tuple[ExpertWork, ...],
-) -> Problem:
-    space = SearchSpace.of(sites, config.names(), exact=config.exact, tie=config.tie)
-    choices = tuple(dict.fromkeys([*space.choices, *space.fixed.values()]))
-    model = CostModel(sites, choices, routing=routing, layers=layers, model=config.energy_model)
-    problem = Problem.of(
-        space, model, max_distinct=config.max_distinct, max_energy=config.max_energy
-    )
+    problem = problem_of(config, found, routing, layers)
     if config.max_drop is not None:
         least = evaluator.exact_validation.accuracy - config.max_drop / 100
         problem = dataclasses.replace(problem, min_accuracy=least)
-    return dataclasses.replace(problem, third=config.third)
+    return Prepared(run, evaluator, problem)
 
 
 def open_study(prepared: Prepared) -> SearchStudy:
     """The run's study, or the shared one that the configuration names."""
     config = prepared.config
-    about = {
-        name: getattr(config, name)
-        for name in ("arch", "topology", "dataset", "image_size", "seed", "energy_model")
-    }
-    about["exact validation cross-entropy"] = round(
-        prepared.evaluator.exact_validation.cross_entropy, 4
-    )
+    exact = prepared.evaluator.exact_validation
+    mine = about(config) | {"exact validation cross-entropy": round(exact.cross_entropy, 4)}
     if config.storage:
-        return SearchStudy(config.storage, prepared.problem, name=config.study, about=about)
-    return SearchStudy(prepared.run.database, prepared.problem, about=about)
+        return SearchStudy(config.storage, prepared.problem, name=config.study, about=mine)
+    return SearchStudy(prepared.run.database, prepared.problem, about=mine)
 
 
 def seed_study(prepared: Prepared, study: SearchStudy, reporter: Reporter) -> Problem:
@@ -248,6 +228,9 @@ def write(run: Run, closing: Closing) -> None:
     for number in closing.front:
         text = closing.trials[number].assignment.to_json()
         run.write(f"{ASSIGNMENTS}/{number:03d}.json", text)
+    for number, routing in closing.own_routing.items():
+        if number in closing.front:
+            run.keep_own_routing(number, routing)
     with atomically(run.path / "front.png") as temporary:
         _figures.draw_png(temporary, closing, run.config)
     with atomically(run.path / "front.html") as temporary:

@@ -9,6 +9,7 @@ import sqlalchemy
 import sqlalchemy.event
 from optuna.exceptions import ExperimentalWarning
 from optuna.storages import RDBStorage
+from optuna.storages._rdb.models import BaseModel
 
 from luts.errors import InputError
 
@@ -30,18 +31,10 @@ def open_storage(where: Path | str, *, beat_seconds: int = BEAT_SECONDS) -> RDBS
         InputError: it cannot be reached, or it holds something else.
     """
     is_file = isinstance(where, Path)
-    url = f"sqlite:///{where}" if is_file else _url(str(where))
-    shown = str(where) if is_file else _without_password(url)
+    url, shown = database_url(where), without_password(where)
+    check_tables(url, shown)
     try:
-        _check_tables(url, shown)
         storage = _made(url, is_file=is_file, beat_seconds=beat_seconds)
-    except InputError:
-        raise
-    except ImportError as error:
-        raise InputError(
-            f"{shown} needs a driver that is not installed ({error}); for PostgreSQL: "
-            f"pip install 'psycopg[binary]'"
-        ) from error
     except Exception as error:  # SQLAlchemy's own hierarchy is not part of Optuna's interface
         reason = str(error).strip().splitlines()[0]
         raise InputError(f"{shown} is not the database of a search: {reason}") from error
@@ -69,36 +62,82 @@ def _made(url: str, *, is_file: bool, beat_seconds: int) -> RDBStorage:
     raise AssertionError
 
 
-def _url(text: str) -> str:
-    if "://" not in text:
+def database_url(where: Path | str) -> str:
+    """URL of a SQLite file or of a database server, as SQLAlchemy takes it.
+
+    Raises:
+        InputError: it is no URL.
+    """
+    if isinstance(where, Path):
+        return f"sqlite:///{where}"
+    if "://" not in where:
         raise InputError(
-            f"{text!r} is no database URL; write postgresql://USER:PASSWORD@HOST/DATABASE"
+            f"{where!r} is no database URL; write postgresql://USER:PASSWORD@HOST/DATABASE"
         )
     # SQLAlchemy's default driver for PostgreSQL is the older psycopg2.
-    if text.startswith("postgresql://"):
-        return "postgresql+psycopg://" + text.removeprefix("postgresql://")
-    return text
+    if where.startswith("postgresql://"):
+        return "postgresql+psycopg://" + where.removeprefix("postgresql://")
+    return where
 
 
-def _without_password(url: str) -> str:
-    return sqlalchemy.make_url(url).render_as_string(hide_password=True)
+def without_password(where: Path | str) -> str:
+    """What to call a database in messages.
 
-
-def _check_tables(url: str, shown: str) -> None:
-    arguments = {"connect_timeout": 10} if url.startswith("postgresql") else {}
-    engine = sqlalchemy.create_engine(url, connect_args=arguments)
+    Raises:
+        InputError: it is no URL.
+    """
+    if isinstance(where, Path):
+        return str(where)
     try:
-        tables = sqlalchemy.inspect(engine).get_table_names()
+        return sqlalchemy.make_url(database_url(where)).render_as_string(hide_password=True)
+    except sqlalchemy.exc.ArgumentError as error:
+        raise InputError(f"{where!r} is no database URL: {error}") from error
+
+
+def check_tables(url: str, shown: str) -> bool:
+    """Whether the database holds the tables of a search; False if it is empty. Alters nothing.
+
+    Raises:
+        InputError: it cannot be reached, or holds something else.
+    """
+    needed = set(BaseModel.metadata.tables)
+    for attempt in range(ATTEMPTS):
+        tables = _tables(url, shown)
+        missing = needed - set(tables)
+        if not tables or not missing:
+            return bool(tables)
+        if "studies" not in tables:
+            raise InputError(
+                f"{shown} is not the database of a search: it holds tables of another program "
+                f"({tables[0]}); name an empty one"
+            )
+        # Another process may be making them at this moment.
+        time.sleep(0.1 * (attempt + 1))
+    raise InputError(
+        f"{shown} is not the database of a search: it has another schema, without the table "
+        f"{min(missing)}; name an empty one"
+    )
+
+
+def _tables(url: str, shown: str) -> list[str]:
+    arguments = {"connect_timeout": 10} if url.startswith("postgresql") else {}
+    try:
+        engine = sqlalchemy.create_engine(url, connect_args=arguments)
+    except (ImportError, sqlalchemy.exc.NoSuchModuleError) as error:
+        raise InputError(
+            f"{shown} needs a driver that is not installed ({error}); for PostgreSQL: "
+            f"pip install 'psycopg[binary]'"
+        ) from error
+    try:
+        return sorted(sqlalchemy.inspect(engine).get_table_names())
     except sqlalchemy.exc.OperationalError as error:
         reason = str(error.orig).strip().splitlines()[0]
         raise InputError(f"cannot reach the database {shown}: {reason}") from error
+    except sqlalchemy.exc.DatabaseError as error:
+        reason = str(error.orig).strip().splitlines()[0]
+        raise InputError(f"{shown} is not the database of a search: {reason}") from error
     finally:
         engine.dispose()
-    if tables and "studies" not in tables:
-        raise InputError(
-            f"{shown} is not the database of a search: it holds tables of another program "
-            f"({tables[0]}); name an empty one"
-        )
 
 
 def _tune(storage: RDBStorage) -> None:

@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import json
 import math
 import time
 import warnings
@@ -21,16 +20,15 @@ from dse._heart import Heart
 from dse._problem import Problem
 from dse._space import Codes
 from dse._storage import BEAT_SECONDS, GRACE, open_storage
+from dse._stored import IDENTITY, STUDY_NAME, check_identity, space_record
 from dse._trial import Trial
 from dse.samplers import ASSIGNMENT, RESULT, AssignmentSampler, codes_of, record_of
 from luts.errors import InputError
 from models import Assignment, Score
 
-STUDY_NAME = "search"
 WORST = 1e6
 """Stands for a score that is not finite."""
 
-_IDENTITY = "identity"
 _SEEDED = "seeded"
 _CLOSING = "closing:"
 _SCREENING = "screening"
@@ -108,22 +106,18 @@ class SearchStudy:
         return self._storage
 
     def _claim(self, shown: str, about: dict[str, Any]) -> None:
-        mine = {"space": _space_record(self.problem), **about}
+        mine = {"space": space_record(self.problem), **about}
         if self.is_founder:
-            self._study.set_user_attr(_IDENTITY, mine)
+            self._study.set_user_attr(IDENTITY, mine)
             return
-        known = self._wait_for(_IDENTITY)
+        known = self._wait_for(IDENTITY)
         if known is None:
             raise InputError(f"{shown} was made by something else than this program")
-        for key, value in mine.items():
-            if known.get(key) != json.loads(json.dumps(value)):
-                what = (
-                    "over other sites or multipliers"
-                    if key == "space"
-                    else f"with {key} " + (f"{known.get(key)!r} and not {value!r}")
-                )
-                self._disconnect()
-                raise InputError(f"{shown} belongs to a search {what}; name another study")
+        try:
+            check_identity(known, mine, shown)
+        except InputError:
+            self._disconnect()
+            raise
 
     def _wait_for(self, key: str, seconds: float = 5.0) -> Any:
         """A study attribute that another process is about to set."""
@@ -333,21 +327,6 @@ def _quiet() -> Iterator[None]:
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         warnings.filterwarnings("ignore", message="Heartbeat of storage")
         yield
-
-
-def _space_record(problem: Problem) -> dict[str, Any]:
-    space = problem.space
-    return {
-        "groups": [list(group) for group in space.groups],
-        "choices": [
-            [choice.multiplier, choice.swapped, space.catalog[choice.multiplier].sha256]
-            for choice in space.choices
-        ],
-        "fixed": {
-            name: [choice.multiplier, choice.swapped] for name, choice in space.fixed.items()
-        },
-        "third": problem.third,
-    }
 
 
 def _result_record(trial: Trial) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import pandas as pd
 from rich.table import Table
 
 from dse._closing import Closing, uniform_multiplier
+from dse._own_routing import OWN_ENERGY
 from dse._trial import Trial
 from models import Score
 
@@ -20,6 +21,7 @@ def trials_frame(closing: Closing) -> pd.DataFrame:
                 "trial": trial.number,
                 "origin": trial.origin,
                 "energy_rel": trial.energy_rel,
+                **_own(closing, trial),
                 "validation_accuracy_pct": 100 * trial.validation.accuracy,
                 "validation_cross_entropy": trial.validation.cross_entropy,
                 "fidelity": trial.fidelity,
@@ -35,6 +37,13 @@ def trials_frame(closing: Closing) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows)
+
+
+def _own(closing: Closing, trial: Trial) -> dict[str, float | None]:
+    """Energy under the trial's own routing; no column at all in a network without experts."""
+    if not closing.own_energy:
+        return {}
+    return {OWN_ENERGY: closing.own_energy.get(trial.number)}
 
 
 def front_frame(closing: Closing) -> pd.DataFrame:

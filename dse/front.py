@@ -1,12 +1,16 @@
 """``python -m dse.front RUN…``: finished runs side by side, under one reference point."""
 
+import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
-from dse._compare import as_rows, draw, read_runs, shared_reference, summary, tolerance
+from dse._compare import Finished, as_rows, draw, read_runs, shared_reference, summary, tolerance
+from dse._recost import is_asked, joint_trials, recost_all
+from energy import add_cost_options
 from luts.console import Parser, run
 from luts.errors import InputError
 from models.training import atomically
@@ -15,25 +19,49 @@ SHOWN_SITES = 8
 
 
 def main() -> None:
-    """Read, compare, draw."""
-    parser = Parser(prog="python -m dse.front", description=__doc__)
-    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run folders")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="picture of all fronts (PNG)")
-    arguments = parser.parse_args()
-    if arguments.out is not None and arguments.out.exists():
-        raise InputError(f"{arguments.out} exists already and is not overwritten; name another")
-    runs = read_runs(arguments.runs)
+    """Read, compare, draw; under other energies than the runs' own where they are asked for."""
+    options = _parser().parse_args()
+    for path in (options.out, options.csv):
+        if path is not None and path.exists():
+            raise InputError(f"{path} exists already and is not overwritten; name another")
+    recosts = is_asked(options)
+    runs, figures = read_runs(options.runs, any_model=recosts), None
+    if recosts:
+        runs, figures = recost_all(runs, options)
     energy, loss = shared_reference(runs)
     console = Console()
     console = console if console.is_terminal else Console(width=150)
+    if recosts:
+        console.print(f"energy: {runs[0].energy_model}, costed anew", highlight=False)
     console.print(_table(summary(runs), f"Below energy {energy:.3f}, cross-entropy {loss:.3f}"))
-    sites = tolerance(runs)
+    sites = tolerance(runs, figures)
     console.print(_table(sites.head(SHOWN_SITES), "Sites that tolerate most, over all fronts"))
     console.print(_table(sites.tail(SHOWN_SITES), "and least"))
-    if arguments.out is not None:
-        with atomically(arguments.out) as temporary:
+    _write(options, runs, console)
+
+
+def _write(options: argparse.Namespace, runs: Sequence[Finished], console: Console) -> None:
+    if options.csv is not None:
+        with atomically(options.csv) as temporary:
+            joint_trials(runs).to_csv(temporary, index=False)
+        console.print(f"trials: {options.csv}", highlight=False)
+    if options.out is not None:
+        with atomically(options.out) as temporary:
             draw(temporary, runs)
-        console.print(f"picture: {arguments.out}", highlight=False)
+        console.print(f"picture: {options.out}", highlight=False)
+
+
+def _parser() -> Parser:
+    parser = Parser(prog="python -m dse.front", description=__doc__)
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run folders")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="picture of all fronts (PNG)")
+    parser.add_argument("--csv", type=Path, metavar="FILE", help="table of all runs' trials")
+    group = parser.add_argument_group(
+        "other energies than the runs searched with",
+        "Nothing is measured again: assignments and routing rates are those of the runs.",
+    )
+    add_cost_options(group, model=None)
+    return parser
 
 
 def _table(frame: pd.DataFrame, title: str) -> Table:

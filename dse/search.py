@@ -11,6 +11,7 @@ from dse import _steps
 from dse._closing import close
 from dse._compare import read_runs
 from dse._config import ALL, SearchConfig
+from dse._plan import check
 from dse._run import Run
 from dse._storage import open_storage
 from dse._tables import closing_table, trust
@@ -29,8 +30,6 @@ def main() -> None:
     arguments = _parser().parse_args()
     quieten_libraries()
     reporter = Reporter(quiet=arguments.quiet)
-    if arguments.storage:
-        open_storage(arguments.storage)  # before any work
     folder = _resumed(arguments) if arguments.resume else _new(arguments)
     for notice in catalog.notices(folder.config.multipliers):
         reporter.note(notice)
@@ -157,7 +156,17 @@ def _given(arguments: argparse.Namespace) -> dict[str, object]:
 
 def _new(arguments: argparse.Namespace) -> Run:
     config = dataclasses.replace(SearchConfig(), **_given(arguments))  # type: ignore[arg-type]
+    if arguments.out is not None:
+        Run.check_new(arguments.out)
+    _check(config, None)
     return Run.create(config, arguments.out)
+
+
+def _check(config: SearchConfig, path: Path | None) -> None:
+    """Refuse what cannot be searched before anything is made or changed."""
+    check(config, path)
+    if config.storage:
+        open_storage(config.storage)
 
 
 def _resumed(arguments: argparse.Namespace) -> Run:
@@ -174,6 +183,7 @@ def _resumed(arguments: argparse.Namespace) -> Run:
                 f"{flag} {value} differs from the run's own {kept}; a resumed run keeps its "
                 f"settings (only --trials and --workers may change): leave {flag} away"
             )
+    _check(folder.config, folder.path)
     trials = given.get("trials", folder.config.trials)
     folder = folder.with_trials(int(str(trials)))
     workers = int(str(given.get("workers", folder.config.workers)))

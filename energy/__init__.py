@@ -14,7 +14,9 @@ from energy._figures import (
     published_figures,
     read_figures,
 )
+from energy._options import add_cost_options, figures_of
 from energy._spread import Spread, spread, usage, worst_case
+from energy._workload import Workload, network_of_run, read_routing
 
 __all__ = [
     "COMPONENTS",
@@ -29,13 +31,18 @@ __all__ = [
     "Operation",
     "SiteCost",
     "Spread",
+    "Workload",
+    "add_cost_options",
     "cheapest_within",
     "compare",
     "cost",
     "dense_counterpart",
     "draw_components",
+    "figures_of",
+    "network_of_run",
     "published_figures",
     "read_figures",
+    "read_routing",
     "spread",
     "usage",
     "worst_case",

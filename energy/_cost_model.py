@@ -32,6 +32,7 @@ class CostModel:
         contributions: part of ``energy_rel`` that each choice causes at each site, float64 of
             shape ``(sites, choices)``.
         constant: part of ``energy_rel`` that no choice changes (overhead).
+        dense_energy_pj: energy of the exact dense network for one input, in picojoule.
 
     Raises:
         InputError: sites, choices, routing and figures do not fit together.
@@ -62,6 +63,7 @@ class CostModel:
         self.contributions: Floats = np.array(table, dtype=np.float64) / dense_pj
         self.contributions.setflags(write=False)
         self.constant = overhead_pj / dense_pj
+        self.dense_energy_pj = dense_pj
 
     def energy_rel(self, codes: npt.ArrayLike) -> Floats:
         """Relative energy of assignments.

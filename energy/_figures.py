@@ -1,7 +1,7 @@
 """The figures that the energy model multiplies with, each with its source."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -168,7 +168,11 @@ def published_figures(
 
 
 def read_figures(
-    path: Path, base: Figures | None = None, *, catalog: luts.Catalog = luts.catalog
+    path: Path,
+    base: Figures | None = None,
+    *,
+    catalog: luts.Catalog = luts.catalog,
+    others: Iterable[str] = (),
 ) -> Figures:
     """``base`` with the figures of a CSV file in place of its own.
 
@@ -179,19 +183,20 @@ def read_figures(
         path: the file.
         base: figures for what the file does not name; by default the published ones.
         catalog: multipliers that the file may name.
+        others: names beside the catalogue's that it may name.
 
     Raises:
         InputError: the file has faults; all of them together, each with its line.
     """
     base = published_figures(catalog) if base is None else base
-    known = [*catalog, *(alias for m in catalog.values() for alias in m.aliases)]
+    others = tuple(others)
+    known = [*catalog, *(alias for m in catalog.values() for alias in m.aliases), *others]
     rows = _tables.read(path, known_multipliers=known)
     multipliers, operations = dict(base.multipliers), dict(base.operations)
     for row in rows:
         if row.kind == "multiplier":
-            multipliers[catalog[row.name].name] = MultiplierFigures(
-                **row.numbers, source=row.source
-            )
+            name = row.name if row.name in others else catalog[row.name].name
+            multipliers[name] = MultiplierFigures(**row.numbers, source=row.source)
         else:
             operations[row.name] = _operation(row)
     return dataclasses.replace(base, multipliers=multipliers, operations=operations)

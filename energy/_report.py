@@ -1,55 +1,23 @@
 """What `python -m energy.report` shows: loads what it was given, makes tables and charts."""
 
 import argparse
-import dataclasses
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from matplotlib.figure import Figure
 from rich.table import Table
 
 import models
 from energy._breakdown import COMPONENTS, CostBreakdown
 from energy._compare import draw_components
-from energy._figures import Figures, published_figures, read_figures
+from energy._workload import Workload, described_network, read_routing
 from luts import EXACT
 from luts.errors import InputError
 from models.training import atomically
 
 NETWORK_OPTIONS = ("arch", "topology", "num_classes", "image_size", "patch_size", "experts")
 """Command-line options that describe the network, named as in `models.NetworkConfig`."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Workload:
-    """A network as the energy model sees it.
-
-    Attributes:
-        config: what the network is.
-        sites: its sites.
-        layers: facts about its expert layers.
-        uniform: every expert equally often.
-    """
-
-    config: models.NetworkConfig
-    sites: tuple[models.Site, ...]
-    layers: tuple[models.ExpertWork, ...]
-    uniform: models.Routing
-
-    @classmethod
-    def of(cls, config: models.NetworkConfig) -> "Workload":
-        """Build the network with random weights, which cost what trained ones do, and list it."""
-        network = models.build(config)
-        example = torch.zeros(1, config.in_channels, config.image_size, config.image_size)
-        return cls(
-            config=config,
-            sites=models.sites(network, example),
-            layers=models.expert_work(network, example),
-            uniform=models.uniform_routing(network),
-        )
 
 
 def network_config(options: argparse.Namespace) -> models.NetworkConfig:
@@ -60,23 +28,10 @@ def network_config(options: argparse.Namespace) -> models.NetworkConfig:
     """
     described: dict[str, Any] = {"arch": "vit_small"}
     if options.run is not None:
-        described = _network_of(options.run)
+        described = described_network(options.run)
     typed = {name: getattr(options, name) for name in NETWORK_OPTIONS}
     described |= {name: value for name, value in typed.items() if value is not None}
     return models.NetworkConfig(**described)
-
-
-def _network_of(run: Path) -> dict[str, Any]:
-    try:
-        config = tomllib.loads((run / "config.toml").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{run} is not a run: cannot read config.toml: {error}") from error
-    section = config.get("network", config)
-    fields = {field.name for field in dataclasses.fields(models.NetworkConfig)}
-    found = {key: value for key, value in section.items() if key in fields}
-    if "arch" not in found:
-        raise InputError(f"{run}/config.toml names no `arch`; give a folder made by dse.search")
-    return {k: tuple(v) if isinstance(v, list) else v for k, v in found.items()}
 
 
 def routing_of(options: argparse.Namespace, workload: Workload) -> models.Routing:
@@ -88,10 +43,7 @@ def routing_of(options: argparse.Namespace, workload: Workload) -> models.Routin
     path = options.routing if options.run is None else options.run / "routing.json"
     if path is None or (options.run is not None and not workload.layers):
         return workload.uniform
-    try:
-        return models.Routing.from_json(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot read the routing {path}: {error}") from error
+    return read_routing(path)
 
 
 def assignment_of(options: argparse.Namespace, workload: Workload) -> models.Assignment:
@@ -107,23 +59,6 @@ def assignment_of(options: argparse.Namespace, workload: Workload) -> models.Ass
     for site in {choice.multiplier: site for site, choice in assignment.choices.items()}.values():
         assignment.multiplier(site)
     return assignment
-
-
-def figures_of(options: argparse.Namespace) -> Figures:
-    """The published figures with the user's in their place.
-
-    Raises:
-        InputError: a file has faults, or a memory has no figures.
-    """
-    figures = published_figures(convention=options.convention)
-    for path in options.figures:
-        figures = read_figures(path, figures)
-    return dataclasses.replace(
-        figures,
-        weight_memory=options.weight_memory,
-        activation_memory=options.activation_memory,
-        batch_size=options.batch_size,
-    )
 
 
 def site_table(breakdown: CostBreakdown) -> Table:

@@ -11,6 +11,7 @@ import luts
 import models
 from energy import _report
 from energy._compare import read_front
+from energy._options import add_cost_options, positive
 from luts.console import Parser, run
 from luts.errors import InputError
 
@@ -24,9 +25,9 @@ def main() -> None:
     if options.compare_runs:
         _compare_runs(console, options)
         return
-    figures = _report.figures_of(options)
+    figures = energy.figures_of(options)
     config = _report.network_config(options)
-    workload = _report.Workload.of(config)
+    workload = energy.Workload.of(config)
     assignment = _report.assignment_of(options, workload)
     routing = _report.routing_of(options, workload)
     breakdown = energy.cost(
@@ -62,7 +63,7 @@ def _all_topologies(
     """The same network in every topology, one multiplier everywhere, uniform routing."""
     found = {}
     for topology in models.TOPOLOGIES:
-        workload = _report.Workload.of(dataclasses.replace(config, topology=topology))
+        workload = energy.Workload.of(dataclasses.replace(config, topology=topology))
         found[topology] = energy.cost(
             workload.sites,
             options.multiplier or luts.EXACT,
@@ -89,7 +90,7 @@ def _notes(
     notes = [
         f"relative: of the dense network with the exact multiplier, {breakdown.dense_macs:,} MACs",
         f"model {breakdown.model}: {energy.MODELS[options.energy_model]}",
-        f"convention {breakdown.convention}: {energy.CONVENTIONS[options.convention]}",
+        f"convention {breakdown.convention}: {energy.CONVENTIONS[breakdown.convention]}",
     ]
     if has_experts:
         notes.append(f"routing: {breakdown.routing_source}")
@@ -98,24 +99,15 @@ def _notes(
     return notes + luts.catalog.notices(options.multiplier or "")
 
 
-def _positive(text: str) -> int:
-    number = int(text) if text.isdecimal() else 0
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"takes a whole number from 1 up, not {text!r}")
-    return number
-
-
 def _parser() -> Parser:
     parser = Parser(prog="python -m energy.report", description=__doc__)
     add = parser.add_argument
     add("--arch", help="architecture (vit_small)")
     add("--topology", help="dense or the kind of mixture of experts (dense)")
-    add("--experts", type=_positive, metavar="N", help="experts in a layer (4)")
-    add("--image-size", type=_positive, metavar="PIXELS", help="height and width of the input (32)")
-    add(
-        "--patch-size", type=_positive, metavar="PIXELS", help="of a patch (the architecture's own)"
-    )
-    add("--num-classes", type=_positive, metavar="N", help="outputs (10)")
+    add("--experts", type=positive, metavar="N", help="experts in a layer (4)")
+    add("--image-size", type=positive, metavar="PIXELS", help="height and width of the input (32)")
+    add("--patch-size", type=positive, metavar="PIXELS", help="of a patch (the architecture's own)")
+    add("--num-classes", type=positive, metavar="N", help="outputs (10)")
     chosen = parser.add_mutually_exclusive_group()
     chosen.add_argument(
         "--multiplier",
@@ -128,18 +120,7 @@ def _parser() -> Parser:
     source = parser.add_mutually_exclusive_group()
     source.add_argument("--run", type=Path, metavar="RUN", help="take network and routing from RUN")
     source.add_argument("--routing", type=Path, metavar="FILE", help="a run's routing.json")
-    add("--energy-model", default="multipliers", choices=list(energy.MODELS))
-    add("--convention", default="equal-clock", choices=list(energy.CONVENTIONS))
-    add("--figures", type=Path, action="append", default=[], metavar="FILE", help="your own, CSV")
-    add("--weight-memory", default="dram", metavar="NAME", help="operation that reads weights")
-    add("--activation-memory", default="sram_32kb", metavar="NAME", help="… and activations")
-    add(
-        "--batch-size",
-        type=_positive,
-        default=1,
-        metavar="N",
-        help="inputs that share a weight read",
-    )
+    add_cost_options(parser, model="multipliers")
     add("--compare", action="store_true", help="all topologies with --multiplier, uniform routing")
     add("--compare-runs", type=Path, nargs="+", metavar="RUN", help="cheapest members of fronts")
     add("--min-accuracy", type=float, metavar="A", help="accuracy that --compare-runs asks for")

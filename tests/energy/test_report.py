@@ -5,15 +5,16 @@ import sys
 import pandas as pd
 import pytest
 
+import energy
 import luts
 import models
-from energy import _report, report
+from energy import report
 from luts.console import run
 
 
 @pytest.fixture(scope="module")
 def hard():
-    return _report.Workload.of(models.NetworkConfig("vit_small", "hard"))
+    return energy.Workload.of(models.NetworkConfig("vit_small", "hard"))
 
 
 @pytest.fixture
@@ -26,7 +27,7 @@ def command(monkeypatch, capsys, hard):
             run(report.main)
         return stopped.value.code, *capsys.readouterr()
 
-    monkeypatch.setattr(_report.Workload, "of", lambda config: hard)
+    monkeypatch.setattr(energy.Workload, "of", lambda config: hard)
     return call
 
 

@@ -1,0 +1,53 @@
+"""How often an assignment's own network uses each expert, beside the frozen frequencies.
+
+A search charges energy with frequencies of the exact int8 network, so that energy stays additive
+over sites. Approximation and fine-tuning move tokens to other experts; how far is measured at the
+close, for the networks that are at hand then.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from dse._config import SearchConfig
+from dse._evaluate import BATCH_SIZE, Evaluator
+from dse._problem import Problem
+from dse._trial import Trial
+from energy import cost
+from models import EmulatedNetwork, Routing, expert_work, measure_routing
+
+OWN_ENERGY = "energy_rel_own_routing"
+"""Column of the energies under them."""
+
+
+def measure_own(evaluator: Evaluator, emulated: EmulatedNetwork, what: str) -> Routing | None:
+    """Frequencies of an assigned network, on the images of the frozen ones; None without experts.
+
+    Args:
+        evaluator: whose calibration images are used.
+        emulated: the network as it was scored.
+        what: how to call it in the source.
+    """
+    if not any(site.expert_layer for site in emulated.sites):
+        return None
+    images = evaluator.inputs
+    source = f"{what}, {len(images)} training images"
+    batches = [images[start : start + BATCH_SIZE] for start in range(0, len(images), BATCH_SIZE)]
+    return measure_routing(emulated.network, batches, source=source)
+
+
+def own_energies(
+    routings: Mapping[int, Routing],
+    trials: Mapping[int, Trial],
+    evaluator: Evaluator,
+    problem: Problem,
+    config: SearchConfig,
+) -> dict[int, float]:
+    """Relative energy of each trial under its own frequencies, by number."""
+    if not routings:
+        return {}
+    layers = expert_work(evaluator.emulated.network, evaluator.inputs[:1])
+    settings: dict[str, Any] = {"layers": layers, "model": config.energy_model}
+    return {
+        number: cost(problem.space.sites, trials[number].assignment, routing, **settings).energy_rel
+        for number, routing in routings.items()
+    }

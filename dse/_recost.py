@@ -1,0 +1,182 @@
+"""Finished runs under another energy model: nothing is measured again, nothing in them changes."""
+
+import argparse
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from dse._compare import Finished, points_of
+from dse._own_routing import OWN_ENERGY
+from dse._pareto import non_dominated
+from dse._run import ROUTING, Run
+from dse._stored import StoredStudy, study_of
+from energy import CostModel, EnergyModel, Figures, Workload, cost, figures_of, read_routing
+from energy import network_of_run as network_of
+from luts.errors import InputError
+from models import Assignment, NetworkConfig, Routing
+
+AS_SEARCHED = "energy_rel_as_searched"
+"""Column of the energies that a run searched with, where others take their place."""
+
+OPTIONS = (
+    "energy_model",
+    "convention",
+    "figures",
+    "weight_memory",
+    "activation_memory",
+    "batch_size",
+)
+"""Command-line options each of which asks for other energies than the runs have."""
+
+
+def is_asked(options: argparse.Namespace) -> bool:
+    """Whether the command line asks for other energies than the runs have."""
+    return any(getattr(options, name) not in (None, []) for name in OPTIONS)
+
+
+def recost_all(
+    runs: Sequence[Finished], options: argparse.Namespace
+) -> tuple[list[Finished], Figures]:
+    """Runs with the energies that the command line asks for, and the figures behind them.
+
+    Raises:
+        InputError: no model is named and the runs' own differ, or a run's study, network, routing
+            or trials cannot be read or do not fit together.
+    """
+    models = {found.energy_model for found in runs}
+    if options.energy_model is None and len(models) > 1:
+        raise InputError(
+            f"the runs searched under different energy models ({', '.join(sorted(models))}); name "
+            f"one with --energy-model"
+        )
+    model: EnergyModel = options.energy_model or runs[0].run.config.energy_model
+    studies = [study_of(found.run) for found in runs]
+    names = dict.fromkeys(name for study in studies for name in study.multipliers)
+    figures = figures_of(options, others=names)
+    workloads: dict[NetworkConfig, Workload] = {}
+    recosted = []
+    for found, study in zip(runs, studies, strict=True):
+        network = network_of(found.run.path)
+        if network not in workloads:
+            workloads[network] = Workload.of(network)
+        recosted.append(recost(found, study, workloads[network], figures, model=model))
+    return recosted, figures
+
+
+def recost(
+    found: Finished,
+    study: StoredStudy,
+    workload: Workload,
+    figures: Figures,
+    *,
+    model: EnergyModel,
+) -> Finished:
+    """The run with energies, front and best fixed multiplier of another energy model.
+
+    Args:
+        found: a finished run.
+        study: its study.
+        workload: its network.
+        figures: power and energies.
+        model: what is counted.
+
+    Raises:
+        InputError: the trials are not those of the study, or do not fit the network.
+    """
+    assignments = _assignments(found, study)
+    routing = read_routing(found.run.path / ROUTING) if workload.layers else None
+    energies, dense_pj = _energies(assignments, workload, routing, figures, model)
+    trials = found.trials.assign(energy_rel=energies, energy_pj=energies * dense_pj)
+    place = trials.columns.tolist().index("energy_rel") + 1
+    trials.insert(place, AS_SEARCHED, found.trials["energy_rel"])
+    if OWN_ENERGY in trials:
+        trials[OWN_ENERGY] = [
+            _own_energy(found.run, number, assignment, workload, figures, model)
+            for number, assignment in zip(trials["trial"], assignments, strict=True)
+        ]
+    recosted = dataclasses.replace(
+        found, trials=trials, energy_model=f"{model}, {figures.convention}"
+    )
+    front = non_dominated(points_of(recosted))
+    if "on_front" in trials:
+        trials["on_front"] = np.isin(np.arange(len(trials)), front)
+    chosen = {int(trials["trial"].iloc[row]): assignments[row] for row in front}
+    return dataclasses.replace(recosted, front=chosen)
+
+
+def joint_trials(runs: Sequence[Finished]) -> pd.DataFrame:
+    """All trials of all runs, each with its run and what its energy counts.
+
+    Returns:
+        The columns of ``trials.csv`` after ``run`` and ``energy_model``, and ``on_joint_front``:
+        no trial of any run dominates it.
+    """
+    tables = []
+    for found in runs:
+        table = found.trials.copy()
+        table.insert(0, "energy_model", found.energy_model)
+        table.insert(0, "run", found.name)
+        tables.append(table)
+    frame = pd.concat(tables, ignore_index=True)
+    joint = non_dominated(np.concatenate([points_of(found) for found in runs]))
+    frame["on_joint_front"] = np.isin(np.arange(len(frame)), joint)
+    return frame
+
+
+def _assignments(found: Finished, study: StoredStudy) -> list[Assignment]:
+    """The assignment of every row of the run's trials, held against the table's own digests."""
+    assignments = []
+    for number, digest in zip(
+        found.trials["trial"], found.trials["assignment_sha256"], strict=True
+    ):
+        assignment = study.assignment(int(number))
+        if assignment.digest != digest:
+            raise InputError(
+                f"{found.run.path}: trial {number} of {study.shown} has another assignment than "
+                f"trials.csv says; the database is not that of this run"
+            )
+        assignments.append(assignment)
+    return assignments
+
+
+def _energies(
+    assignments: Sequence[Assignment],
+    workload: Workload,
+    routing: Routing | None,
+    figures: Figures,
+    model: EnergyModel,
+) -> tuple[np.ndarray, float]:
+    """Relative energies, float64 of shape ``(assignments,)``, and what they are relative to."""
+    choices = list(dict.fromkeys(c for a in assignments for c in a.choices.values()))
+    costs = CostModel(
+        workload.sites,
+        choices,
+        routing=routing,
+        figures=figures,
+        layers=workload.layers,
+        model=model,
+    )
+    index = {choice: code for code, choice in enumerate(choices)}
+    for assignment in assignments:
+        assignment.check(workload.sites)
+    codes = [[index[a.choices[site.name]] for site in workload.sites] for a in assignments]
+    return costs.energy_rel(np.array(codes)), costs.dense_energy_pj
+
+
+def _own_energy(
+    run: Run,
+    number: int,
+    assignment: Assignment,
+    workload: Workload,
+    figures: Figures,
+    model: EnergyModel,
+) -> float:
+    path = run.own_routing_path(number)
+    if not path.exists():
+        return np.nan
+    routing = read_routing(path)
+    return cost(
+        workload.sites, assignment, routing, figures, layers=workload.layers, model=model
+    ).energy_rel

@@ -1,0 +1,183 @@
+"""A study as it lies in its database, read without altering anything."""
+
+import contextlib
+import dataclasses
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import optuna
+import sqlalchemy
+from optuna.storages import RDBStorage
+from optuna.trial import TrialState
+
+from dse._problem import Problem
+from dse._run import Run
+from dse._storage import check_tables, database_url, without_password
+from dse.samplers import ASSIGNMENT, codes_of
+from luts import EXACT, catalog
+from luts.errors import InputError
+from models import Assignment, Choice
+
+IDENTITY = "identity"
+STUDY_NAME = "search"
+SQLITE = "sqlite:///"
+
+
+@dataclasses.dataclass(frozen=True)
+class StoredStudy:
+    """What a database says about a study.
+
+    Attributes:
+        shown: what to call it in messages.
+        identity: what it searches and on what, as `dse._study` keeps it.
+        codes: codes of the assignment of every scored trial, by its number.
+    """
+
+    shown: str
+    identity: Mapping[str, Any]
+    codes: Mapping[int, list[int]]
+
+    def assignment(self, number: int) -> Assignment:
+        """What a trial tried, with the tables that it was tried with.
+
+        Raises:
+            InputError: the study has no such scored trial.
+        """
+        if number not in self.codes:
+            raise InputError(f"{self.shown} has no scored trial {number}")
+        space = self.identity["space"]
+        tables = {EXACT: catalog[EXACT].sha256} | {name: sha for name, _, sha in space["choices"]}
+        choices = {site: Choice(*kept) for site, kept in space["fixed"].items()}
+        for group, code in zip(space["groups"], self.codes[number], strict=True):
+            name, swapped, _ = space["choices"][code]
+            choices |= dict.fromkeys(group, Choice(name, swapped))
+        return Assignment(choices=choices, tables=tables)
+
+    @property
+    def multipliers(self) -> tuple[str, ...]:
+        """Names of the multipliers that were searched."""
+        return tuple(dict.fromkeys(name for name, *_ in self.identity["space"]["choices"]))
+
+
+def study_of(run: Run) -> StoredStudy:
+    """The study of a run.
+
+    Raises:
+        InputError: it cannot be read, or is none of this program.
+    """
+    config = run.config
+    where: Path | str = config.storage or run.database
+    found = read_study(where, config.study or STUDY_NAME)
+    if found is None:
+        raise InputError(f"{run.path}: the study {config.study or STUDY_NAME!r} is not in {where}")
+    return found
+
+
+def space_record(problem: Problem) -> dict[str, Any]:
+    """The part of a study's identity that says what its codes mean."""
+    space = problem.space
+    return {
+        "groups": [list(group) for group in space.groups],
+        "choices": [
+            [choice.multiplier, choice.swapped, space.catalog[choice.multiplier].sha256]
+            for choice in space.choices
+        ],
+        "fixed": {
+            name: [choice.multiplier, choice.swapped] for name, choice in space.fixed.items()
+        },
+        "third": problem.third,
+    }
+
+
+def check_identity(known: Mapping[str, Any], mine: Mapping[str, Any], shown: str) -> None:
+    """Hold a study's identity against what it is to be continued with.
+
+    Raises:
+        InputError: they differ.
+    """
+    for key, value in mine.items():
+        if known.get(key) == json.loads(json.dumps(value)):
+            continue
+        what = f"with {key} {known.get(key)!r} and not {value!r}"
+        if key == "space":
+            what = "over other sites or multipliers"
+        raise InputError(f"{shown} belongs to a search {what}; name another study")
+
+
+def read_study(
+    where: Path | str, name: str = STUDY_NAME, *, with_trials: bool = True
+) -> StoredStudy | None:
+    """A study, or None if there is no database or no study of this name in it.
+
+    Args:
+        where: a SQLite file, or the URL of a database server.
+        name: of the study.
+        with_trials: read its trials too.
+
+    Raises:
+        InputError: the database cannot be reached or read, or the study is none of this program.
+    """
+    if isinstance(where, Path) and not where.exists():
+        return None
+    with _for_reading(where) as (storage, shown):
+        if storage is None:
+            return None
+        shown = f"study {name!r} in {shown}" if isinstance(where, str) else shown
+        try:
+            study = optuna.load_study(study_name=name, storage=storage)
+            identity = study.user_attrs.get(IDENTITY)
+            complete = (TrialState.COMPLETE,)
+            trials = study.get_trials(deepcopy=False, states=complete) if with_trials else []
+        except KeyError:
+            return None
+        except Exception as error:  # SQLAlchemy's own hierarchy is no part of Optuna's interface
+            reason = str(error).strip().splitlines()[0]
+            raise InputError(f"{shown} cannot be read: {reason}") from error
+    if not isinstance(identity, dict) or "space" not in identity:
+        raise InputError(f"{shown} was made by something else than this program")
+    codes = {t.number: codes_of(t.user_attrs[ASSIGNMENT]).tolist() for t in trials}
+    return StoredStudy(shown, identity, codes)
+
+
+@contextlib.contextmanager
+def _for_reading(where: Path | str) -> Iterator[tuple[RDBStorage | None, str]]:
+    """The database, or None if it is empty; a file is read from a copy.
+
+    SQLite writes beside a file that is in write-ahead mode even to read it.
+    """
+    with contextlib.ExitStack() as stack:
+        url, shown = database_url(where), without_password(where)
+        if url.startswith(SQLITE):
+            file = Path(url.removeprefix(SQLITE))
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            try:
+                for path in (file, file.with_name(file.name + "-wal")):
+                    if path.exists():
+                        shutil.copyfile(path, folder / path.name)
+            except OSError as error:
+                raise InputError(f"cannot read {shown}: {error}") from error
+            url = f"{SQLITE}{folder / file.name}"
+        if not check_tables(url, shown):
+            yield None, shown
+            return
+        storage = _opened(url, shown)
+        try:
+            yield storage, shown
+        finally:
+            storage.remove_session()
+            storage.engine.dispose()
+
+
+def _opened(url: str, shown: str) -> RDBStorage:
+    settings = {}
+    if url.startswith("postgresql"):
+        settings = {"connect_args": {"options": "-c default_transaction_read_only=on"}}
+    try:
+        return RDBStorage(url, skip_table_creation=True, engine_kwargs=settings)
+    except (sqlalchemy.exc.SQLAlchemyError, RuntimeError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise InputError(f"{shown} is not the database of a search: {reason}") from error
