@@ -10,12 +10,11 @@ from scipy.stats import spearmanr
 from dse._config import SearchConfig
 from dse._evaluate import Evaluator
 from dse._own_routing import measure_own, own_energies
-from dse._pareto import non_dominated, thin_front
 from dse._problem import Problem
+from dse._rungs import Rungs, dominated_ranks, thinned_front
 from dse._study import SearchStudy
-from dse._trial import Trial, objective_score
+from dse._trial import Trial
 from luts.console import Reporter
-from luts.errors import InputError
 from models import Routing, Score
 
 BEST_FIXED_MARGIN = 0.01
@@ -28,6 +27,7 @@ class Closing:
 
     Attributes:
         exact_validation: the exact int8 network's score on the validation split.
+        exact_searched: and on the images that trials were scored on, which may be fewer.
         exact_test: and on the test split.
         trials: all trials; those that were fine-tuned or tested say so.
         front: numbers of the trials that no other dominates, by rising energy.
@@ -44,6 +44,7 @@ class Closing:
     """
 
     exact_validation: Score
+    exact_searched: Score
     exact_test: Score
     trials: dict[int, Trial]
     front: tuple[int, ...]
@@ -68,21 +69,27 @@ def close(
     trials = {trial.number: trial for trial in study.trials()}
     ranked = _ranked(list(trials.values()), config)
     front = ranked[0]
-    thinned = _thinned(trials, front, config.finetune_members)
+    rungs = Rungs(study, evaluator, config, trials)
     if config.objective != "pareto":
-        thinned = [answer_of(list(trials.values()), problem)]
+        thinned = [rungs.answer(problem)]
     elif config.finetune == "promising":
-        thinned = _promoted(study, evaluator, config, trials, ranked)
+        thinned = rungs.promoted(ranked)
+    else:
+        thinned = thinned_front(trials, front, config.finetune_members)
     fixed = fixed_baselines(list(trials.values()))
     chosen = sorted({*thinned, *fixed})
     title = "test" if config.finetune == "none" else "fine-tune and test"
     routings = {}
     for number in reporter.track(chosen, title):
         trials[number], routing = _closed(study, evaluator, config, trials[number])
+        if evaluator.is_partial:
+            whole = rungs.whole_score(number)
+            trials[number] = dataclasses.replace(trials[number], whole_validation=whole)
         if routing is not None:
             routings[number] = routing
     return Closing(
         exact_validation=evaluator.exact_validation,
+        exact_searched=evaluator.exact_searched,
         exact_test=_exact_test(study, evaluator),
         trials=trials,
         front=front,
@@ -97,92 +104,11 @@ def close(
     )
 
 
-def front_of(trials: list[Trial]) -> tuple[int, ...]:
-    """Numbers of the trials that no other dominates, by rising energy."""
-    points = np.array([trial.objectives for trial in trials])
-    return tuple(trials[index].number for index in non_dominated(points))
-
-
 def _ranked(trials: list[Trial], config: SearchConfig) -> list[tuple[int, ...]]:
-    """Non-dominated ranks, by rising energy each, within the fidelity that the search compares."""
+    """Non-dominated ranks within the fidelity that the search compares."""
     # The cheap recovery has other names on other networks; only fine-tuning sets scores apart.
     tuned = config.finetune == "every"
-    left = [trial for trial in trials if (trial.fidelity == "fine-tuned") == tuned]
-    ranks: list[tuple[int, ...]] = []
-    while left and len(ranks) < 3:
-        ranks.append(front_of(left))
-        left = [trial for trial in left if trial.number not in set(ranks[-1])]
-    return ranks
-
-
-def _thinned(trials: dict[int, Trial], front: tuple[int, ...], count: int) -> list[int]:
-    points = np.array([trials[n].objectives for n in front])
-    # The front's own worst, so that its best member in any objective counts for something.
-    worst = points.max(axis=0) + 0.1 * np.ptp(points, axis=0) + 1e-9
-    worst[0] = max(1.0, worst[0]) if points.shape[1] == 2 else worst[0]
-    return [front[i] for i in thin_front(points, worst, count)]
-
-
-def _promoted(
-    study: SearchStudy,
-    evaluator: Evaluator,
-    config: SearchConfig,
-    trials: dict[int, Trial],
-    ranked: list[tuple[int, ...]],
-) -> list[int]:
-    """Successive halving: twice as many as are reported, half the epochs; the better half stays.
-
-    Candidates come from the first non-dominated ranks of the cheap score.
-    """
-    wanted, candidates = 2 * config.finetune_members, list[int]()
-    for rank in ranked:
-        if len(candidates) < wanted:
-            candidates += _thinned(trials, rank, wanted - len(candidates))
-    points = []
-    for number in candidates:
-        key = f"rung-{number}"
-        record = study.closing(key)
-        if record is None:
-            tuned = evaluator.fine_tune(
-                trials[number].assignment,
-                epochs=config.finetune_epochs / 2,
-                seed=config.seed + number,
-            )
-            record = {
-                "fidelity": f"fine-tuned {config.finetune_epochs / 2:g} epochs",
-                "tuned_validation": dataclasses.asdict(tuned.validation),
-            }
-            study.keep_closing(key, record)
-        energy, _, *rest = trials[number].objectives
-        points.append([energy, objective_score(Score(**record["tuned_validation"])), *rest])
-    scores = np.array(points)
-    worst = scores.max(axis=0) + 0.1 * np.ptp(scores, axis=0) + 1e-9
-    return [candidates[i] for i in thin_front(scores, worst, config.finetune_members)]
-
-
-def answer_of(trials: list[Trial], problem: Problem) -> int:
-    """Number of the one trial that a search for least energy or best accuracy answers with.
-
-    Raises:
-        InputError: no trial meets the limit.
-    """
-    if problem.min_accuracy is not None:
-        good = [t for t in trials if t.validation.accuracy >= problem.min_accuracy - 1e-12]
-        if not good:
-            raise InputError(
-                f"none of {len(trials)} trials reaches the validation accuracy of "
-                f"{100 * problem.min_accuracy:.2f} %; go on with more --trials, or allow more by "
-                f"--max-drop"
-            )
-        return min(good, key=lambda t: t.objectives).number
-    assert problem.max_energy is not None
-    cheap = [t for t in trials if t.energy_rel <= problem.max_energy + 1e-12]
-    if not cheap:
-        raise InputError(
-            f"none of {len(trials)} trials has an energy of at most {problem.max_energy:g}; go on "
-            f"with more --trials, or allow more by --max-energy"
-        )
-    return min(cheap, key=lambda t: (t.objectives[1], t.energy_rel)).number
+    return dominated_ranks([t for t in trials if (t.fidelity == "fine-tuned") == tuned], 3)
 
 
 def _rank_correlation(problem: Problem, trials: dict[int, Trial]) -> float | None:

@@ -44,6 +44,8 @@ class SearchConfig:
             ``promising`` ones, by successive halving on the non-dominated rank at the end; a
             handful on the final ``front``; or ``none``.
         finetune_epochs: epochs of fine-tuning; may be a fraction.
+        rung_images: validation images that every candidate is scored on, the promising ones on
+            all; 0 for all at once. A candidate that is fine-tuned first is scored on all.
         finetune_members: how many members of the final front are fine-tuned.
         seed: of data split, weights and search.
         experts: experts in a layer.
@@ -77,7 +79,8 @@ class SearchConfig:
     trials: int = 60
     sampler: str = "guided"
     multipliers: str = "mul8s"
-    finetune: FineTune = "front"
+    finetune: FineTune = "promising"
+    rung_images: int = 1000
     finetune_epochs: float = 0.25
     finetune_members: int = 5
     seed: int = 0
@@ -119,6 +122,7 @@ class SearchConfig:
             ("workers", 1),
             ("finetune_members", 1),
             ("calibration_images", 16),
+            ("rung_images", 0),
         ):
             value = getattr(self, name)
             if value < least:
@@ -133,6 +137,11 @@ class SearchConfig:
         for topology in self.topologies:
             self.network(num_classes=10, topology=topology)
         _ = self.start
+
+    @property
+    def scored_images(self) -> int | None:
+        """Validation images that every candidate is scored on, None for all."""
+        return None if self.finetune == "every" else self.rung_images or None
 
     def _check_goal(self) -> None:
         needs = {"energy": "max_drop", "accuracy": "max_energy"}

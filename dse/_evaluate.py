@@ -155,6 +155,9 @@ class Evaluator:
             with_teacher=tuning.needs_teacher,
         )
         self.exact_validation = self._score(self.emulated, total)
+        self.exact_searched = self.exact_validation
+        if self.is_partial:
+            self.exact_searched = self._score(self.emulated, self.images)
         self._scored: dict[tuple[str, int], Measured] = {}
         self._cache = ScoreCache(self._making(network)) if cached else None
 
@@ -174,6 +177,11 @@ class Evaluator:
         }
 
     @property
+    def is_partial(self) -> bool:
+        """Whether candidates are scored on fewer than all validation images."""
+        return self.images < len(self.data.validation)
+
+    @property
     def fidelity(self) -> str:
         """How candidates are recovered before they are scored, in a word."""
         words = {
@@ -181,7 +189,9 @@ class Evaluator:
             "bias-corrected": self.recovery.correct_bias,
             "weight-tuned": self.recovery.criterion is not None,
         }
-        return " and ".join(word for word, is_so in words.items() if is_so) or "as approximated"
+        recovered = " and ".join(word for word, is_so in words.items() if is_so)
+        part = f", {self.images} images" if self.is_partial else ""
+        return (recovered or "as approximated") + part
 
     def score(self, assignment: Assignment, *, images: int | None = None) -> Measured:
         """Score on validation images after the recipe's steps but fine-tuning.

@@ -60,7 +60,7 @@ def _draw_trials(axes: Axes, closing: Closing) -> None:
         )
     front = [closing.trials[number].objectives[:2] for number in closing.front]
     axes.step(*zip(*front, strict=True), where="post", color="black", linewidth=0.9, label="front")
-    exact = closing.exact_validation
+    exact = closing.exact_searched
     axes.axhline(
         objective_score(exact),
         color=EXACT,

@@ -79,9 +79,7 @@ def prepare(run: Run, network: nn.Module, data: Data, reporter: Reporter) -> Pre
     """Calibrate the exact int8 network, and measure and freeze its routing."""
     config = run.config
     with reporter.bar("calibrate", 2) as advance:
-        evaluator = Evaluator(
-            network, data, calibration_images=config.calibration_images, cached=True
-        )
+        evaluator = _evaluator(config, network, data)
         advance()
         found = evaluator.emulated.sites
         routing = run.routing()
@@ -93,16 +91,29 @@ def prepare(run: Run, network: nn.Module, data: Data, reporter: Reporter) -> Pre
     layers = expert_work(evaluator.emulated.network, evaluator.inputs[:1])
     problem = problem_of(config, found, routing, layers)
     if config.max_drop is not None:
-        least = evaluator.exact_validation.accuracy - config.max_drop / 100
+        least = evaluator.exact_searched.accuracy - config.max_drop / 100
         problem = dataclasses.replace(problem, min_accuracy=least)
     return Prepared(run, evaluator, problem)
+
+
+def _evaluator(config: SearchConfig, network: nn.Module, data: Data) -> Evaluator:
+    return Evaluator(
+        network,
+        data,
+        calibration_images=config.calibration_images,
+        images=config.scored_images,
+        cached=True,
+    )
 
 
 def open_study(prepared: Prepared) -> SearchStudy:
     """The run's study, or the shared one that the configuration names."""
     config = prepared.config
     exact = prepared.evaluator.exact_validation
-    mine = about(config) | {"exact validation cross-entropy": round(exact.cross_entropy, 4)}
+    mine = about(config) | {
+        "exact validation cross-entropy": round(exact.cross_entropy, 4),
+        "images a score": prepared.evaluator.images,
+    }
     if config.storage:
         return SearchStudy(config.storage, prepared.problem, name=config.study, about=mine)
     return SearchStudy(prepared.run.database, prepared.problem, about=mine)
@@ -165,10 +176,7 @@ def _scorer(path: Path) -> Callable[[Job], Outcome]:
     """What a worker process scores with."""
     run = Run.open(path)
     network, data = load(run, SILENT)
-    evaluator = Evaluator(
-        network, data, calibration_images=run.config.calibration_images, cached=True
-    )
-    return functools.partial(score, evaluator)
+    return functools.partial(score, _evaluator(run.config, network, data))
 
 
 def _loop(

@@ -233,7 +233,7 @@ class SearchStudy:
 
     def _trial(self, frozen: FrozenTrial) -> Trial:
         record = dict(frozen.user_attrs[RESULT])
-        for field in ("validation", "tuned_validation", "test"):
+        for field in ("validation", "tuned_validation", "whole_validation", "test"):
             record[field] = None if record[field] is None else Score(**record[field])
         proposal = frozen.user_attrs[ASSIGNMENT]
         return Trial(

@@ -14,6 +14,7 @@ from models import Score
 def trials_frame(closing: Closing) -> pd.DataFrame:
     """One row a trial, in order; accuracies in percent, cross-entropies in nats."""
     front, reported = set(closing.front), set(closing.reported)
+    is_partial = closing.exact_searched.images < closing.exact_validation.images
     rows = []
     for trial in closing.trials.values():
         rows.append(
@@ -25,6 +26,7 @@ def trials_frame(closing: Closing) -> pd.DataFrame:
                 "validation_accuracy_pct": 100 * trial.validation.accuracy,
                 "validation_cross_entropy": trial.validation.cross_entropy,
                 "fidelity": trial.fidelity,
+                **({} if not is_partial else _columns("whole_validation", trial.whole_validation)),
                 **_columns("tuned_validation", trial.tuned_validation),
                 **_columns("test", trial.test),
                 "on_front": trial.number in front,

@@ -31,6 +31,8 @@ class Trial:
             ``bias-corrected`` or ``fine-tuned``, say.
         seconds: that scoring took.
         tuned_validation: score on the validation split after fine-tuning, if it was fine-tuned too.
+        whole_validation: score on the whole validation split without fine-tuning, if it was taken
+            and the search scores on fewer images.
         test: score on the test split, if it was reported.
         note: what else a reader must know, such as which state fine-tuning kept.
         third: delay (ns) or area (um²) of the worst circuit, where that is an objective.
@@ -45,6 +47,7 @@ class Trial:
     fidelity: str
     seconds: float
     tuned_validation: Score | None = None
+    whole_validation: Score | None = None
     test: Score | None = None
     note: str = ""
     third: float | None = None
@@ -59,4 +62,4 @@ class Trial:
     @property
     def best_validation(self) -> Score:
         """The validation score after all the recovery that this trial got."""
-        return self.tuned_validation or self.validation
+        return self.tuned_validation or self.whole_validation or self.validation

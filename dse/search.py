@@ -111,6 +111,13 @@ def _parser() -> argparse.ArgumentParser:
         type=float,
         help=f"epochs of fine-tuning, may be a fraction (default {default.finetune_epochs:g})",
     )
+    add(
+        "--rung-images",
+        type=int,
+        metavar="N",
+        help=f"validation images that every candidate is scored on, the promising ones on all; "
+        f"0 for all (default {default.rung_images})",
+    )
     add("--train-epochs", type=float, help="of the dense float network (default: its recipe's)")
     add("--experts", type=int, help=f"experts in a layer (default {default.experts})")
     add("--image-size", type=int, help=f"pixels (default {default.image_size})")

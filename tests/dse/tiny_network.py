@@ -1,4 +1,4 @@
-"""A transformer that trains in a second, given to a search as ``tests/dse/tiny_network.py:tiny``."""
+"""A transformer that trains in a second, searched as ``tests/dse/tiny_network.py:tiny``."""
 
 import torch
 from torch import nn

@@ -1,0 +1,164 @@
+"""Successive halving on the non-dominated rank: more images, then training, for fewer candidates.
+
+Jamieson, Talwalkar, "Non-stochastic best arm identification and hyperparameter optimization",
+AISTATS 2016, arXiv 1502.07943, with the rank in place of a single score. A rung compares scores of
+its own fidelity alone.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from dse._config import SearchConfig
+from dse._evaluate import Evaluator
+from dse._pareto import non_dominated, thin_front
+from dse._problem import Problem
+from dse._study import SearchStudy
+from dse._trial import Trial, objective_score
+from luts.errors import InputError
+from models import Score
+
+SHORTLIST = 10
+"""Candidates for the one answer that are scored on all images, if the search used fewer."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Rungs:
+    """The fidelities above the search's own. What an earlier run has done is not repeated.
+
+    Attributes:
+        study: keeps the scores.
+        evaluator: computes them.
+        config: what the search was asked to do.
+        trials: all trials, by number.
+    """
+
+    study: SearchStudy
+    evaluator: Evaluator
+    config: SearchConfig
+    trials: Mapping[int, Trial]
+
+    def promoted(self, ranked: Sequence[Sequence[int]]) -> list[int]:
+        """Numbers of the trials that get the whole fine-tuning.
+
+        Four times as many (twice, if the search scored on all images) come from the first
+        non-dominated ranks. All images halve them, half the fine-tuning halves them again.
+
+        Args:
+            ranked: numbers of trials, best rank first.
+        """
+        wanted = self.config.finetune_members
+        count = (4 if self.evaluator.is_partial else 2) * wanted
+        candidates: list[int] = []
+        for rank in ranked:
+            if len(candidates) < count:
+                candidates += thinned_front(self.trials, rank, count - len(candidates))
+        if self.evaluator.is_partial:
+            candidates = self._best(candidates, self.whole_score, 2 * wanted)
+        return self._best(candidates, self._half_tuned, wanted)
+
+    def whole_score(self, number: int) -> Score:
+        """On all validation images, without fine-tuning."""
+
+        def compute() -> Score:
+            assignment = self.trials[number].assignment
+            return self.evaluator.score(
+                assignment, images=len(self.evaluator.data.validation)
+            ).score
+
+        return self._kept(f"whole-{number}", "all validation images", compute)
+
+    def answer(self, problem: Problem) -> int:
+        """Number of the trial that a search for least energy or best accuracy answers with.
+
+        Where the search scored on fewer images, the best few are held against the limit on all.
+
+        Raises:
+            InputError: no trial meets the limit.
+        """
+        trials = list(self.trials.values())
+        if problem.min_accuracy is not None:
+            return self._cheapest(trials, problem.min_accuracy)
+        assert problem.max_energy is not None
+        cheap = [t for t in trials if t.energy_rel <= problem.max_energy + 1e-12]
+        if not cheap:
+            raise InputError(
+                f"none of {len(trials)} trials has an energy of at most {problem.max_energy:g}; "
+                f"go on with more --trials, or allow more by --max-energy"
+            )
+        cheap.sort(key=lambda t: (t.objectives[1], t.energy_rel))
+        if not self.evaluator.is_partial:
+            return cheap[0].number
+        return min(
+            (t.number for t in cheap[:SHORTLIST]),
+            key=lambda number: objective_score(self.whole_score(number)),
+        )
+
+    def _cheapest(self, trials: list[Trial], least: float) -> int:
+        good = [t for t in trials if t.validation.accuracy >= least - 1e-12]
+        for trial in sorted(good, key=lambda t: t.objectives)[:SHORTLIST]:
+            if not self.evaluator.is_partial or self._holds_on_all(trial.number):
+                return trial.number
+        raise InputError(
+            f"none of {len(trials)} trials reaches the validation accuracy of "
+            f"{100 * least:.2f} %; go on with more --trials, or allow more by --max-drop"
+        )
+
+    def _holds_on_all(self, number: int) -> bool:
+        assert self.config.max_drop is not None
+        least = self.evaluator.exact_validation.accuracy - self.config.max_drop / 100
+        return self.whole_score(number).accuracy >= least - 1e-12
+
+    def _half_tuned(self, number: int) -> Score:
+        epochs = self.config.finetune_epochs / 2
+
+        def compute() -> Score:
+            seed = self.config.seed + number
+            assignment = self.trials[number].assignment
+            return self.evaluator.fine_tune(assignment, epochs=epochs, seed=seed).validation
+
+        return self._kept(f"rung-{number}", f"fine-tuned {epochs:g} epochs", compute)
+
+    def _best(self, candidates: list[int], score: Callable[[int], Score], count: int) -> list[int]:
+        """The candidates that keep the most hypervolume under ``score``, rank by rank."""
+        points = []
+        for number in candidates:
+            energy, _, *rest = self.trials[number].objectives
+            points.append([energy, objective_score(score(number)), *rest])
+        scores = np.array(points)
+        worst = scores.max(axis=0) + 0.1 * np.ptp(scores, axis=0) + 1e-9
+        left, kept = np.arange(len(scores)), list[int]()
+        while len(left) and len(kept) < count:
+            chosen = left[thin_front(scores[left], worst, count - len(kept))]
+            kept += [candidates[i] for i in chosen]
+            # What a chosen one dominates comes next, not what hypervolume left over.
+            left = np.setdiff1d(left, left[non_dominated(scores[left])])
+        return kept
+
+    def _kept(self, key: str, fidelity: str, compute: Callable[[], Score]) -> Score:
+        record: dict[str, Any] | None = self.study.closing(key)
+        if record is None:
+            record = {"fidelity": fidelity, "validation": dataclasses.asdict(compute())}
+            self.study.keep_closing(key, record)
+        return Score(**record["validation"])
+
+
+def thinned_front(trials: Mapping[int, Trial], numbers: Sequence[int], count: int) -> list[int]:
+    """The ``count`` of these trials that keep the most hypervolume of the search's own scores."""
+    points = np.array([trials[n].objectives for n in numbers])
+    # The front's own worst, so that its best member in any objective counts for something.
+    worst = points.max(axis=0) + 0.1 * np.ptp(points, axis=0) + 1e-9
+    worst[0] = max(1.0, worst[0]) if points.shape[1] == 2 else worst[0]
+    return [numbers[i] for i in thin_front(points, worst, count)]
+
+
+def dominated_ranks(trials: Sequence[Trial], count: int) -> list[tuple[int, ...]]:
+    """Numbers of the trials of the first ``count`` non-dominated ranks, by rising energy each."""
+    left, ranks = list(trials), list[tuple[int, ...]]()
+    while left and len(ranks) < count:
+        points = np.array([trial.objectives for trial in left])
+        ranks.append(tuple(left[index].number for index in non_dominated(points)))
+        left = [trial for trial in left if trial.number not in set(ranks[-1])]
+    return ranks

@@ -1,0 +1,117 @@
+"""Fewer images first: what is promising is scored on all, and no table mixes the two unsaid."""
+
+import dataclasses
+
+import pandas as pd
+import pytest
+
+from dse._config import SearchConfig
+from dse._rungs import Rungs, dominated_ranks
+from luts import InputError
+from models import Score
+from tests.dse._stand_in import open_study, problem_of, run_to
+from tests.dse.test_search import SMALL, command, one_cache  # noqa: F401
+
+
+class Evaluator:
+    """Scores on all images so that the order of the part's scores is turned round."""
+
+    is_partial = True
+    exact_validation = Score(0.9, 0.1, 400)
+
+    def __init__(self, trials, data):
+        self.by_digest = {t.assignment.digest: t for t in trials}
+        self.data = data
+        self.asked = []
+
+    def score(self, assignment, *, images):
+        trial = self.by_digest[assignment.digest]
+        self.asked.append(trial.number)
+        loss = 3 - trial.validation.cross_entropy
+        whole = Score(1 - loss / 4, loss, images)
+        return type("Measured", (), {"score": whole, "seconds": 0.0})()
+
+    def fine_tune(self, assignment, *, epochs, seed):
+        loss = self.by_digest[assignment.digest].validation.cross_entropy
+        return type("Tuned", (), {"validation": Score(0.5, loss, 400)})()
+
+
+class Data:
+    validation = range(400)
+
+
+@pytest.fixture
+def study(tmp_path):
+    made = open_study(tmp_path / "study.db", "random")
+    run_to(made, 16)
+    return made
+
+
+def rungs(study, **changes):
+    trials = {t.number: t for t in study.trials()}
+    config = dataclasses.replace(SearchConfig(), finetune_members=2, **changes)
+    return Rungs(study, Evaluator(trials.values(), Data), config, trials)
+
+
+def test_halving_keeps_the_members_asked_for_and_repeats_nothing(study):
+    found = rungs(study)
+    ranked = dominated_ranks(list(found.trials.values()), 3)
+    chosen = found.promoted(ranked)
+    assert len(chosen) == 2
+    assert len(found.evaluator.asked) == len(set(found.evaluator.asked)) == 8
+    again = rungs(study)
+    assert again.promoted(ranked) == chosen
+    assert again.evaluator.asked == []
+
+
+def test_ranks_are_fronts_of_what_is_left(study):
+    trials = study.trials()
+    first, second = dominated_ranks(trials, 2)
+    points = {t.number: t.objectives for t in trials}
+
+    def dominates(a, b):
+        return all(x <= y for x, y in zip(points[a], points[b], strict=True)) and a != b
+
+    assert not any(dominates(a, b) for a in first for b in first)
+    assert all(any(dominates(a, b) for a in first) for b in second)
+
+
+def test_the_answer_holds_on_all_images(study):
+    problem = dataclasses.replace(problem_of(), min_accuracy=0.3)
+    found = rungs(study, objective="energy", max_drop=60.0)
+    number = found.answer(problem)
+    assert found.whole_score(number).accuracy >= 0.3
+    strict = rungs(study, objective="energy", max_drop=0.0)
+    strict.evaluator.exact_validation = Score(1.0, 0.0, 400)
+    with pytest.raises(InputError, match="none of 16 trials reaches"):
+        strict.answer(problem)
+
+
+def test_a_search_on_fewer_images_says_so_everywhere(tmp_path):
+    out = tmp_path / "part"
+    flags = ("--arch", "tests/dse/tiny_network.py:tiny", "--topology", "dense", "--trials", 6)
+    part = ("--rung-images", 100, "--finetune-epochs", "0.1", "--quiet")
+    assert command(*SMALL, *flags, *part, "--out", out) == 0
+    trials = pd.read_csv(out / "trials.csv")
+    assert set(trials["fidelity"]) == {"bias-corrected, 100 images"}
+    assert set(trials["finetune"] if "finetune" in trials else ["promising"]) == {"promising"}
+    told = trials.dropna(subset="test_accuracy_pct")
+    assert told["whole_validation_accuracy_pct"].notna().all()
+    assert told["tuned_validation_accuracy_pct"].notna().all()
+    # 359 images: an accuracy on all of them is no multiple of one percent
+    assert (told["whole_validation_accuracy_pct"] % 1 != 0).any()
+    assert (
+        (trials["validation_accuracy_pct"] - trials["validation_accuracy_pct"].round()).abs() < 1e-9
+    ).all()
+
+
+def test_a_network_with_batchnorm_is_closed_too(tmp_path):
+    out = tmp_path / "cnn"
+    flags = ("--arch", "resnet20", "--topology", "dense", "--image-size", "16", "--trials", 5)
+    assert command(*SMALL, *flags, "--finetune-epochs", "0.1", "--quiet", "--out", out) == 0
+    trials = pd.read_csv(out / "trials.csv")
+    assert set(trials["fidelity"]) == {"recalibrated"}
+    tuned = trials.dropna(subset="tuned_validation_cross_entropy")
+    assert len(tuned) >= 3
+    worse = tuned["tuned_validation_cross_entropy"] > tuned["validation_cross_entropy"] + 1e-9
+    assert not worse.any()
