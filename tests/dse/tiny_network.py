@@ -1,4 +1,4 @@
-"""A transformer that trains in a second, given to a search as ``tests/dse/tiny_network.py:tiny``."""
+"""A transformer that trains in a second; ``tests/dse/tiny_network.py:tiny`` names it."""
 
 import torch
 from torch import nn
