@@ -54,7 +54,7 @@ def add_circuit_options(parser: Parser) -> None:
 def circuits_of(options: argparse.Namespace) -> Circuits:
     """The catalogue with the multipliers of the files that the command line names.
 
-    Figures come from the command line, else from the file, else from ``--figures``.
+    Figures come from ``--figures``, else from the command line, else from the file.
 
     Raises:
         InputError: a file is no multiplier, or there is no power, area or delay for it.
@@ -86,10 +86,8 @@ def circuits_of(options: argparse.Namespace) -> Circuits:
 
 def _loaded(file: Path, options: argparse.Namespace, catalog: luts.Catalog) -> luts.Multiplier:
     imported = read(file, name=options.name, signed=options.signed)
-    figures = _in_tables(imported.name, options.figures, catalog)
-    # What a table says counts last: a file that has its own figures was measured itself.
-    figures |= imported.figures
-    figures |= {f: getattr(options, f) for f in FIGURES if getattr(options, f) is not None}
+    given = {f: getattr(options, f) for f in FIGURES if getattr(options, f) is not None}
+    figures = imported.figures | given | _in_tables(imported.name, options.figures, catalog)
     return imported.multiplier(**figures)
 
 
