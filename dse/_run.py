@@ -3,10 +3,12 @@
 import dataclasses
 import datetime
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from dse._config import ALL, SearchConfig
 from dse._making import making
+from energy import PER_INPUT, per_input_json
 from luts.errors import InputError
 from models import NetworkConfig, Routing
 from models.training import atomically
@@ -133,6 +135,15 @@ class Run:
     def keep_routing(self, routing: Routing) -> None:
         """Freeze the routing rates."""
         self.write(ROUTING, routing.to_json())
+
+    @property
+    def has_routing_inputs(self) -> bool:
+        """Whether the routing rates of single inputs are there."""
+        return (self.path / PER_INPUT).exists()
+
+    def keep_routing_inputs(self, per_input: Sequence[Routing]) -> None:
+        """Write the routing rates of single inputs."""
+        self.write(PER_INPUT, per_input_json(per_input))
 
     def own_routing_path(self, number: int) -> Path:
         """File of the routing rates of a front member's own network."""

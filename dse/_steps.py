@@ -25,11 +25,13 @@ from dse._study import Pending, SearchStudy
 from dse._trial import Trial
 from dse.samplers import SpaceExhausted, sampler_for
 from luts.console import SILENT, Reporter
-from models import Data, expert_work, load_data, measure_routing
+from models import Data, expert_work, load_data, measure_routing, measure_routing_per_input
 from models.training import atomically, base_network
 
 SCREENED_ASSIGNMENTS = 15
 WAIT_SECONDS = 1.0
+SINGLE_INPUTS = 64
+"""Images whose routing is kept one by one, for the spread of the cost over inputs."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,8 +89,14 @@ def prepare(run: Run, network: nn.Module, data: Data, reporter: Reporter) -> Pre
             source = f"exact int8 network, {len(evaluator.inputs)} training images"
             routing = measure_routing(evaluator.emulated.network, [evaluator.inputs], source=source)
             run.keep_routing(routing)
+        layers = expert_work(evaluator.emulated.network, evaluator.inputs[:1])
+        if layers and not run.has_routing_inputs:
+            single = evaluator.inputs[:SINGLE_INPUTS]
+            source = "exact int8 network, single training images"
+            run.keep_routing_inputs(
+                measure_routing_per_input(evaluator.emulated.network, single, source=source)
+            )
         advance()
-    layers = expert_work(evaluator.emulated.network, evaluator.inputs[:1])
     problem = problem_of(config, found, routing, layers)
     if config.max_drop is not None:
         least = evaluator.exact_searched.accuracy - config.max_drop / 100

@@ -15,13 +15,22 @@ from energy._figures import (
     read_figures,
 )
 from energy._options import add_cost_options, figures_of
-from energy._spread import Spread, spread, usage, worst_case
+from energy._spread import (
+    PER_INPUT,
+    Spread,
+    per_input_json,
+    read_per_input,
+    spread,
+    usage,
+    worst_case,
+)
 from energy._workload import Workload, network_of_run, read_routing
 
 __all__ = [
     "COMPONENTS",
     "CONVENTIONS",
     "MODELS",
+    "PER_INPUT",
     "Convention",
     "CostBreakdown",
     "CostModel",
@@ -40,8 +49,10 @@ __all__ = [
     "draw_components",
     "figures_of",
     "network_of_run",
+    "per_input_json",
     "published_figures",
     "read_figures",
+    "read_per_input",
     "read_routing",
     "spread",
     "usage",

@@ -10,9 +10,11 @@ from rich.table import Table
 
 import models
 from energy._breakdown import COMPONENTS, CostBreakdown
+from energy._circuits import Circuits
 from energy._compare import draw_components
+from energy._figures import Figures
+from energy._spread import PER_INPUT, Spread, read_per_input, spread
 from energy._workload import Workload, described_network, read_routing
-from luts import EXACT
 from luts.errors import InputError
 from models.training import atomically
 
@@ -35,30 +37,74 @@ def network_config(options: argparse.Namespace) -> models.NetworkConfig:
 
 
 def routing_of(options: argparse.Namespace, workload: Workload) -> models.Routing:
-    """The routing that the command line names, or the uniform one.
+    """The routing that the command line names, or that of the run, or the uniform one.
 
     Raises:
         InputError: the file cannot be read or is no routing.
     """
-    path = options.routing if options.run is None else options.run / "routing.json"
-    if path is None or (options.run is not None and not workload.layers):
+    if options.routing is not None:
+        return read_routing(options.routing)
+    if options.run is None or not workload.layers:
         return workload.uniform
-    return read_routing(path)
+    return read_routing(options.run / "routing.json")
 
 
-def assignment_of(options: argparse.Namespace, workload: Workload) -> models.Assignment:
+def assignment_of(
+    options: argparse.Namespace, workload: Workload, circuits: Circuits
+) -> models.Assignment:
     """The assignment that the command line names, its tables verified.
 
     Raises:
         InputError: it cannot be read, or does not fit the network or the catalogue.
     """
     if options.assignment is None:
-        return models.Assignment.uniform(workload.sites, options.multiplier or EXACT)
+        return models.Assignment.uniform(workload.sites, circuits.chosen, catalog=circuits.catalog)
     assignment = models.Assignment.read(options.assignment)
     assignment.check(workload.sites)
     for site in {choice.multiplier: site for site, choice in assignment.choices.items()}.values():
-        assignment.multiplier(site)
+        assignment.multiplier(site, circuits.catalog)
     return assignment
+
+
+def spread_of(
+    options: argparse.Namespace,
+    workload: Workload,
+    assignment: models.Assignment,
+    figures: Figures,
+) -> Spread:
+    """How the cost varies over the inputs of the run.
+
+    Raises:
+        InputError: there is no run or none with experts, or it does not know single inputs.
+    """
+    if options.run is None:
+        raise InputError("--spread takes the inputs of a run; name it with --run RUN")
+    if not workload.layers:
+        raise InputError(
+            f"--spread is over what experts do; {options.run} is {workload.config.topology}, so "
+            f"that every input costs the same"
+        )
+    return spread(
+        workload.sites,
+        assignment,
+        read_per_input(options.run / PER_INPUT),
+        figures,
+        layers=workload.layers,
+        model=options.energy_model,
+    )
+
+
+def spread_table(found: Spread, worst: CostBreakdown) -> Table:
+    """One line a quantity: its quantiles over the inputs, and the worst that any can cost."""
+    frame = found.to_frame()
+    frame["worst case"] = [worst.macs_expected, worst.energy_rel]
+    table = Table(title=f"spread over {len(found.macs)} inputs, each by its own routing")
+    table.add_column("")
+    for title in frame.columns:
+        table.add_column(title, justify="right")
+    table.add_row("MACs", *(f"{value:,.0f}" for value in frame.loc["macs"]))
+    table.add_row("relative", *(f"{value:.5f}" for value in frame.loc["energy_rel"]))
+    return table
 
 
 def site_table(breakdown: CostBreakdown) -> Table:

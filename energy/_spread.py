@@ -1,8 +1,10 @@
 """How the cost varies from input to input, and how bad it can get."""
 
 import dataclasses
+import json
 import math
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -13,6 +15,10 @@ from energy._cost import EnergyModel, cost, site_cost
 from energy._figures import Figures, published_figures
 from luts.errors import InputError
 from models import Assignment, ExpertWork, Routing, Site
+
+VERSION = 1
+PER_INPUT = "routing_inputs.json"
+"""File of a run folder with the activation rates of single inputs."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,6 +71,47 @@ def usage(per_input: Sequence[Routing]) -> Routing:
         },
         source=f"use by {len(per_input)} inputs",
     )
+
+
+def per_input_json(per_input: Sequence[Routing]) -> str:
+    """Activation rates of single inputs as JSON text: a row an input, a column an expert.
+
+    Args:
+        per_input: of one network, as `models.measure_routing_per_input`.
+
+    Raises:
+        InputError: there is no input.
+    """
+    _check(per_input)
+    rates = {layer: [one.rates[layer] for one in per_input] for layer in per_input[0].rates}
+    return json.dumps({"version": VERSION, "source": per_input[0].source, "rates": rates})
+
+
+def read_per_input(path: Path) -> tuple[Routing, ...]:
+    """Activation rates of single inputs from a file of `per_input_json`.
+
+    Raises:
+        InputError: the file cannot be read, or is none of this kind.
+    """
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        if record["version"] != VERSION:
+            raise InputError(f"{path} has version {record['version']}; this reads {VERSION}")
+        columns = {str(layer): rows for layer, rows in record["rates"].items()}
+        inputs = zip(*columns.values(), strict=True)
+        return tuple(
+            Routing(rates=dict(zip(columns, rows, strict=True)), source=str(record["source"]))
+            for rows in inputs
+        )
+    except InputError:
+        raise
+    except FileNotFoundError as error:
+        raise InputError(
+            f"no routing of single inputs in {path.parent} ({path.name}); "
+            f"python -m dse.search --resume {path.parent} measures it"
+        ) from error
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{path} is no routing of single inputs: {error!r}") from error
 
 
 def spread(

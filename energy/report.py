@@ -10,6 +10,7 @@ import energy
 import luts
 import models
 from energy import _report
+from energy._circuits import Circuits, add_circuit_options, circuits_of
 from energy._compare import read_front
 from energy._options import add_cost_options, positive
 from luts.console import Parser, run
@@ -25,10 +26,11 @@ def main() -> None:
     if options.compare_runs:
         _compare_runs(console, options)
         return
-    figures = energy.figures_of(options)
+    circuits = circuits_of(options)
+    figures = energy.figures_of(options, circuits.catalog)
     config = _report.network_config(options)
     workload = energy.Workload.of(config)
-    assignment = _report.assignment_of(options, workload)
+    assignment = _report.assignment_of(options, workload, circuits)
     routing = _report.routing_of(options, workload)
     breakdown = energy.cost(
         workload.sites,
@@ -40,25 +42,30 @@ def main() -> None:
     )
     shown = {f"{config.topology}, as above" if options.compare else config.topology: breakdown}
     if options.compare:
-        shown |= _all_topologies(options, figures, config)
+        shown |= _all_topologies(options, figures, config, circuits)
+    spread = _report.spread_of(options, workload, assignment, figures) if options.spread else None
     if options.csv:
         _report.write_csv(options.csv, breakdown)
     if options.chart:
         _report.write_chart(options.chart, shown)
     console.print(_report.site_table(breakdown))
     if workload.layers:
-        shown |= {
-            f"{config.topology}, worst case": energy.worst_case(
-                workload.sites, assignment, workload.layers, figures, model=options.energy_model
-            )
-        }
+        worst = energy.worst_case(
+            workload.sites, assignment, workload.layers, figures, model=options.energy_model
+        )
+        shown |= {f"{config.topology}, worst case": worst}
     console.print(_report.comparison_table("totals of one input, shares of the energy", shown))
-    for line in _notes(options, breakdown, bool(workload.layers)):
+    if spread is not None:
+        console.print(_report.spread_table(spread, worst))
+    for line in [*_notes(options, breakdown, bool(workload.layers)), *circuits.notes]:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def _all_topologies(
-    options: argparse.Namespace, figures: energy.Figures, config: models.NetworkConfig
+    options: argparse.Namespace,
+    figures: energy.Figures,
+    config: models.NetworkConfig,
+    circuits: Circuits,
 ) -> dict[str, energy.CostBreakdown]:
     """The same network in every topology, one multiplier everywhere, uniform routing."""
     found = {}
@@ -66,7 +73,7 @@ def _all_topologies(
         workload = energy.Workload.of(dataclasses.replace(config, topology=topology))
         found[topology] = energy.cost(
             workload.sites,
-            options.multiplier or luts.EXACT,
+            models.Assignment.uniform(workload.sites, circuits.chosen, catalog=circuits.catalog),
             workload.uniform,
             figures,
             layers=workload.layers,
@@ -111,21 +118,27 @@ def _parser() -> Parser:
     chosen = parser.add_mutually_exclusive_group()
     chosen.add_argument(
         "--multiplier",
-        metavar="NAME",
+        metavar="NAME|FILE",
         help=f"at every site but the routers (default {luts.EXACT}, the exact one)",
     )
     chosen.add_argument(
         "--assignment", type=Path, metavar="FILE", help="a run's assignments/*.json"
     )
-    source = parser.add_mutually_exclusive_group()
-    source.add_argument("--run", type=Path, metavar="RUN", help="take network and routing from RUN")
-    source.add_argument("--routing", type=Path, metavar="FILE", help="a run's routing.json")
+    add("--run", type=Path, metavar="RUN", help="take network and routing from RUN")
+    add(
+        "--routing",
+        type=Path,
+        metavar="FILE",
+        help="a run's routing.json, or its routing/*.json: a front member's own",
+    )
     add_cost_options(parser, model="multipliers")
+    add("--spread", action="store_true", help="how the cost varies over the inputs of --run")
     add("--compare", action="store_true", help="all topologies with --multiplier, uniform routing")
     add("--compare-runs", type=Path, nargs="+", metavar="RUN", help="cheapest members of fronts")
     add("--min-accuracy", type=float, metavar="A", help="accuracy that --compare-runs asks for")
     add("--chart", type=Path, metavar="FILE", help="write a stacked bar chart")
     add("--csv", type=Path, metavar="FILE", help="write the table")
+    add_circuit_options(parser)
     return parser
 
 

@@ -5,6 +5,6 @@ signedness, order of operands and of indices, figures, and what the table is rec
 """
 
 from luts.loading._layout import Layout
-from luts.loading._load import Imported, MismatchWarning, load, read
+from luts.loading._load import READERS, Imported, MismatchWarning, load, read
 
-__all__ = ["Imported", "Layout", "MismatchWarning", "load", "read"]
+__all__ = ["READERS", "Imported", "Layout", "MismatchWarning", "load", "read"]

@@ -2,6 +2,7 @@
 
 import sys
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -110,7 +111,9 @@ def test_cheapest_members_of_fronts(command, tmp_path):
         (("--weight-memory", "drm"), "did you mean dram"),
         (("--energy-model", "joules"), "invalid choice"),
         (("--experts", "-1"), "whole number from 1 up"),
-        (("--run", "a", "--routing", "b"), "not allowed with"),
+        (("--multiplier", "none.csv"), "there is no file none.csv"),
+        (("--power-mw", "0.3"), "name it with --multiplier FILE or --load FILE"),
+        (("--spread",), "name it with --run RUN"),
         (("--compare-runs", "none"), "none is not a finished run"),
     ],
 )
@@ -138,3 +141,140 @@ def test_foreign_table_is_refused(command, tmp_path, hard):
     path.write_text(text)
     status, _, err = command("--topology", "hard", "--assignment", path)
     assert status == 2 and "has the table 000000000000" in err
+
+
+# --- multipliers in files ------------------------------------------------------------------------
+
+
+@pytest.fixture
+def own(tmp_path):
+    """A table that no published circuit has, under a signed name."""
+    table = luts.catalog["mul8s_1L2H"].truth_table.copy()
+    table[1, 1] += 2
+    path = tmp_path / "mul8s_mine.csv"
+    np.savetxt(path, table, fmt="%d", delimiter=",")
+    return path
+
+
+FIGURES = ("--power-mw", 0.2125, "--area-um2", 300, "--delay-ns", 1.5)
+
+
+def relative(frame):
+    """Part of the dense energy that the sites with a multiplier other than exact have."""
+    return frame.loc[frame["multiplier"] != luts.EXACT, "energy_rel"].sum()
+
+
+def test_a_multiplier_in_a_file(command, tmp_path, own, hard):
+    status, out, err = command(
+        "--topology", "hard", "--multiplier", own, *FIGURES, "--csv", tmp_path / "a.csv"
+    )
+    assert (status, err) == (0, "")
+    assert "mul8s_mine" in out
+    exact = energy.cost(hard.sites, luts.EXACT, hard.uniform, layers=hard.layers).to_frame()
+    outside = exact["kind"] != "router"
+    expected = exact.loc[outside, "energy_rel"].sum() * 0.2125 / 0.425
+    assert relative(pd.read_csv(tmp_path / "a.csv")) == pytest.approx(expected)
+    assert "mul8s_mine" not in luts.catalog
+
+
+def test_figures_of_a_file_come_from_a_table_too(command, tmp_path, own):
+    words = ("--topology", "hard", "--multiplier", own)
+    status, out, err = command(*words)
+    assert (status, out) == (2, "")
+    assert "does not give power_mw and area_um2 and delay_ns" in err and err.count("\n") == 1
+    table = tmp_path / "figures.csv"
+    header = "multiplier,power_mw,area_um2,delay_ns,source\n"
+    table.write_text(f"{header}mul8s_mine,0.2125,300,1.5,measured\n")
+    assert command(*words, "--figures", table, "--csv", tmp_path / "a.csv")[0] == 0
+    assert command(*words, *FIGURES, "--csv", tmp_path / "b.csv")[0] == 0
+    assert (tmp_path / "a.csv").read_text() == (tmp_path / "b.csv").read_text()
+    table.write_text(f"{header}mul8s_his,0.2125,300,1.5,measured\n")
+    status, _, err = command(*words, "--figures", table)
+    assert status == 2 and "unknown multiplier 'mul8s_his'" in err
+
+
+def test_an_assignment_with_a_multiplier_in_a_file(command, tmp_path, own, hard):
+    circuits = luts.evoapprox_catalog()
+    circuits.add(luts.load(own, power_mw=0.2125, area_um2=300, delay_ns=1.5))
+    chosen = tmp_path / "one.json"
+    assignment = models.Assignment.uniform(hard.sites, "mul8s_mine", catalog=circuits)
+    chosen.write_text(assignment.to_json())
+    words = ("--topology", "hard", "--assignment", chosen)
+    status, _, err = command(*words)
+    assert status == 2 and "mul8s_mine" in err and err.count("\n") == 1
+    status, out, err = command(*words, "--load", own, *FIGURES)
+    assert (status, err) == (0, "") and "mul8s_mine" in out
+    other = tmp_path / "mul8s_other.csv"
+    other.write_bytes(own.read_bytes())
+    status, _, err = command(*words, "--load", own, "--load", other, *FIGURES)
+    assert status == 2 and "for one file, not for 2" in err
+
+
+def test_a_name_that_promises_another_circuit_is_noticed(command, tmp_path, own):
+    liar = own.rename(tmp_path / "mul8s_1L2J.csv")  # a circuit of the branch v2022
+    status, out, _ = command("--topology", "hard", "--multiplier", liar, *FIGURES)
+    assert status == 0 and "warning: mul8s_1L2J is not the circuit that its name promises" in out
+
+
+# --- spread --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def run_with_inputs(tmp_path, hard):
+    """A run of which one half of the inputs goes to the first expert and the other to the last."""
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / "config.toml").write_text('[network]\narch = "vit_small"\ntopology = "hard"\n')
+
+    def routing(*rates):
+        return models.Routing({layer.layer: rates for layer in hard.layers}, "by hand")
+
+    inputs = [routing(1, 0, 0, 0)] * 2 + [routing(0, 0, 0, 1)] * 2
+    (folder / "routing.json").write_text(routing(0.5, 0, 0, 0.5).to_json())
+    (folder / energy.PER_INPUT).write_text(energy.per_input_json(inputs))
+    assert [one.rates for one in energy.read_per_input(folder / energy.PER_INPUT)] == [
+        one.rates for one in inputs
+    ]
+    return folder
+
+
+def test_spread_over_the_inputs_of_a_run(command, tmp_path, hard, run_with_inputs):
+    choices = {
+        site.name: models.Choice("mul8s_1KR3" if site.expert == 3 else luts.EXACT)
+        for site in hard.sites
+    }
+    chosen = tmp_path / "one.json"
+    chosen.write_text(models.Assignment.of(choices).to_json())
+    status, out, err = command("--run", run_with_inputs, "--assignment", chosen, "--spread")
+    assert (status, err) == (0, "")
+    (line,) = [line for line in out.splitlines() if line.startswith("│ relative")]
+    mean, std, low, *_, high, worst = [float(cell) for cell in line.split("│")[2:-1]]
+    assert low < mean < high == worst
+    assert mean == pytest.approx((low + high) / 2, abs=1e-5)
+    assert std == pytest.approx((high - low) / 2, abs=1e-5)
+    expected = energy.cost(
+        hard.sites,
+        models.Assignment.of(choices),
+        energy.read_routing(run_with_inputs / "routing.json"),
+        layers=hard.layers,
+    )
+    assert mean == pytest.approx(expected.energy_rel, abs=1e-5)
+
+
+def test_spread_without_what_it_takes(command, tmp_path, run_with_inputs):
+    file = run_with_inputs / energy.PER_INPUT
+    for text in ("{", '{"version": 1}', '{"version": 9}', "[]"):
+        file.write_text(text)
+        status, out, err = command("--run", run_with_inputs, "--spread")
+        assert (status, out) == (2, "") and err.count("\n") == 1 and file.name in err
+    file.unlink()
+    status, out, err = command("--run", run_with_inputs, "--spread")
+    assert (status, out) == (2, "") and "dse.search --resume" in err
+
+
+def test_a_routing_in_the_place_of_the_runs(command, tmp_path, hard, run_with_inputs):
+    rates = {layer.layer: (0.0, 1.0, 0.0, 0.0) for layer in hard.layers}
+    own_routing = tmp_path / "003.json"
+    own_routing.write_text(models.Routing(rates, "of trial 3").to_json())
+    status, out, _ = command("--run", run_with_inputs, "--routing", own_routing)
+    assert status == 0 and "routing: of trial 3" in out

@@ -1,0 +1,101 @@
+"""Multipliers in files of the user's, beside those of the catalogue, for one command."""
+
+import argparse
+import dataclasses
+from pathlib import Path
+
+import luts
+from energy import _tables
+from luts.console import Parser
+from luts.errors import InputError
+from luts.loading import READERS, read
+
+FIGURES = ("power_mw", "area_um2", "delay_ns")
+
+
+@dataclasses.dataclass(frozen=True)
+class Circuits:
+    """Multipliers that a command line speaks of.
+
+    Attributes:
+        catalog: the published ones and those of its files.
+        chosen: name of the one that ``--multiplier`` names, the exact one by default.
+        notes: what a reader must know about the files.
+    """
+
+    catalog: luts.Catalog
+    chosen: str
+    notes: tuple[str, ...] = ()
+
+
+def add_circuit_options(parser: Parser) -> None:
+    """Add ``--load``, and what its files may not say themselves."""
+    group = parser.add_argument_group(
+        "multipliers of your own",
+        "in files that luts.load reads; a .c or .v file is run: give only files you trust",
+    )
+    add = group.add_argument
+    add(
+        "--load",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="one that --assignment names; repeatable",
+    )
+    for figure in FIGURES:
+        add(f"--{figure.replace('_', '-')}", type=float, metavar="X", help="where it says none")
+    signed = group.add_mutually_exclusive_group()
+    signed.add_argument("--signed", dest="signed", action="store_true", default=None)
+    signed.add_argument("--unsigned", dest="signed", action="store_false", default=None)
+    add("--name", help="its name (default: the file's)")
+
+
+def circuits_of(options: argparse.Namespace) -> Circuits:
+    """The catalogue with the multipliers of the files that the command line names.
+
+    Figures come from ``--figures``, else from the command line, else from the file.
+
+    Raises:
+        InputError: a file is no multiplier, or there is no power, area or delay for it.
+    """
+    catalog = luts.evoapprox_catalog()
+    named: str = options.multiplier or luts.EXACT
+    own = [Path(named)] if _is_file(named, catalog) else []
+    files = [*options.load, *own]
+    given = {name: getattr(options, name) for name in (*FIGURES, "name")}
+    if len(files) > 1 and any(value is not None for value in given.values()):
+        raise InputError(
+            f"figures and a name on the command line are for one file, not for {len(files)}; put "
+            f"the figures into the files, or into a table for --figures"
+        )
+    if not files and any(value is not None for value in (*given.values(), options.signed)):
+        raise InputError(
+            "--power-mw, --area-um2, --delay-ns, --signed, --unsigned and --name are about the "
+            "multiplier in a file; name it with --multiplier FILE or --load FILE"
+        )
+    notes = []
+    for file in files:
+        multiplier = _loaded(file, options, catalog)
+        note = catalog.broken_promise(multiplier)
+        catalog.add(multiplier)
+        notes += [f"warning: {note}"] if note else []
+        named = multiplier.name if own and file is own[0] else named
+    return Circuits(catalog, catalog[named].name, tuple(notes))
+
+
+def _loaded(file: Path, options: argparse.Namespace, catalog: luts.Catalog) -> luts.Multiplier:
+    imported = read(file, name=options.name, signed=options.signed)
+    given = {f: getattr(options, f) for f in FIGURES if getattr(options, f) is not None}
+    figures = imported.figures | given | _in_tables(imported.name, options.figures, catalog)
+    return imported.multiplier(**figures)
+
+
+def _in_tables(name: str, paths: list[Path], catalog: luts.Catalog) -> dict[str, float]:
+    known = [*catalog, *(alias for m in catalog.values() for alias in m.aliases), name]
+    rows = [row for path in paths for row in _tables.read(path, known_multipliers=known)]
+    return next((dict(row.numbers) for row in rows if row.name == name), {})
+
+
+def _is_file(name: str, catalog: luts.Catalog) -> bool:
+    return name not in catalog and (Path(name).exists() or Path(name).suffix in READERS)

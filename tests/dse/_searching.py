@@ -1,0 +1,40 @@
+"""The commands as a user calls them, on a network that trains in a second."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from luts.console import run
+
+TINY = f"{Path(__file__).with_name('tiny_network.py')}:tiny"
+MULTIPLIERS = ("--multipliers", "mul8s_1KV8,mul8s_1L1G,mul8s_1KTY")
+FAST = (
+    *("--arch", TINY, "--train-epochs", 2),
+    *(*MULTIPLIERS, "--finetune", "none", "--quiet"),
+)
+
+
+def call(module, *words):
+    """Exit status of ``python -m module`` with these arguments."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", [module.__name__, *map(str, words)])
+        with pytest.raises(SystemExit) as ended:
+            run(module.main)
+    return ended.value.code
+
+
+def state_of(folder):
+    """Names, times and contents of everything in a folder."""
+    return {
+        path: (path.stat().st_mtime_ns, path.read_bytes() if path.is_file() else b"")
+        for path in [folder, *folder.rglob("*")]
+    }
+
+
+def only_line(text):
+    """The one line that a refused command says."""
+    lines = text.strip().splitlines()
+    assert len(lines) == 1, text
+    assert "Traceback" not in text
+    return lines[0]

@@ -1,0 +1,327 @@
+"""``python -m dse.front``: finished runs side by side, under their own energies or others."""
+
+import json
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import energy
+from dse import _closing, front, search
+from dse._compare import draw, read_runs, shared_reference, summary, tolerance
+from dse._config import SearchConfig
+from dse._recost import recost
+from dse._run import Run
+from dse._stored import study_of
+from luts import InputError, catalog
+from models import TOPOLOGIES, Assignment
+from models.training._files import CACHE_VARIABLE
+from tests.dse._searching import FAST, call, only_line, state_of
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Two runs with experts, one of them searched under another energy model, and a dense one."""
+    folder = tmp_path_factory.mktemp("runs")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(CACHE_VARIABLE, str(folder / "cache"))
+        words = {
+            "routed": ("--topology", "hard", "--trials", 8),
+            "traffic": ("--topology", "hard", "--trials", 6, "--energy-model", "memory"),
+            "plain": ("--topology", "dense", "--trials", 6),
+        }
+        for name, given in words.items():
+            assert call(search, *FAST, *given, "--out", folder / name) == 0
+        yield folder
+
+
+@pytest.fixture
+def untouched(folder):
+    """Nothing in the runs changes in the test."""
+    before = state_of(folder)
+    yield
+    assert state_of(folder) == before
+
+
+def staircase(points, reference):
+    """Area that points dominate below a reference, by adding up columns."""
+    below = sorted(p for p in points.tolist() if p[0] < reference[0] and p[1] < reference[1])
+    area, height = 0.0, reference[1]
+    for x, y in below:
+        if y < height:
+            area += (reference[0] - x) * (height - y)
+            height = y
+    return area
+
+
+def trials_of(path):
+    return pd.read_csv(path / "trials.csv")
+
+
+# --- as they are -------------------------------------------------------------------------------
+
+
+def test_hypervolumes_share_one_reference_point(folder, untouched):
+    runs = read_runs([folder / "routed", folder / "plain"])
+    table = summary(runs)
+    reference = shared_reference(runs)
+    assert reference[0] == pytest.approx(1.0)
+    assert table["run"].tolist() == ["routed", "plain"]
+    for row, name in zip(table.itertuples(), ("routed", "plain"), strict=True):
+        trials = trials_of(folder / name)
+        points = trials[["energy_rel", "validation_cross_entropy"]].to_numpy()
+        fixed = points[(trials["origin"] == "uniform").to_numpy()]
+        assert row.trials == len(trials)
+        assert row.hypervolume == pytest.approx(staircase(points, reference))
+        assert row.hypervolume_fixed == pytest.approx(staircase(fixed, reference))
+        assert row.front == trials["on_front"].sum()
+        assert row.best_fixed.split(" at ")[0] in catalog
+
+
+def test_sites_are_ordered_by_what_they_tolerate(folder, untouched):
+    found = read_runs([folder / "routed"])
+    table = tolerance(found)
+    assert table["mean_power_rel"].is_monotonic_increasing
+    power = {name: catalog[name].power_mw / catalog["mul8s_1KV8"].power_mw for name in catalog}
+    files = sorted((folder / "routed/assignments").iterdir())
+    chosen = [Assignment.read(file).choices for file in files]
+    for row in table.itertuples():
+        names = [choices[row.site].multiplier for choices in chosen]
+        assert row.mean_power_rel == pytest.approx(np.mean([power[name] for name in names]))
+        assert row.share == names.count(row.commonest) / len(names)
+    router = table[table["site"].str.endswith("router")]
+    assert router["commonest"].tolist() == ["mul8s_1KV8"]
+
+
+def test_prints_and_draws(folder, tmp_path, capsys, untouched):
+    picture, table = tmp_path / "new/front.png", tmp_path / "trials.csv"
+    runs = (folder / "routed", folder / "plain")
+    assert call(front, *runs, "--out", picture, "--csv", table) == 0
+    printed = capsys.readouterr().out
+    assert "Below energy 1.000" in printed and "Sites that tolerate most" in printed
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    written = pd.read_csv(table)
+    assert written["run"].tolist() == ["routed"] * 8 + ["plain"] * 6
+    expected = pd.concat([trials_of(run) for run in runs], ignore_index=True)
+    pd.testing.assert_frame_equal(written[expected.columns.tolist()], expected)
+    joint = written[written["on_joint_front"]]
+    for row in joint.itertuples():
+        better = (written["energy_rel"] < row.energy_rel) & (
+            written["validation_cross_entropy"] <= row.validation_cross_entropy
+        )
+        assert not better.any()
+
+
+def test_the_folder_of_all_topologies_stands_for_its_parts(folder, tmp_path):
+    config = SearchConfig.from_toml((folder / "routed/config.toml").read_text())
+    together = Run.create(SearchConfig(arch=config.arch, topology="all"), tmp_path / "all")
+    for topology in TOPOLOGIES:
+        part = together.path / topology
+        shutil.copytree(folder / ("plain" if topology == "dense" else "routed"), part)
+        text = (part / "config.toml").read_text()
+        text = text.replace('topology = "hard"', f'topology = "{topology}"')
+        (part / "config.toml").write_text(text)
+    runs = read_runs([together.path])
+    assert [found.name for found in runs] == [f"all/{topology}" for topology in TOPOLOGIES]
+    draw(tmp_path / "all.png", runs)
+    assert (tmp_path / "all.png").stat().st_size > 10_000
+
+
+# --- costed anew -------------------------------------------------------------------------------
+
+
+def test_runs_of_different_energy_models_need_one(folder, tmp_path, capsys, untouched):
+    runs = (folder / "routed", folder / "traffic")
+    assert call(front, *runs) == 2
+    assert "--energy-model NAME" in only_line(capsys.readouterr().err)
+    assert call(front, *runs, "--convention", "power-delay") == 2
+    assert "name one with --energy-model" in only_line(capsys.readouterr().err)
+    assert call(front, *runs, "--energy-model", "memory", "--csv", tmp_path / "a.csv") == 0
+    assert "energy: memory, equal-clock, costed anew" in capsys.readouterr().out
+    table = pd.read_csv(tmp_path / "a.csv")
+    assert set(table["energy_model"]) == {"memory, equal-clock"}
+    same = table[table["run"] == "traffic"]
+    assert same["energy_rel"].tolist() == pytest.approx(same["energy_rel_as_searched"].tolist())
+    other = table[table["run"] == "routed"]
+    old = trials_of(folder / "routed")["energy_rel"].tolist()
+    assert other["energy_rel_as_searched"].tolist() == pytest.approx(old)
+    assert (other["energy_rel"] != other["energy_rel_as_searched"]).all()
+
+
+@pytest.mark.parametrize("name", ["routed", "plain"])
+@pytest.mark.parametrize("model", ["multipliers", "datapath", "memory"])
+def test_every_trial_costs_what_the_model_says(folder, name, model, untouched):
+    (found,) = read_runs([folder / name])
+    workload = energy.Workload.of(energy.network_of_run(found.run.path))
+    figures = energy.published_figures(convention="power-delay")
+    anew = recost(found, study_of(found.run), workload, figures, model=model)
+    trials = anew.trials.set_index("trial")
+    for number, assignment in found.front.items():
+        cost = energy.cost(
+            workload.sites,
+            assignment,
+            found.run.routing() if workload.layers else None,
+            figures,
+            layers=workload.layers,
+            model=model,
+        )
+        assert trials.loc[number, "energy_rel"] == pytest.approx(cost.energy_rel)
+        assert trials.loc[number, "energy_pj"] == pytest.approx(cost.energy_pj)
+    on_front = trials[trials["on_front"]].sort_values("energy_rel")
+    assert sorted(anew.front) == sorted(on_front.index)
+    assert on_front["validation_cross_entropy"].is_monotonic_decreasing
+    for number, assignment in anew.front.items():
+        assert assignment.digest == trials.loc[number, "assignment_sha256"]
+
+
+def test_figures_of_ones_own_count(folder, tmp_path, capsys, untouched):
+    file = tmp_path / "mine.csv"
+    file.write_text(
+        "multiplier,power_mw,area_um2,delay_ns,source\nmul8s_1L1G,0.425,1,1,as dear as exact\n"
+    )
+    table = tmp_path / "a.csv"
+    assert call(front, folder / "plain", "--figures", file, "--csv", table) == 0
+    found = pd.read_csv(table).set_index("multipliers")
+    (row,) = [name for name in found.index if name.startswith("mul8s_1L1G×") and " " not in name]
+    assert found.loc[row, "energy_rel"] == pytest.approx(1)
+    file.write_text("multiplier,power_mw,area_um2,delay_ns,source\nmul8s_1L1G,-1,1,1,wrong\n")
+    capsys.readouterr()
+    assert call(front, folder / "plain", "--figures", file) == 2
+    assert "line 2: power_mw is a positive number" in only_line(capsys.readouterr().err)
+
+
+def test_a_study_of_another_run_is_noticed(folder, tmp_path, capsys):
+    run = tmp_path / "run"
+    shutil.copytree(folder / "routed", run)
+    trials = trials_of(run)
+    trials.loc[2, "assignment_sha256"] = "0" * 64
+    trials.to_csv(run / "trials.csv", index=False)
+    assert call(front, run, "--energy-model", "memory") == 2
+    assert "trial 2 of" in only_line(capsys.readouterr().err)
+    (run / "study.db").unlink()
+    assert call(front, run, "--energy-model", "memory") == 2
+    assert "'search' is not in" in only_line(capsys.readouterr().err)
+    (run / "study.db").write_text("no database at all, but long enough to be read as one" * 50)
+    assert call(front, run, "--energy-model", "memory") == 2
+    assert "is not the database of a search" in only_line(capsys.readouterr().err)
+
+
+def test_what_lies_beside_the_database_is_read_too(folder, tmp_path):
+    """A search that was killed leaves part of its study in the write-ahead log."""
+    import sqlite3
+
+    run = tmp_path / "run"
+    shutil.copytree(folder / "routed", run)
+    expected = study_of(Run.open(run)).codes
+    with sqlite3.connect(run / "study.db") as writer:
+        writer.execute("PRAGMA journal_mode=WAL")
+        last = max(expected)
+        writer.execute(f"UPDATE trials SET state = 'FAIL' WHERE number = {last}")
+        writer.commit()
+        assert (run / "study.db-wal").stat().st_size
+        before = state_of(run)
+        assert set(study_of(Run.open(run)).codes) == set(expected) - {last}
+        assert state_of(run) == before
+    writer.close()
+
+
+# --- own routing -------------------------------------------------------------------------------
+
+
+def test_front_members_have_their_own_routing(folder, untouched):
+    run = Run.open(folder / "traffic")
+    trials = trials_of(run.path).set_index("trial")
+    column = trials["energy_rel_own_routing"]
+    measured = trials[column.notna()]
+    assert measured["reported"].sum() == trials["reported"].sum() > 0
+    assert set(measured.index) == set(trials[trials["test_accuracy_pct"].notna()].index)
+    files = {int(p.stem) for p in (run.path / "routing").iterdir()}
+    assert files == set(measured[measured["on_front"]].index)
+    workload = energy.Workload.of(energy.network_of_run(run.path))
+    for number in files:
+        own = energy.read_routing(run.own_routing_path(number))
+        assert f"trial {number}" in own.source
+        assert all(sum(rates) == pytest.approx(1) for rates in own.rates.values())
+        assignment = Assignment.read(run.path / f"assignments/{number:03d}.json")
+        cost = energy.cost(workload.sites, assignment, own, layers=workload.layers, model="memory")
+        assert column[number] == pytest.approx(cost.energy_rel)
+    assert "energy_rel_own_routing" in pd.read_csv(run.path / "front.csv")
+
+
+def test_dense_networks_have_none(folder, untouched):
+    assert not (folder / "plain/routing").exists()
+    assert not (folder / "plain/routing_inputs.json").exists()
+    assert "energy_rel_own_routing" not in trials_of(folder / "plain")
+
+
+def test_a_close_that_is_resumed_measures_nothing_again(folder, tmp_path, monkeypatch):
+    run = tmp_path / "run"
+    shutil.copytree(folder / "routed", run)
+    expected = {p.name: p.read_text() for p in (run / "routing").iterdir()}
+    shutil.rmtree(run / "routing")
+    monkeypatch.setattr(_closing, "measure_own", lambda *words: 1 / 0)
+    assert call(search, "--resume", run, "--quiet") == 0
+    assert {p.name: p.read_text() for p in (run / "routing").iterdir()} == expected
+    pd.testing.assert_frame_equal(trials_of(run), trials_of(folder / "routed"))
+
+
+def test_single_inputs_have_the_mean_of_their_batch(folder, untouched):
+    per_input = energy.read_per_input(folder / "routed/routing_inputs.json")
+    assert len(per_input) == 64
+    for layer, rates in Run.open(folder / "routed").routing().rates.items():
+        mean = np.mean([one.rates[layer] for one in per_input], axis=0)
+        assert mean == pytest.approx(np.array(rates), abs=0.1)  # a quarter of the images
+
+
+# --- bad input ---------------------------------------------------------------------------------
+
+
+def test_what_is_no_finished_run_is_refused(folder, tmp_path, capsys, untouched):
+    assert call(front, tmp_path) == 2
+    assert "is not a run" in only_line(capsys.readouterr().err)
+    begun = Run.create(SearchConfig(topology="dense"), tmp_path / "begun")
+    assert call(front, begun.path) == 2
+    assert "is not finished" in only_line(capsys.readouterr().err)
+    assert call(front, folder / "routed", "--energy-model", "joules") == 2
+    assert "invalid choice" in only_line(capsys.readouterr().err)
+    assert call(front, folder / "routed", "--energy-model", "memory", "--weight-memory", "drm") == 2
+    assert "did you mean dram" in only_line(capsys.readouterr().err)
+
+
+@pytest.mark.parametrize("option", ["--out", "--csv"])
+def test_existing_files_stay(folder, tmp_path, capsys, option, untouched):
+    file = tmp_path / "kept"
+    file.write_text("mine")
+    assert call(front, folder / "routed", option, file) == 2
+    assert "not overwritten" in only_line(capsys.readouterr().err)
+    assert file.read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("dataset", "cifar10", "runs of different dataset (cifar10, digits)"),
+        ("image_size", 64, "runs of different image size (32, 64)"),
+    ],
+)
+def test_runs_that_measure_different_things_are_refused(folder, tmp_path, key, value, message):
+    run = tmp_path / "other"
+    shutil.copytree(folder / "routed", run)
+    text = (run / "config.toml").read_text()
+    old = "digits" if key == "dataset" else 32
+    changed = text.replace(f"{key} = {json.dumps(old)}", f"{key} = {json.dumps(value)}")
+    assert changed != text
+    (run / "config.toml").write_text(changed)
+    with pytest.raises(InputError) as refused:
+        read_runs([folder / "routed", run])
+    assert message in str(refused.value)
+
+
+def test_trials_of_different_fidelity_are_refused(folder, tmp_path):
+    run = tmp_path / "other"
+    shutil.copytree(folder / "routed", run)
+    trials = trials_of(run)
+    trials.assign(fidelity="fine-tuned").to_csv(run / "trials.csv", index=False)
+    with pytest.raises(InputError, match="different fidelity"):
+        read_runs([folder / "routed", run])
