@@ -1,0 +1,1 @@
+"""What one fixed multiplier everywhere costs and keeps, in every topology, with error bars."""

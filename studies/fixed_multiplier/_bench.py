@@ -1,0 +1,255 @@
+"""Measures one cell: float network, exact int8 network, one multiplier, one recovery."""
+
+import dataclasses
+import hashlib
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import nn
+
+import energy
+import models
+from dse._evaluate import BATCH_SIZE, Evaluator
+from dse._making import making
+from luts import catalog
+from luts.console import Reporter
+from models import Assignment, Data, ExpertWork, Routing, Split, expert_work, measure_routing
+from models.networks import build
+from models.training import Start, base_network, has_batchnorm, load_data, load_weights_
+from studies.fixed_multiplier._plan import Cell, NetworkPlan, Preset
+from studies.fixed_multiplier._results import Record
+
+CIFAR10_IMAGES = "cifar10-images"
+
+
+@dataclasses.dataclass(frozen=True)
+class Place:
+    """Where this machine has things.
+
+    Attributes:
+        images: folder or archive of CIFAR-10 images.
+        data_root: folder of published archives; None for the cache's.
+        device: that networks run on.
+    """
+
+    images: Path
+    data_root: Path | None = None
+    device: str = "cpu"
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Subject:
+    """A float network and what all its cells share.
+
+    Attributes:
+        evaluator: scores and recovers, as a search does.
+        routing: activation rates of the exact int8 network, on the calibration images.
+        layers: facts about the expert layers, for their overhead.
+        base: where the weights come from and how the float network scores, as plain values.
+    """
+
+    evaluator: Evaluator
+    routing: Routing
+    layers: tuple[ExpertWork, ...]
+    base: Record
+
+
+class Bench:
+    """Loads what a cell needs, keeps the last of it, and measures.
+
+    Args:
+        preset: what the cells belong to.
+        place: where this machine has things.
+        reporter: shows how training goes.
+        on_weights: called with a cell and its float network's SHA-256 before the first of its
+            cells is measured.
+    """
+
+    def __init__(
+        self,
+        preset: Preset,
+        place: Place,
+        reporter: Reporter,
+        on_weights: Callable[[Cell, str], None] = lambda cell, sha256: None,
+    ) -> None:
+        self.preset = preset
+        self.place = place
+        self.reporter = reporter
+        self.on_weights = on_weights
+        self._making = making()
+        self._data: dict[tuple[str, int | None, int], Data] = {}
+        self._subject: tuple[tuple[str, str, str, int], Subject] | None = None
+
+    def data(self, plan: NetworkPlan, seed: int) -> Data:
+        """The images, split by ``seed``.
+
+        Raises:
+            InputError: they are not there.
+        """
+        key = (plan.dataset, plan.image_size, seed)
+        if key not in self._data:
+            self._data.clear()
+            self._data[key] = read_data(plan, seed, self.place, self.reporter)
+        return self._data[key]
+
+    def measure(self, cell: Cell) -> Record:
+        """Compute a cell; every figure in the record comes from here."""
+        subject = self._of(cell)
+        evaluator, swapped = subject.evaluator, self.preset.swapped
+        sites = evaluator.emulated.sites
+        assignment = Assignment.uniform(sites, cell.multiplier, swapped=swapped)
+        cost = energy.cost(sites, assignment, subject.routing, layers=subject.layers)
+        started = time.perf_counter()
+        test, validation, note = self._scores(cell, evaluator, assignment)
+        return {
+            "cell": dataclasses.asdict(cell),
+            "settings": self.preset.settings(cell),
+            "test": dataclasses.asdict(test),
+            "validation": None if validation is None else dataclasses.asdict(validation),
+            "energy_rel": cost.energy_rel,
+            "power_rel": power_rel(cell.multiplier),
+            "how": self._how(cell, evaluator),
+            "note": note,
+            "seconds": round(time.perf_counter() - started, 2),
+            "base": subject.base,
+            "making": self._making,
+        }
+
+    def _scores(
+        self, cell: Cell, evaluator: Evaluator, assignment: Assignment
+    ) -> tuple[models.Score, models.Score | None, str]:
+        if cell.recovery == "retrained":
+            epochs = self.preset.network(cell).retrain_epochs
+            tuned = evaluator.fine_tune(assignment, epochs=epochs, seed=cell.seed)
+            return evaluator.test(tuned.network), tuned.validation, tuned.note
+        if cell.recovery == "recalibrated":
+            evaluator.recover_(evaluator.emulated, assignment)
+        else:
+            evaluator.emulated.assign_(assignment)
+            evaluator.reference.restore_(evaluator.emulated)
+        return evaluator.test(evaluator.emulated), None, ""
+
+    def _how(self, cell: Cell, evaluator: Evaluator) -> str:
+        """The recovery in words; which of the two free steps depends on the network."""
+        if cell.recovery == "none":
+            return "as approximated"
+        count = len(evaluator.inputs)
+        what = "BatchNorm statistics" if has_batchnorm(evaluator.emulated) else "corrected biases"
+        free = f"{what} of {count} training images"
+        if cell.recovery == "recalibrated":
+            return free
+        training = evaluator.tuning.training
+        epochs = self.preset.network(cell).retrain_epochs
+        return (
+            f"{free}, then {epochs:g} epochs of {training.optimizer} through the circuits, "
+            f"learning rate {training.lr:g}, batches of {training.batch_size}, straight-through "
+            f"gradient"
+        )
+
+    def _of(self, cell: Cell) -> Subject:
+        if self._subject is None or self._subject[0] != cell.base:
+            self._subject = None  # one at a time: it may be large
+            self._subject = (cell.base, self._load(cell))
+        return self._subject[1]
+
+    def _load(self, cell: Cell) -> Subject:
+        preset, plan = self.preset, self.preset.network(cell)
+        data = self.data(plan, cell.seed)
+        network, origin = _network(plan, cell, data, self.reporter)
+        sha256 = digest(network)
+        self.on_weights(cell, sha256)
+        network = network.to(self.place.device)
+        data = dataclasses.replace(
+            data,
+            train=_on(data.train, torch.device(self.place.device)),
+            validation=_cut(data.validation, preset.validation_images),
+            test=_cut(data.test, preset.test_images),
+        )
+        evaluator = Evaluator(network, data, calibration_images=preset.calibration_images)
+        source = f"exact int8 network, {len(evaluator.inputs)} training images"
+        base = {
+            "weights": origin,
+            "weights_sha256": sha256,
+            "data": data.making,
+            "float_test": dataclasses.asdict(
+                models.evaluate(network, data.test, batch_size=BATCH_SIZE)
+            ),
+        }
+        return Subject(
+            evaluator,
+            measure_routing(evaluator.emulated.network, [evaluator.inputs], source=source),
+            tuple(expert_work(evaluator.emulated.network, evaluator.inputs[:1])),
+            base,
+        )
+
+
+def power_rel(multiplier: str) -> float:
+    """Power of a multiplier, relative to the exact one."""
+    exact = max(catalog[name].power_mw for name in catalog.names("paper"))
+    return catalog[multiplier].power_mw / exact
+
+
+def read_data(plan: NetworkPlan, seed: int, place: Place, reporter: Reporter) -> Data:
+    """The images of a plan.
+
+    Raises:
+        InputError: they are not there.
+    """
+    if plan.dataset != CIFAR10_IMAGES:
+        return load_data(
+            plan.dataset,
+            seed=seed,
+            image_size=plan.image_size,
+            root=place.data_root,
+            reporter=reporter,
+        )
+    source = f"imagefolder:{place.images}"
+    data = load_data(source, seed=seed, image_size=plan.image_size, reporter=reporter)
+    # The folder that the images were in is no part of the result.
+    return dataclasses.replace(data, name=f"imagefolder:{place.images.name}")
+
+
+def digest(network: nn.Module) -> str:
+    """SHA-256 of all parameters and buffers."""
+    found = hashlib.sha256()
+    for key, value in sorted(network.state_dict().items()):
+        found.update(key.encode())
+        found.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return found.hexdigest()
+
+
+def _network(
+    plan: NetworkPlan, cell: Cell, data: Data, reporter: Reporter
+) -> tuple[nn.Module, str]:
+    """The trained float network, and in a few words where it comes from."""
+    shape = plan.shape(cell.topology, data.num_classes, data.image_size)
+    ready = plan.weights_file(cell.topology, cell.seed)
+    if ready is not None:
+        network = build(shape)
+        load_weights_(network, ready)
+        return network.eval(), ready.name
+    dense = plan.weights_file("dense", cell.seed)
+    start, origin = None, f"dense: {plan.base_epochs:g} epochs"
+    if dense is not None:
+        start, origin = Start(str(dense)), dense.name
+    elif cell.topology != "dense":
+        origin += ", upcycled and trained on"
+    if dense is not None:
+        origin += ", upcycled and trained on"
+    network = base_network(
+        shape, data, seed=cell.seed, epochs=plan.base_epochs, start=start, reporter=reporter
+    )
+    return network, origin
+
+
+def _cut(split: Split, count: int) -> Split:
+    return split.take(count) if count else split
+
+
+def _on(split: Split, device: torch.device) -> Split:
+    """The split with its pixels on a device, where calibration images are expected."""
+    if device.type == "cpu":
+        return split
+    return dataclasses.replace(split, pixels=split.pixels.to(device))

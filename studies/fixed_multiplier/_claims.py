@@ -1,0 +1,345 @@
+"""The paper's six claims, held against our table.
+
+The paper's abstract says neither what *alike*, *fully*, *moderate*, *aggressive* nor *fails* is in
+numbers. The constants here are our reading of these words.
+"""
+
+import dataclasses
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+
+from luts import catalog
+from models import TOPOLOGIES
+from studies.fixed_multiplier._tables import half_width
+
+ALIKE_POINTS = 2.0
+"""Topologies degrade alike if the drops of any two differ by at most this much everywhere."""
+
+FULL_POINTS = 1.0
+"""Recovery is full if at most this much is lost to the exact multiplier, retrained alike."""
+
+FAIL_POINTS = 5.0
+"""Recovery fails if more than this much is lost for good."""
+
+AGGRESSIVE_POWER = 0.5
+"""A multiplier below this relative power is aggressive, one from there to 1 moderate."""
+
+HOLDS, FAILS, MISSING = "holds", "does not hold", "not measured here"
+VGGS = ("vgg11_bn", "vgg19_bn")
+CNNS = ("resnet20", *VGGS)
+VIT = ("vit_small",)
+
+
+@dataclasses.dataclass(frozen=True)
+class Claim:
+    """One claim and what became of it.
+
+    Attributes:
+        statement: what the paper says, in our words.
+        verdict: `HOLDS`, `FAILS` or `MISSING`.
+        figure: ours, with its spread over seeds.
+        basis: networks, data sets and seeds that it rests on; what is lacking, where it does.
+    """
+
+    statement: str
+    verdict: str
+    figure: str
+    basis: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Finding:
+    """What one network says to a claim."""
+
+    holds: bool
+    figure: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Grid:
+    """Complete cells of one network at one recovery.
+
+    Attributes:
+        arch: architecture.
+        dataset: what it classifies.
+        drop: percentage points lost to the exact multiplier, ``[topology, multiplier, seed]``.
+        accuracy: test accuracy in percent, same shape.
+        energy: relative energy, same shape.
+        power: relative power of each multiplier, falling.
+        seeds: of which all cells are there.
+        topologies: along the first axis.
+    """
+
+    arch: str
+    dataset: str
+    drop: np.ndarray
+    accuracy: np.ndarray
+    energy: np.ndarray
+    power: np.ndarray
+    seeds: tuple[int, ...]
+    topologies: tuple[str, ...] = TOPOLOGIES
+
+    @property
+    def names(self) -> list[str]:
+        """Short names of the multipliers."""
+        return [name.removeprefix("mul8s_") for name in catalog.names("paper")]
+
+    def of(self, topology: str) -> int:
+        """Index of a topology."""
+        return self.topologies.index(topology)
+
+    @property
+    def inexact(self) -> np.ndarray:
+        """Which multipliers err."""
+        return self.power < 1
+
+    @property
+    def aggressive(self) -> np.ndarray:
+        """Which multipliers are aggressive."""
+        return self.power < AGGRESSIVE_POWER
+
+    @property
+    def moderate(self) -> np.ndarray:
+        """Which multipliers err and are not aggressive."""
+        return self.inexact & ~self.aggressive
+
+
+def judge(rows: pd.DataFrame) -> list[Claim]:
+    """All six claims.
+
+    Args:
+        rows: as `_tables.matrix` makes them.
+    """
+    return [
+        _judged(rows, archs, recovery, test, statement)
+        for archs, recovery, test, statement in _claims()
+    ]
+
+
+def _claims() -> list[tuple[tuple[str, ...], str, Callable[[Grid], Finding], str]]:
+    """Networks, recovery, test and wording of each claim."""
+    without, retrained = "Without retraining, ", "With retraining, "
+    return [
+        (
+            CNNS,
+            "none",
+            _dense_is_most_resilient,
+            without + "the dense network is the most resilient on CNNs.",
+        ),
+        (
+            VIT,
+            "none",
+            _all_degrade_alike,
+            without + "all topologies of ViT-Small degrade alike.",
+        ),
+        (
+            CNNS[:1],
+            "retrained",
+            _recovers_fully,
+            retrained + "ResNet-20 recovers fully, in all topologies and over the whole range.",
+        ),
+        (
+            VGGS,
+            "retrained",
+            _recovers_where_moderate,
+            retrained + "the VGGs recover at moderate multipliers and fail at aggressive ones.",
+        ),
+        (
+            VGGS[:1],
+            "retrained",
+            _cluster_is_the_exception,
+            "The exception: cluster on VGG11_bn, which does not fail.",
+        ),
+        (
+            VIT,
+            "retrained",
+            _hard_beats_dense,
+            retrained + "hard beats dense on ViT-Small under aggressive multipliers at equal cost.",
+        ),
+    ]
+
+
+def _judged(
+    rows: pd.DataFrame,
+    archs: tuple[str, ...],
+    recovery: str,
+    test: Callable[[Grid], Finding],
+    statement: str,
+) -> Claim:
+    """Hold a claim against every network that it speaks of and that is measured completely."""
+    findings, bases, lacking = [], [], []
+    for arch in archs:
+        topologies = ("dense", "hard") if test is _hard_beats_dense else TOPOLOGIES
+        grid = complete_grid(rows, arch, recovery, topologies)
+        if grid is None:
+            lacking.append(arch)
+            continue
+        found = test(grid)
+        findings.append((grid.arch, found))
+        seeds = f"{len(grid.seeds)} seed{'s' if len(grid.seeds) > 1 else ''}"
+        bases.append(f"{grid.arch} on {grid.dataset}, {seeds}")
+    if not findings:
+        return Claim(statement, MISSING, "–", f"cells are missing: {', '.join(lacking)}")
+    holds = all(found.holds for _, found in findings)
+    if lacking:
+        bases.append(f"not measured: {', '.join(lacking)}")
+    figure = "; ".join(f"{arch}: {found.figure}" for arch, found in findings)
+    return Claim(statement, HOLDS if holds else FAILS, figure, "; ".join(bases))
+
+
+def complete_grid(
+    rows: pd.DataFrame, arch: str, recovery: str, topologies: tuple[str, ...] = TOPOLOGIES
+) -> Grid | None:
+    """The cells of an architecture if all topologies × eight multipliers are there for a seed.
+
+    Of several data sets the first that is complete and not the digits, else the digits.
+    """
+    if rows.empty:
+        return None
+    part = rows[(rows["arch"] == arch) & (rows["recovery"] == recovery)]
+    names = catalog.names("paper")
+    for dataset in sorted(part["dataset"].unique(), key=lambda name: (name == "digits", name)):
+        cells = part[part["dataset"] == dataset].set_index(["topology", "multiplier", "seed"])
+        wanted = pd.MultiIndex.from_product([topologies, names])
+        drop = cells["drop_points"].unstack("seed").reindex(wanted).dropna(axis=1)
+        seeds = tuple(int(seed) for seed in drop.columns)
+        if not seeds:
+            continue
+        shape = (len(topologies), len(names), len(seeds))
+
+        arrays = {
+            column: cells[column]
+            .unstack("seed")
+            .reindex(wanted)[list(seeds)]
+            .to_numpy(dtype=np.float64)
+            .reshape(shape)
+            for column in ("drop_points", "test_accuracy_pct", "energy_rel", "power_rel")
+        }
+        return Grid(
+            arch,
+            dataset,
+            arrays["drop_points"],
+            arrays["test_accuracy_pct"],
+            arrays["energy_rel"],
+            arrays["power_rel"][0, :, 0],
+            seeds,
+            topologies,
+        )
+    return None
+
+
+def _dense_is_most_resilient(grid: Grid) -> Finding:
+    """Mean drop over the seven circuits that err: dense's against every other topology's."""
+    mean = grid.drop[:, grid.inexact].mean(axis=1)  # [topology, seed]
+    dense = mean[grid.of("dense")]
+    texts, holds = [f"dense loses {_pm(dense)} points on average"], True
+    for topology in TOPOLOGIES[1:]:
+        more = mean[grid.of(topology)] - dense
+        texts.append(f"{topology} {_pm(more, sign='+')} more")
+        holds &= _clearly_positive(more)
+    return Finding(holds, ", ".join(texts))
+
+
+def _all_degrade_alike(grid: Grid) -> Finding:
+    """The largest difference between any two topologies' drops at any circuit."""
+    mean = grid.drop.mean(axis=2)  # [topology, multiplier]
+    spans = mean.max(axis=0) - mean.min(axis=0)
+    at = int(spans.argmax())
+    worst, best = int(mean[:, at].argmax()), int(mean[:, at].argmin())
+    difference = grid.drop[worst, at] - grid.drop[best, at]
+    return Finding(
+        bool(spans[at] <= ALIKE_POINTS),
+        f"drops differ by at most {_pm(difference)} points (at {grid.names[at]}, "
+        f"{TOPOLOGIES[worst]} loses most and {TOPOLOGIES[best]} least)",
+    )
+
+
+def _recovers_fully(grid: Grid) -> Finding:
+    mean = grid.drop.mean(axis=2)
+    topology, at = np.unravel_index(int(mean.argmax()), mean.shape)
+    return Finding(
+        bool(mean.max() <= FULL_POINTS),
+        f"at most {_pm(grid.drop[topology, at])} points stay lost ({TOPOLOGIES[topology]} at "
+        f"{grid.names[at]})",
+    )
+
+
+def _recovers_where_moderate(grid: Grid) -> Finding:
+    """Every topology: full recovery at every moderate circuit, failure at an aggressive one."""
+    mean = grid.drop.mean(axis=2)
+    moderate = mean[:, grid.moderate].max(axis=1)
+    aggressive = mean[:, grid.aggressive].max(axis=1)
+    claimed = [t for t in TOPOLOGIES if (grid.arch, t) != ("vgg11_bn", "cluster")]
+    fails = all(aggressive[grid.of(t)] > FAIL_POINTS for t in claimed)
+    lost = ", ".join(f"{t} {aggressive[grid.of(t)]:.1f}" for t in claimed)
+    worst = int(moderate.argmax())
+    at = int(np.where(grid.moderate, mean[worst], -np.inf).argmax())
+    return Finding(
+        bool(moderate.max() <= FULL_POINTS) and fails,
+        f"moderate: at most {_pm(grid.drop[worst, at])} points stay lost "
+        f"({TOPOLOGIES[worst]} at {grid.names[at]}); aggressive, worst circuit: {lost}",
+    )
+
+
+def _cluster_is_the_exception(grid: Grid) -> Finding:
+    """Cluster never fails at an aggressive circuit, each of the others at one at least."""
+    mean = grid.drop.mean(axis=2)[:, grid.aggressive]
+    worst = mean.max(axis=1)
+    cluster = grid.of("cluster")
+    others = [grid.of(t) for t in TOPOLOGIES if t != "cluster"]
+    at = int(np.flatnonzero(grid.aggressive)[int(mean[cluster].argmax())])
+    lost = ", ".join(f"{TOPOLOGIES[t]} {worst[t]:.1f}" for t in others)
+    return Finding(
+        bool(worst[cluster] <= FAIL_POINTS and (worst[others] > FAIL_POINTS).all()),
+        f"cluster loses at most {_pm(grid.drop[cluster, at])} points (at {grid.names[at]}), "
+        f"the others: {lost}",
+    )
+
+
+def _hard_beats_dense(grid: Grid) -> Finding:
+    """Accuracy of hard less that of dense, interpolated to hard's energy; aggressive circuits.
+
+    Beyond dense's cheapest point its accuracy there is taken, which favours dense.
+    """
+    dense, hard = grid.of("dense"), grid.of("hard")
+    differences = np.array(
+        [
+            _at_equal_energy(grid, hard, dense, seed)[grid.aggressive]
+            for seed in range(len(grid.seeds))
+        ]
+    ).T  # [multiplier, seed]
+    names = [name for name, is_so in zip(grid.names, grid.aggressive, strict=True) if is_so]
+    each = ", ".join(f"{n} {_pm(d, sign='+')}" for n, d in zip(names, differences, strict=True))
+    mean = differences.mean(axis=0)
+    return Finding(
+        _clearly_positive(mean), f"hard less dense: {_pm(mean, sign='+')} points ({each})"
+    )
+
+
+def _at_equal_energy(grid: Grid, one: int, other: int, seed: int) -> np.ndarray:
+    order = np.argsort(grid.energy[other, :, seed])
+    interpolated = np.interp(
+        grid.energy[one, :, seed],
+        grid.energy[other, order, seed],
+        grid.accuracy[other, order, seed],
+    )
+    return grid.accuracy[one, :, seed] - interpolated
+
+
+def _clearly_positive(values: np.ndarray) -> bool:
+    """The mean is above zero, by more than its confidence interval where that is known."""
+    width = half_width(values)
+    return bool(values.mean() - (0.0 if np.isnan(width) else width) > 0)
+
+
+def _pm(values: np.ndarray, sign: str = "") -> str:
+    """A mean over seeds with half its 95 % confidence interval."""
+    width = half_width(values)
+    spread = "spread unknown" if np.isnan(width) else f"± {width:.2f}"
+    return (
+        f"{values.mean():{sign}.2f} ({spread})"
+        if np.isnan(width)
+        else (f"{values.mean():{sign}.2f} {spread}")
+    )

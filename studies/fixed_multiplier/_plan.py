@@ -1,0 +1,234 @@
+"""Which cells a preset has, in which order, and which settings decide their figures."""
+
+import dataclasses
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import luts
+from luts.errors import InputError, suggest
+from models import TOPOLOGIES, NetworkConfig
+
+HERE = Path(__file__).parent
+RECOVERIES = ("none", "recalibrated", "retrained")
+LEAST_EPOCHS = 0.25
+"""A network that is retrained for less counts as not measured."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """One figure of the matrix.
+
+    Attributes:
+        arch: architecture.
+        dataset: word of the data set, as in the preset.
+        topology: dense, or the kind of mixture of experts.
+        multiplier: at all sites but the routers.
+        recovery: one of `RECOVERIES`.
+        seed: of split, weights, calibration images and retraining.
+    """
+
+    arch: str
+    dataset: str
+    topology: str
+    multiplier: str
+    recovery: str
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """As a file is named."""
+        words = dataclasses.astuple(self)
+        return "-".join(str(word).replace("/", "_") for word in words)
+
+    @property
+    def base(self) -> tuple[str, str, str, int]:
+        """What identifies the float network that it starts from."""
+        return (self.arch, self.dataset, self.topology, self.seed)
+
+
+@dataclasses.dataclass(frozen=True)
+class NetworkPlan:
+    """An architecture on a data set.
+
+    Attributes:
+        arch: architecture.
+        dataset: ``digits``, ``cifar10-images`` (the folder or archive of ``--images``), or another
+            name that `models.load_data` knows.
+        seeds: one run of everything each.
+        base_epochs: of the dense float network, where it is not read from a file.
+        retrain_epochs: of retraining; below `LEAST_EPOCHS` those cells are not measured.
+        image_size: height and width in pixels; None for the data set's own.
+        patch_size: of a vision transformer.
+        weights: file of the float network, relative to this folder, with ``{arch}``,
+            ``{topology}``, ``{dataset}`` and ``{seed}``; without ``{seed}`` it is seed 0's. What is
+            not there is trained.
+        stands_for: the data set of the paper that this one is a proxy of; empty for none.
+        topologies: of this network.
+    """
+
+    arch: str
+    dataset: str
+    seeds: tuple[int, ...]
+    base_epochs: float
+    retrain_epochs: float
+    image_size: int | None = None
+    patch_size: int | None = None
+    weights: str = ""
+    stands_for: str = ""
+    topologies: tuple[str, ...] = TOPOLOGIES
+
+    def shape(self, topology: str, num_classes: int, image_size: int) -> NetworkConfig:
+        """The network's configuration."""
+        return NetworkConfig(
+            arch=self.arch,
+            topology=topology,
+            num_classes=num_classes,
+            image_size=image_size,
+            patch_size=self.patch_size,
+        )
+
+    def weights_file(self, topology: str, seed: int, root: Path = HERE) -> Path | None:
+        """The file of a float network, if one is named for this seed and is there."""
+        if not self.weights or ("{seed}" not in self.weights and seed != 0):
+            return None
+        names = {"arch": self.arch, "topology": topology, "dataset": self.dataset, "seed": seed}
+        path = (root / self.weights.format(**names)).resolve()
+        return path if path.exists() else None
+
+
+@dataclasses.dataclass(frozen=True)
+class Preset:
+    """One matrix.
+
+    Attributes:
+        name: in the configuration.
+        networks: architectures on data sets, the first one first.
+        multipliers: names of the catalogue, from most to least power.
+        recoveries: of `RECOVERIES`.
+        calibration_images: training images for ranges, routing rates and recalibration.
+        validation_images: that retraining chooses its state by; 0 for all.
+        test_images: that every figure is taken on; 0 for all.
+        swapped: the weight goes to the circuit's first port, not the activation.
+    """
+
+    name: str
+    networks: tuple[NetworkPlan, ...]
+    multipliers: tuple[str, ...]
+    recoveries: tuple[str, ...] = RECOVERIES
+    calibration_images: int = 1000
+    validation_images: int = 0
+    test_images: int = 0
+    swapped: bool = False
+
+    def cells(self) -> list[Cell]:
+        """All cells that are measured, in the order in which they are worth having.
+
+        Seed 0 of everything first; networks in their order; what needs no training before what
+        does.
+        """
+        found = []
+        for seed in sorted({seed for network in self.networks for seed in network.seeds}):
+            for network in (n for n in self.networks if seed in n.seeds):
+                for stage in (("none", "recalibrated"), ("retrained",)):
+                    if "retrained" in stage and network.retrain_epochs < LEAST_EPOCHS:
+                        continue
+                    wanted = [recovery for recovery in stage if recovery in self.recoveries]
+                    found += [
+                        Cell(network.arch, network.dataset, topology, multiplier, recovery, seed)
+                        for topology in network.topologies
+                        for multiplier in self.multipliers
+                        for recovery in wanted
+                    ]
+        return found
+
+    def part(self, index: int, of: int) -> list[Cell]:
+        """The cells of part ``index`` (from 1) of ``of``; one float network is in one part only."""
+        cells = self.cells()
+        bases = list(dict.fromkeys(cell.base for cell in cells))
+        mine = set(bases[index - 1 :: of])
+        return [cell for cell in cells if cell.base in mine]
+
+    def network(self, cell: Cell) -> NetworkPlan:
+        """The plan of a cell's architecture."""
+        return next(n for n in self.networks if (n.arch, n.dataset) == (cell.arch, cell.dataset))
+
+    def settings(self, cell: Cell) -> dict[str, Any]:
+        """Everything but the cell itself that decides its figure, as plain values."""
+        network = self.network(cell)
+        found: dict[str, Any] = {
+            "preset": self.name,
+            "calibration_images": self.calibration_images,
+            "validation_images": self.validation_images,
+            "test_images": self.test_images,
+            "swapped": self.swapped,
+            "base_epochs": network.base_epochs,
+            "image_size": network.image_size,
+            "patch_size": network.patch_size,
+            "weights": network.weights,
+        }
+        if cell.recovery == "retrained":
+            found["retrain_epochs"] = network.retrain_epochs
+        return found
+
+
+def read_preset(name: str, path: Path = HERE / "config.toml") -> Preset:
+    """A table of the configuration.
+
+    Raises:
+        InputError: the file cannot be read, it has no such table, or the table is not legal.
+    """
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot read presets from {path}: {error}") from error
+    if name not in tables:
+        raise InputError(f"unknown preset {name!r}; {suggest(name, list(tables))}")
+    table = _known(Preset, tables[name], f"preset {name}")
+    networks = tuple(_network(name, given) for given in table.pop("networks", ()))
+    if not networks:
+        raise InputError(f"preset {name} has no [[{name}.networks]]; name one at least")
+    subjects = [(network.arch, network.dataset) for network in networks]
+    if len(set(subjects)) < len(subjects):
+        raise InputError(f"preset {name} names an architecture twice on one data set: {subjects}")
+    multipliers = luts.catalog.names(table.pop("multipliers", "paper"))
+    table["recoveries"] = _words(table, "recoveries", RECOVERIES, f"preset {name}")
+    return Preset(name=name, networks=networks, multipliers=multipliers, **table)
+
+
+def _network(preset: str, given: Mapping[str, Any]) -> NetworkPlan:
+    table = _known(NetworkPlan, given, f"a network of preset {preset}")
+    table["seeds"] = tuple(table.get("seeds", ()))
+    missing = [
+        field.name
+        for field in dataclasses.fields(NetworkPlan)
+        if field.default is dataclasses.MISSING and not table.get(field.name)
+    ]
+    if missing and missing != ["retrain_epochs"]:
+        raise InputError(f"a network of preset {preset} does not say its {', '.join(missing)}")
+    table.setdefault("retrain_epochs", 0.0)
+    table["topologies"] = _words(table, "topologies", TOPOLOGIES, f"preset {preset}")
+    network = NetworkPlan(**table)
+    for topology in network.topologies:
+        network.shape(topology, 10, network.image_size or 32)
+    return network
+
+
+def _words(
+    table: Mapping[str, Any], key: str, known: tuple[str, ...], title: str
+) -> tuple[str, ...]:
+    """Words of a setting, in the order in which they are known; all of them by default."""
+    given = table.get(key, known)
+    for word in given:
+        if word not in known:
+            raise InputError(f"{key} of {title}: unknown {word!r}; {suggest(word, list(known))}")
+    return tuple(word for word in known if word in given)
+
+
+def _known(cls: type, given: Mapping[str, Any], title: str) -> dict[str, Any]:
+    names = [field.name for field in dataclasses.fields(cls)]
+    for key in given:
+        if key not in names:
+            raise InputError(f"{title} has no setting {key!r}; {suggest(key, names)}")
+    return dict(given)

@@ -1,0 +1,213 @@
+"""Who measures which cell next: one process alone, or machines that share a database."""
+
+import contextlib
+import dataclasses
+import json
+import time
+import warnings
+from typing import Any, Protocol
+
+import optuna
+from optuna.exceptions import DuplicatedStudyError, UpdateFinishedTrialError
+from optuna.storages import RDBStorage
+from optuna.trial import FrozenTrial, TrialState
+
+from dse._heart import Heart
+from dse._storage import BEAT_SECONDS, open_storage
+from luts.errors import InputError
+from studies.fixed_multiplier._plan import Cell, Preset
+from studies.fixed_multiplier._results import Record, Results
+
+_CELL, _RECORD, _SETTINGS, _QUEUED = "cell", "record", "settings", "queued"
+WAIT_SECONDS = 60.0
+
+
+class Queue(Protocol):
+    """Hands out cells, each to one process only."""
+
+    @property
+    def waiting(self) -> list[Cell]:
+        """Cells that nobody has taken, in order."""
+
+    def take(self) -> Cell | None:
+        """The next cell, or None if none waits."""
+
+    def done(self, cell: Cell, record: Record) -> None:
+        """Keep what was measured for a cell that `take` gave."""
+
+    def give_back(self, cell: Cell) -> None:
+        """Let somebody else take it."""
+
+    def close(self) -> None:
+        """Let go of what it holds; may be called twice."""
+
+
+class Alone:
+    """The cells whose files are not there yet.
+
+    Args:
+        cells: in order.
+        results: where cells are kept.
+    """
+
+    def __init__(self, cells: list[Cell], results: Results) -> None:
+        self._cells = cells
+        self._results = results
+
+    @property
+    def waiting(self) -> list[Cell]:
+        """Cells without a file."""
+        return [cell for cell in self._cells if not self._results.has(cell)]
+
+    def take(self) -> Cell | None:
+        """The first cell without a file."""
+        return next(iter(self.waiting), None)
+
+    def done(self, cell: Cell, record: Record) -> None:
+        """Its file says so."""
+
+    def give_back(self, cell: Cell) -> None:
+        """Its file is not there."""
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+class Shared:
+    """Cells as trials of an Optuna study, in the same database as a search's.
+
+    A waiting trial is taken by setting its state, which only one process can. While it is measured
+    it gives signs of life; the cell of a process that died waits again for whoever starts next.
+
+    Args:
+        url: of the database server.
+        preset: whose cells they are; all of them are queued, whatever part this process takes.
+        cells: those that this process takes, a part of the preset's.
+        results: every record of the database is copied there by `collect`.
+        beat_seconds: see `dse._storage.BEAT_SECONDS`.
+
+    Raises:
+        InputError: the database cannot be reached, or the study in it has other settings.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        preset: Preset,
+        cells: list[Cell],
+        results: Results,
+        *,
+        beat_seconds: int = BEAT_SECONDS,
+    ) -> None:
+        self._mine = set(cells)
+        self._results = results
+        self._storage: RDBStorage = open_storage(url, beat_seconds=beat_seconds)
+        name = f"fixed_multiplier-{preset.name}"
+        try:
+            self._study = optuna.create_study(storage=self._storage, study_name=name)
+            self._found(preset)
+        except DuplicatedStudyError:
+            self._study = optuna.load_study(storage=self._storage, study_name=name)
+            self._join(preset, name)
+        self._heart = Heart(self._storage, beat_seconds)
+        self._taken: dict[Cell, int] = {}
+        self._requeue_dead()
+
+    def _found(self, preset: Preset) -> None:
+        self._study.set_user_attr(_SETTINGS, _settings(preset))
+        for cell in preset.cells():
+            attributes = {_CELL: dataclasses.asdict(cell)}
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+                self._study.enqueue_trial({}, user_attrs=attributes)
+        self._study.set_user_attr(_QUEUED, True)
+
+    def _join(self, preset: Preset, name: str) -> None:
+        until = time.monotonic() + WAIT_SECONDS
+        while not self._study.user_attrs.get(_QUEUED):
+            if time.monotonic() > until:
+                raise InputError(
+                    f"study {name} was never filled: whoever made it has stopped; delete it with "
+                    f"optuna delete-study --study-name {name}"
+                )
+            time.sleep(0.5)
+        if self._study.user_attrs.get(_SETTINGS) != _settings(preset):
+            raise InputError(
+                f"study {name} in this database was made with other settings than preset "
+                f"{preset.name} has now; name another database, or use the same configuration"
+            )
+
+    @property
+    def waiting(self) -> list[Cell]:
+        """Cells of this process that nobody has taken."""
+        return [_cell(trial) for trial in self._waiting()]
+
+    @property
+    def elsewhere(self) -> int:
+        """Cells that other processes are at."""
+        running = self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        return len(running) - len(self._taken)
+
+    def take(self) -> Cell | None:
+        """The first waiting cell that no other process was quicker to take."""
+        for trial in self._waiting():
+            # Before the state changes, so that a process that dies in between leaves a trace.
+            self._storage.record_heartbeat(trial._trial_id)
+            with contextlib.suppress(UpdateFinishedTrialError):
+                if self._storage.set_trial_state_values(trial._trial_id, TrialState.RUNNING):
+                    self._heart.add(trial._trial_id)
+                    cell = _cell(trial)
+                    self._taken[cell] = trial._trial_id
+                    return cell
+        return None
+
+    def done(self, cell: Cell, record: Record) -> None:
+        """Keep the record for all machines."""
+        trial_id = self._taken.pop(cell)
+        self._heart.remove(trial_id)
+        accuracy = record["test"]["accuracy"]
+        with contextlib.suppress(UpdateFinishedTrialError):
+            self._storage.set_trial_user_attr(trial_id, _RECORD, record)
+            self._storage.set_trial_state_values(trial_id, TrialState.COMPLETE, [accuracy])
+
+    def give_back(self, cell: Cell) -> None:
+        """Let the cell wait again."""
+        trial_id = self._taken.pop(cell)
+        self._heart.remove(trial_id)
+        with contextlib.suppress(UpdateFinishedTrialError):
+            self._storage.set_trial_state_values(trial_id, TrialState.WAITING)
+
+    def collect(self) -> int:
+        """Copy the records of all machines into the results folder; how many are complete."""
+        complete = self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        for trial in complete:
+            self._results.keep(_cell(trial), trial.user_attrs[_RECORD])
+        return len(complete)
+
+    def close(self) -> None:
+        """No more signs of life; let go of the server."""
+        self._heart.stop()
+        self._storage.remove_session()
+        self._storage.engine.dispose()
+
+    def _waiting(self) -> list[FrozenTrial]:
+        trials = self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
+        ordered = sorted(trials, key=lambda trial: trial.number)
+        return [trial for trial in ordered if _cell(trial) in self._mine]
+
+    def _requeue_dead(self) -> None:
+        for trial_id in self._storage._get_stale_trial_ids(self._study._study_id):
+            with contextlib.suppress(UpdateFinishedTrialError):
+                # Whoever takes it has until the next beat before it looks dead again.
+                self._storage.record_heartbeat(trial_id)
+                self._storage.set_trial_state_values(trial_id, TrialState.WAITING)
+
+
+def _cell(trial: FrozenTrial) -> Cell:
+    return Cell(**trial.user_attrs[_CELL])
+
+
+def _settings(preset: Preset) -> dict[str, Any]:
+    """The preset as the database gives it back."""
+    found: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(preset)))
+    return found

@@ -1,0 +1,110 @@
+"""The results folder: one file a cell."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from luts.errors import InputError
+from models.training import atomically
+from studies.fixed_multiplier._plan import Cell, Preset
+
+Record = dict[str, Any]
+
+
+class Results:
+    """A folder with ``cells/``; nothing in it is overwritten by another configuration.
+
+    Args:
+        path: the folder; made when the first cell is kept.
+        preset: what its cells belong to.
+
+    Raises:
+        InputError: a cell in it is damaged or was computed with other settings.
+    """
+
+    def __init__(self, path: Path, preset: Preset) -> None:
+        self.path = path
+        self.preset = preset
+        # Damage and other settings are noticed before any work.
+        for record in self.records():
+            self._check(record)
+
+    def has(self, cell: Cell) -> bool:
+        """Whether the cell was computed."""
+        return self._file(cell).exists()
+
+    def keep(self, cell: Cell, record: Record) -> None:
+        """Write a cell, whole or not at all; one that is there already stays."""
+        if self.has(cell):
+            return
+        with atomically(self._file(cell)) as temporary:
+            temporary.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+
+    def read(self, cell: Cell) -> Record:
+        """What was kept."""
+        return _read(self._file(cell))
+
+    def records(self) -> list[Record]:
+        """All cells, by name."""
+        return [_read(path) for path in sorted((self.path / "cells").glob("*.json"))]
+
+    def check_weights(self, cell: Cell, sha256: str) -> None:
+        """Hold the float network against the one that its other cells were computed with.
+
+        Raises:
+            InputError: they started from other weights.
+        """
+        for path in sorted((self.path / "cells").glob("*.json")):
+            record = _read(path)
+            if cell_of(record).base != cell.base:
+                continue
+            theirs = record["base"]["weights_sha256"]
+            if theirs != sha256:
+                raise InputError(
+                    f"{path} started from other weights ({theirs[:12]}…) than there are now "
+                    f"({sha256[:12]}…): put those back, move the cells of this network away, or "
+                    f"name another folder with --results"
+                )
+
+    def _file(self, cell: Cell) -> Path:
+        return self.path / "cells" / f"{cell.name}.json"
+
+    def _check(self, record: Record) -> None:
+        cell = cell_of(record)
+        theirs = record["settings"]
+        if theirs.get("preset") != self.preset.name:
+            raise InputError(
+                f"{self.path} holds results of preset {theirs.get('preset')}, not of "
+                f"{self.preset.name}; name another folder with --results"
+            )
+        subjects = {(network.arch, network.dataset) for network in self.preset.networks}
+        if (cell.arch, cell.dataset) not in subjects:
+            raise InputError(
+                f"{self.path} holds cells of {cell.arch} on {cell.dataset}, which preset "
+                f"{self.preset.name} does not have; name another folder with --results"
+            )
+        mine = self.preset.settings(cell)
+        for key in sorted({*mine, *theirs}):
+            if mine.get(key) != theirs.get(key):
+                raise InputError(
+                    f"{self._file(cell)} was computed with {key} {theirs.get(key)!r}, not "
+                    f"{mine.get(key)!r}; name another folder with --results"
+                )
+
+
+def cell_of(record: Record) -> Cell:
+    """The cell that a record belongs to."""
+    return Cell(**record["cell"])
+
+
+def _read(path: Path) -> Record:
+    try:
+        record: Record = json.loads(path.read_text(encoding="utf-8"))
+        for key in ("cell", "settings", "base", "test"):
+            record[key]
+        cell_of(record)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{path} is not a cell of this study ({type(error).__name__}: {error}); move it away"
+        ) from error
+    return record

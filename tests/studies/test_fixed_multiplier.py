@@ -1,0 +1,381 @@
+"""The fixed-multiplier matrix: its machinery on a tiny preset; its figures are its results."""
+
+import json
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from luts import InputError, catalog
+from luts.console import run
+from models.training._files import CACHE_VARIABLE
+from studies.fixed_multiplier import __main__ as study
+from studies.fixed_multiplier._plan import HERE, Cell, read_preset
+from studies.fixed_multiplier._queue import Shared
+from studies.fixed_multiplier._results import Results, cell_of
+
+TINY = """
+[tiny]
+multipliers = "mul8s_1KV8,mul8s_1L1G"
+calibration_images = 32
+validation_images = 40
+test_images = 50
+[[tiny.networks]]
+arch = "resnet20"
+dataset = "digits"
+image_size = 8
+topologies = ["dense", "hard"]
+seeds = [0, 1]
+base_epochs = 1.0
+retrain_epochs = 0.25
+"""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_cache(tmp_path_factory):
+    """All runs of this module share one trained network."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(CACHE_VARIABLE, str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture
+def config(tmp_path):
+    path = tmp_path / "presets.toml"
+    path.write_text(TINY)
+    return path
+
+
+def command(*arguments):
+    """Exit status of ``python -m studies.fixed_multiplier`` with these arguments."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["studies.fixed_multiplier", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            run(study.main)
+    return ended.value.code
+
+
+def states(folder):
+    return {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, one_cache):
+    folder = tmp_path_factory.mktemp("study")
+    (folder / "presets.toml").write_text(TINY)
+    flags = ("--preset", "tiny", "--config", folder / "presets.toml", "--quiet")
+    assert command(*flags, "--results", folder / "results") == 0
+    return folder
+
+
+def test_every_cell_is_measured_and_says_how(finished):
+    rows = pd.read_csv(finished / "results/matrix.csv")
+    assert len(rows) == 2 * 2 * 2 * 3
+    assert not rows.duplicated(["topology", "multiplier", "recovery", "seed"]).any()
+    exact = rows[rows["multiplier"] == "mul8s_1KV8"]
+    assert (exact["drop_points"] == 0).all()
+    assert exact["energy_rel"].tolist() == pytest.approx([1.0] * len(exact), abs=0.01)
+    cheap = rows[rows["multiplier"] == "mul8s_1L1G"]
+    assert cheap["energy_rel"].tolist() == pytest.approx([0.2965] * len(cheap), abs=0.01)
+    assert set(rows["test_images"]) == {50}
+    assert (rows["seconds"] > 0).all()
+    for column in ("commit", "device", "base_epochs", "float_weights_sha256"):
+        assert rows[column].notna().all()
+    how = rows.set_index("recovery")["how"]
+    assert set(how["none"]) == {"as approximated"}
+    assert set(how["recalibrated"]) == {"BatchNorm statistics of 32 training images"}
+    assert how["retrained"].str.contains("0.25 epochs of sgd").all()
+    assert rows["retrain_epochs"].notna().tolist() == (rows["recovery"] == "retrained").tolist()
+    # One float network a topology and seed.
+    assert rows.groupby(["topology", "seed"])["float_weights_sha256"].nunique().eq(1).all()
+    assert rows["float_weights_sha256"].nunique() == 4
+
+
+def test_figures_claims_and_summary_are_written(finished):
+    results = finished / "results"
+    for name in ("without-retraining.png", "after-retraining.png"):
+        assert (results / name).stat().st_size > 20_000
+    claims = (results / "claims.md").read_text()
+    assert claims.count("**not measured here**") == 6
+    table = pd.read_csv(results / "summary.csv")
+    assert set(table["seeds"]) == {2}
+    assert table["accuracy_half_width"].notna().all()
+    assert not list(results.rglob("*.part"))
+    assert "/tmp" not in claims
+    for path in (results / "cells").glob("*.json"):
+        assert str(finished) not in path.read_text()
+
+
+def test_a_finished_run_measures_nothing_again(finished, monkeypatch):
+    before = states(finished / "results/cells")
+    monkeypatch.setattr(study.Bench, "measure", lambda *a: pytest.fail("measured again"))
+    flags = ("--preset", "tiny", "--config", finished / "presets.toml", "--quiet")
+    assert command(*flags, "--results", finished / "results") == 0
+    assert command(*flags, "--results", finished / "results", "--draw") == 0
+    assert states(finished / "results/cells") == before
+
+
+def test_a_stopped_run_goes_on_and_repeats_its_figures(finished, config, tmp_path, monkeypatch):
+    measured, measure = [], study.Bench.measure
+
+    def interrupted(bench, cell):
+        if len(measured) == 3:
+            raise KeyboardInterrupt
+        measured.append(cell)
+        return measure(bench, cell)
+
+    flags = ("--preset", "tiny", "--config", config, "--results", tmp_path / "results")
+    monkeypatch.setattr(study.Bench, "measure", interrupted)
+    assert command(*flags, "--part", "1/4") == 130
+    assert len(list((tmp_path / "results/cells").iterdir())) == 3
+    monkeypatch.undo()
+    assert command(*flags, "--part", "1/4", "--quiet") == 0
+    names = {path.name for path in (tmp_path / "results/cells").iterdir()}
+    assert len(names) == 6
+    for name in names:
+        mine, theirs = (
+            json.loads((folder / "results/cells" / name).read_text())
+            for folder in (tmp_path, finished)
+        )
+        for key in ("cell", "settings", "test", "validation", "energy_rel"):
+            assert mine[key] == theirs[key], name
+
+
+@pytest.fixture
+def stand_in(monkeypatch):
+    """Cells measured without a network; what was measured, in order."""
+    measured = []
+
+    def measure(bench, cell):
+        measured.append(cell)
+        return record(cell, bench.preset)
+
+    monkeypatch.setattr(study.Bench, "measure", measure)
+    monkeypatch.setattr(study, "estimated_hours", lambda *a: 0.0)
+    return measured
+
+
+def record(cell, preset, *, weights="ab" * 32):
+    score = {"accuracy": 0.5, "cross_entropy": 1.0, "images": 50}
+    power = catalog[cell.multiplier].power_mw / catalog["mul8s_1KV8"].power_mw
+    return {
+        "cell": vars(cell),
+        "settings": preset.settings(cell),
+        "test": score,
+        "validation": None,
+        "energy_rel": power,
+        "power_rel": power,
+        "how": "",
+        "note": "",
+        "seconds": 1.0,
+        "base": {
+            "weights": "",
+            "weights_sha256": weights,
+            "data": {"name": "digits"},
+            "float_test": score,
+        },
+        "making": {"commit": "c", "device": "d", "threads": 1, "versions": {"torch": "2"}},
+    }
+
+
+def test_the_parts_cover_everything_once_and_share_no_float_network(config):
+    preset = read_preset("tiny", config)
+    parts = [preset.part(index, 3) for index in (1, 2, 3)]
+    assert sorted((cell for part in parts for cell in part), key=str) == sorted(
+        preset.cells(), key=str
+    )
+    bases = [{cell.base for cell in part} for part in parts]
+    assert sum(map(len, bases)) == len(set().union(*bases)) == 4
+
+
+def test_machines_share_cells_through_a_database(config, tmp_path, stand_in):
+    url = f"sqlite:///{tmp_path / 'shared.db'}"
+    preset = read_preset("tiny", config)
+    results = Results(tmp_path / "other", preset)
+    other = Shared(url, preset, preset.cells(), results)
+    first = other.take()
+    assert first == preset.cells()[0]
+    flags = ("--preset", "tiny", "--config", config, "--storage", url, "--quiet")
+    assert command(*flags, "--results", tmp_path / "mine") == 0
+    assert first not in stand_in
+    assert sorted(stand_in, key=str) == sorted(preset.cells()[1:], key=str)
+    other.done(first, record(first, preset))
+    assert other.take() is None
+    assert other.collect() == 24
+    other.close()
+    assert len(results.records()) == 24
+    assert {cell_of(found) for found in results.records()} == set(preset.cells())
+    # Who was first gets the last cell by asking again; nobody measures it twice.
+    assert command(*flags, "--results", tmp_path / "mine") == 0
+    assert len(stand_in) == 23
+    assert len(Results(tmp_path / "mine", preset).records()) == 24
+
+
+def test_the_cell_of_a_machine_that_died_is_measured_by_another(config, tmp_path):
+    url = f"sqlite:///{tmp_path / 'shared.db'}"
+    preset = read_preset("tiny", config)
+    dead = Shared(url, preset, preset.cells(), Results(tmp_path / "a", preset), beat_seconds=1)
+    cell = dead.take()
+    dead.close()  # no more signs of life; the cell was not given back
+    with dead._storage.engine.connect() as connection:
+        old = "UPDATE trial_heartbeats SET heartbeat = '2000-01-01 00:00:00'"
+        connection.exec_driver_sql(old)
+        connection.commit()
+    heir = Shared(url, preset, preset.cells(), Results(tmp_path / "b", preset), beat_seconds=1)
+    assert heir.take() == cell
+    heir.give_back(cell)
+    assert heir.take() == cell
+    heir.close()
+
+
+def test_a_database_of_other_settings_is_refused(config, tmp_path, stand_in, capsys):
+    url = f"sqlite:///{tmp_path / 'shared.db'}"
+    flags = ("--preset", "tiny", "--storage", url, "--results", tmp_path / "r")
+    assert command(*flags, "--config", config, "--quiet") == 0
+    config.write_text(TINY.replace("retrain_epochs = 0.25", "retrain_epochs = 0.5"))
+    assert command(*flags[:-1], tmp_path / "r2", "--config", config) == 2
+    assert "made with other settings" in capsys.readouterr().err
+
+
+def test_the_order_of_cells():
+    cells = read_preset("cifar10-cpu").cells()
+    assert len(set(cells)) == len(cells) == 8 * 4 * 3 * (3 + 3 + 1)
+    seeds = [cell.seed for cell in cells]
+    assert seeds == sorted(seeds)
+    assert {cell.arch for cell in cells[: 8 * 4 * 3]} == {"resnet20"}
+    first = [cell.recovery for cell in cells[: 8 * 4 * 3]]
+    assert first.index("retrained") == 8 * 4 * 2
+    assert set(first[8 * 4 * 2 :]) == {"retrained"}
+    archs = [cell.arch for cell in cells if cell.seed == 0]
+    assert list(dict.fromkeys(archs)) == ["resnet20", "vit_small", "vgg11_bn"]
+
+
+@pytest.mark.parametrize("name", ["smoke", "cifar10-cpu", "paper"])
+def test_the_committed_presets_are_legal(name):
+    preset = read_preset(name)
+    assert preset.multipliers == catalog.names("paper")
+    for network in preset.networks:
+        assert network.retrain_epochs >= 0.25
+        assert network.weights_file("dense", seed=9) is None
+
+
+def test_weights_of_a_file_are_of_seed_0_unless_it_says_so(tmp_path):
+    network = next(n for n in read_preset("cifar10-cpu").networks if n.arch == "resnet20")
+    assert network.weights_file("dense", 0).name == "resnet20-dense.safetensors"
+    assert network.weights_file("dense", 1) is None
+    seeded = next(n for n in read_preset("paper").networks if n.arch == "resnet20")
+    (tmp_path / "weights").mkdir()
+    (tmp_path / "weights/resnet20-dense-cifar100-1.safetensors").touch()
+    assert seeded.weights_file("dense", 1, tmp_path) is not None
+    assert seeded.weights_file("dense", 0, tmp_path) is None
+
+
+def test_too_little_retraining_is_no_cell(config):
+    config.write_text(TINY.replace("retrain_epochs = 0.25", "retrain_epochs = 0.2"))
+    recoveries = {cell.recovery for cell in read_preset("tiny", config).cells()}
+    assert recoveries == {"none", "recalibrated"}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("[tiny]", "[tiny]\ncalibration_image = 3"), "did you mean calibration_images"),
+        (('"hard"]', '"harder"]'), "did you mean hard"),
+        (('arch = "resnet20"', 'arch = "resnet2"'), "did you mean resnet20"),
+        (("mul8s_1L1G", "mul8s_1L2G"), "did you mean"),
+        (("seeds = [0, 1]", "seeds = []"), "does not say its seeds"),
+        (("[[tiny.networks]]", "[[tiny.network]]"), "did you mean networks"),
+        (("[tiny]", "[tiny"), "cannot read presets"),
+    ],
+)
+def test_an_illegal_preset_is_one_line(config, change, message, tmp_path, capsys):
+    config.write_text(TINY.replace(*change))
+    assert command("--preset", "tiny", "--config", config, "--results", tmp_path / "r") == 2
+    err = capsys.readouterr().err
+    assert message in err
+    assert len(err.strip().splitlines()) == 1
+    assert not (tmp_path / "r").exists()
+
+
+def test_bad_arguments_are_one_line(config, tmp_path, capsys):
+    tiny = ("--preset", "tiny", "--config", config, "--results", tmp_path / "r")
+    images = TINY.replace('"digits"', '"cifar10-images"')
+    (tmp_path / "images.toml").write_text(images)
+    nowhere = (*tiny[:2], "--config", tmp_path / "images.toml", *tiny[4:])
+    for arguments, message in (
+        (("--preset", "smok"), "did you mean smoke"),
+        ((*tiny, "--part", "3/2"), "--part is I/N"),
+        ((*tiny, "--part", "a"), "--part is I/N"),
+        ((*tiny, "--device", "gpu"), "--device gpu cannot be used"),
+        ((*tiny, "--draw"), "holds no cell"),
+        ((*nowhere, "--images", tmp_path / "no.tar.xz"), "no.tar.xz"),
+        ((*tiny, "--storage", "here"), "is no database URL"),
+    ):
+        assert command(*arguments) == 2, arguments
+        err = capsys.readouterr().err
+        assert message in err
+        assert len(err.strip().splitlines()) == 1
+    assert not (tmp_path / "r").exists()
+
+
+def test_results_of_another_configuration_are_not_touched(finished, config, tmp_path, capsys):
+    results = finished / "results"
+    before = states(results)
+    for change, message in (
+        (("retrain_epochs = 0.25", "retrain_epochs = 0.5"), "with retrain_epochs 0.25, not 0.5"),
+        (("test_images = 50", "test_images = 60"), "with test_images 50, not 60"),
+        (('dataset = "digits"', 'dataset = "cifar10"'), "does not have"),
+        (("tiny", "other"), "results of preset tiny, not of other"),
+    ):
+        config.write_text(TINY.replace(*change))
+        name = "other" if change[1] == "other" else "tiny"
+        assert command("--preset", name, "--config", config, "--results", results) == 2
+        err = capsys.readouterr().err
+        assert message in err
+        assert "--results" in err
+    assert states(results) == before
+
+
+def test_more_seeds_extend_a_folder(finished, config):
+    config.write_text(TINY.replace("seeds = [0, 1]", "seeds = [0, 1, 2]"))
+    Results(finished / "results", read_preset("tiny", config))
+
+
+def test_a_damaged_cell_is_named(tmp_path, config):
+    preset = read_preset("tiny", config)
+    (tmp_path / "cells").mkdir()
+    (tmp_path / "cells/x.json").write_text("{")
+    with pytest.raises(InputError, match=r"x\.json is not a cell"):
+        Results(tmp_path, preset)
+
+
+def test_other_float_weights_are_refused(tmp_path, config):
+    preset = read_preset("tiny", config)
+    results = Results(tmp_path, preset)
+    cell, sibling = preset.cells()[:2]
+    results.keep(cell, record(cell, preset))
+    results.check_weights(sibling, "ab" * 32)
+    with pytest.raises(InputError, match="started from other weights"):
+        results.check_weights(sibling, "cd" * 32)
+
+
+def test_a_kept_cell_is_never_replaced(tmp_path, config):
+    preset = read_preset("tiny", config)
+    results = Results(tmp_path, preset)
+    cell = preset.cells()[0]
+    results.keep(cell, record(cell, preset))
+    results.keep(cell, record(cell, preset, weights="00" * 32))
+    assert results.read(cell)["base"]["weights_sha256"] == "ab" * 32
+
+
+def test_committed_results_belong_to_their_presets():
+    for folder in sorted((HERE / "results").glob("*")):
+        preset = read_preset(folder.name)
+        assert Results(folder, preset).records()
+        assert isinstance(folder, Path)
+
+
+def test_a_cell_is_named_by_all_its_parts():
+    cell = Cell("vit_small", "tiny-imagenet", "hard", "v2022/mul8s_1L2J", "none", 2)
+    assert cell.name == "vit_small-tiny-imagenet-hard-v2022_mul8s_1L2J-none-2"

@@ -1,0 +1,216 @@
+"""The verdicts on synthetic tables in which each claim is known to hold, to fail, or to be open."""
+
+import itertools
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from luts import catalog
+from models import TOPOLOGIES
+from studies.fixed_multiplier import _claims, _figures, _report, _tables
+from studies.fixed_multiplier._claims import FAILS, HOLDS, MISSING
+from studies.fixed_multiplier._plan import read_preset
+
+NAMES = catalog.names("paper")
+POWER = {name: catalog[name].power_mw / catalog["mul8s_1KV8"].power_mw for name in NAMES}
+AGGRESSIVE = ("mul8s_1L2D", "mul8s_1L1G", "mul8s_1KR3")
+MODERATE = ("mul8s_1KVA", "mul8s_1KVB", "mul8s_1KR6", "mul8s_1L2H")
+
+
+def as_the_paper_says(arch, topology, multiplier, recovery):
+    """Points lost, in a world where all six claims hold."""
+    if POWER[multiplier] == 1:
+        return 0.0
+    if recovery == "none":
+        lost = 60 * (1 - POWER[multiplier])
+        return lost if arch == "vit_small" or topology == "dense" else lost + 5
+    if arch == "vit_small" and multiplier in AGGRESSIVE:
+        return 4.0 if topology == "hard" else 9.0
+    if arch.startswith("vgg") and multiplier in AGGRESSIVE:
+        return 2.0 if (arch, topology) == ("vgg11_bn", "cluster") else 40.0
+    return 0.2
+
+
+def table(drop=as_the_paper_says, *, seeds=(0, 1, 2), archs=("resnet20", "vgg11_bn", "vit_small")):
+    rows = []
+    points = itertools.product(archs, TOPOLOGIES, NAMES, ("none", "retrained"), seeds)
+    for arch, topology, multiplier, recovery, seed in points:
+        lost = drop(arch, topology, multiplier, recovery)
+        noise = 0.05 * np.sin(7 * seed + 3 * NAMES.index(multiplier)) if lost else 0.0
+        rows.append(
+            {
+                "arch": arch,
+                "dataset": "digits" if arch == "vit_small" else "cifar10-images",
+                "topology": topology,
+                "multiplier": multiplier,
+                "recovery": recovery,
+                "seed": seed,
+                "power_rel": POWER[multiplier],
+                "energy_rel": POWER[multiplier] * (1.01 if topology == "hard" else 1.0),
+                "drop_points": lost + noise,
+                "test_accuracy_pct": 90 - lost - noise,
+                "seconds": 2.0,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def verdicts(rows):
+    return [claim.verdict for claim in _claims.judge(rows)]
+
+
+def test_all_claims_hold_where_the_world_is_as_the_paper_says():
+    claims = _claims.judge(table())
+    assert [claim.verdict for claim in claims] == [HOLDS] * 6
+    mean = np.mean([60 * (1 - POWER[name]) for name in NAMES[1:]])
+    assert f"resnet20: dense loses {mean:.2f}" in claims[0].figure
+    assert "hard +5.00 ± 0.00 more" in claims[0].figure
+    assert "vgg11_bn on cifar10-images, 3 seeds" in claims[0].basis
+    assert "not measured: vgg19_bn" in claims[0].basis
+    assert "0.2" in claims[2].figure
+    # Interpolated to hard's slightly larger energy, dense gains a little.
+    assert "1L1G +" in claims[5].figure
+    assert "±" in claims[5].figure
+
+
+def changed(**changes):
+    """A world in which the drop is another where all given columns have these values."""
+    lost = changes.pop("lost")
+
+    def drop(*point):
+        columns = dict(zip(("arch", "topology", "multiplier", "recovery"), point, strict=True))
+        is_it = all(columns[key] in values for key, values in changes.items())
+        return lost if is_it else as_the_paper_says(*point)
+
+    return table(drop)
+
+
+@pytest.mark.parametrize(
+    ("number", "world"),
+    [
+        (1, {"arch": ["vgg11_bn"], "topology": ["hard"], "multiplier": NAMES[1:], "lost": 1.0}),
+        (2, {"topology": ["soft"], "multiplier": ["mul8s_1KR3"], "lost": 56.0}),
+        (3, {"topology": ["cluster"], "multiplier": ["mul8s_1KR3"], "lost": 1.5}),
+        (4, {"topology": ["soft"], "multiplier": MODERATE[-1:], "lost": 1.5}),
+        (4, {"topology": ["dense"], "multiplier": AGGRESSIVE, "lost": 4.0}),
+        (5, {"topology": ["cluster"], "multiplier": ["mul8s_1KR3"], "lost": 6.0}),
+        (5, {"topology": ["hard"], "multiplier": AGGRESSIVE, "lost": 4.0}),
+        (6, {"topology": ["hard"], "multiplier": AGGRESSIVE, "lost": 10.0}),
+    ],
+)
+def test_each_claim_fails_where_the_world_is_otherwise(number, world):
+    where = {1: ("none", CNN), 2: ("none", ["vit_small"]), 3: ("retrained", ["resnet20"])}
+    where |= {4: ("retrained", ["vgg11_bn"]), 5: ("retrained", ["vgg11_bn"])}
+    where |= {6: ("retrained", ["vit_small"])}
+    recovery, archs = where[number]
+    found = verdicts(changed(**{"recovery": [recovery], "arch": archs} | world))
+    assert found[number - 1] == FAILS
+    # Claims 4 and 5 speak of the same cells; the others stand.
+    related = {4, 5} if number in (4, 5) else {number}
+    assert all(v == HOLDS for n, v in enumerate(found, start=1) if n not in related)
+
+
+CNN = ["resnet20", "vgg11_bn"]
+
+
+def test_a_difference_within_the_spread_does_not_hold():
+    rows = table()
+    is_hard = (rows["arch"] == "vit_small") & (rows["topology"] == "hard")
+    shifts = rows.loc[is_hard, "seed"].map({0: 12.0, 1: -12.0, 2: 0.0})
+    rows.loc[is_hard, "test_accuracy_pct"] += shifts
+    claim = _claims.judge(rows)[5]
+    assert claim.verdict == FAILS
+    assert "hard less dense: +" in claim.figure
+
+
+def test_missing_cells_are_said_and_never_filled():
+    rows = table()
+    assert verdicts(rows.iloc[:0]) == [MISSING] * 6
+    assert verdicts(rows[rows["recovery"] == "none"]) == [HOLDS, HOLDS] + [MISSING] * 4
+    # One cell of one seed: the other two seeds are judged.
+    gone = (rows["arch"] == "resnet20") & (rows["recovery"] == "retrained") & (rows["seed"] == 1)
+    fewer = rows.drop(rows[gone].index[5])
+    claim = _claims.judge(fewer)[2]
+    assert claim.verdict == HOLDS
+    assert "2 seeds" in claim.basis
+    # One multiplier of all seeds: not measured, whatever the rest says.
+    partial = rows[~((rows["arch"] == "resnet20") & (rows["multiplier"] == "mul8s_1KR3"))]
+    claim = _claims.judge(partial)[2]
+    assert (claim.verdict, claim.figure) == (MISSING, "–")
+    assert claim.basis == "cells are missing: resnet20"
+
+
+def test_a_drop_without_its_exact_cell_is_missing():
+    rows = table()
+    rows.loc[rows["arch"] == "resnet20", "drop_points"] = np.nan
+    assert verdicts(rows)[2] == MISSING
+
+
+def test_hard_against_dense_needs_no_other_topology():
+    rows = table()
+    rows = rows[rows["topology"].isin(["dense", "hard"])]
+    assert verdicts(rows) == [MISSING] * 5 + [HOLDS]
+
+
+def test_one_seed_has_no_spread():
+    claims = _claims.judge(table(seeds=(0,)))
+    assert all(claim.verdict == HOLDS for claim in claims)
+    assert "1 seed" in claims[0].basis
+    assert "spread unknown" in claims[2].figure
+
+
+def test_equal_cost_is_interpolated():
+    def drop(arch, topology, multiplier, recovery):
+        return 0.0 if POWER[multiplier] == 1 else 50 * (1 - POWER[multiplier])
+
+    rows = table(drop, seeds=(0,))
+    rows["test_accuracy_pct"] = 40 + 50 * rows["energy_rel"]
+    grid = _claims.complete_grid(rows, "vit_small", "retrained")
+    hard, dense = grid.of("hard"), grid.of("dense")
+    # Both lie on one line: no difference but beyond dense's most costly point, which is at 1.
+    difference = _claims._at_equal_energy(grid, hard, dense, 0)
+    beyond = grid.energy[hard, :, 0] > 1
+    assert beyond.tolist() == [True, True] + [False] * 6
+    assert difference[~beyond] == pytest.approx(np.zeros(6), abs=1e-9)
+    assert difference[0] == pytest.approx(0.5)
+
+
+def test_a_real_data_set_goes_before_the_digits():
+    rows = table()
+    real = rows[rows["arch"] == "vit_small"].assign(dataset="tiny-imagenet")
+    both = pd.concat([rows, real])
+    assert "tiny-imagenet" in _claims.judge(both)[1].basis
+    half = pd.concat([rows, real[real["topology"] != "soft"]])
+    assert "digits" in _claims.judge(half)[1].basis
+
+
+def test_the_page_has_a_row_a_claim_and_names_its_assumptions():
+    preset = read_preset("cifar10-cpu")
+    page = _report.as_markdown(_claims.judge(table()), preset, "some cells\nsome hours")
+    rows = [line for line in page.splitlines() if line.startswith("| ")]
+    assert len(rows) == 1 + 6
+    assert all(line.count("|") == rows[0].count("|") for line in rows)
+    assert "digits stands for Tiny ImageNet-200 with vit_small" in page
+    assert "an assumption" in page
+
+
+def test_half_width_is_students():
+    assert _tables.half_width([1.0, 2.0, 3.0]) == pytest.approx(4.3027 / 3**0.5, rel=1e-4)
+    assert np.isnan(_tables.half_width([1.0]))
+    assert np.isnan(_tables.half_width([1.0, np.nan]))
+
+
+def test_figures_draw_gaps_and_one_seed(tmp_path):
+    for name, rows in (
+        ("gaps", table().sample(frac=0.7, random_state=0)),
+        ("raw", table(seeds=(0,), archs=("resnet20",)).query("recovery == 'none'")),
+    ):
+        summary = _tables.summary(rows)
+        for kind, draw in (
+            ("without", _figures.draw_without),
+            ("retrained", _figures.draw_retrained),
+        ):
+            path = tmp_path / f"{name}-{kind}.png"
+            draw(path, summary, "a caption")
+            assert path.stat().st_size > 10_000
