@@ -18,39 +18,22 @@ from models import (
     FineTuning,
     Recovery,
     Score,
-    TrainingRecipe,
     emulate,
     evaluate,
     recover,
 )
-from models.training import Reference, fine_tune_, has_batchnorm, state_digest
+from models.training import (
+    Reference,
+    fine_tune_,
+    finetuning_recipe,
+    has_batchnorm,
+    state_digest,
+)
 
 BATCH_SIZE = 256
 
 CACHE_FORMAT = 1
 """To be raised when scoring changes in a way that its making does not show."""
-
-FINETUNE_TRANSFORMER = TrainingRecipe(
-    epochs=1.0,
-    batch_size=64,
-    optimizer="adamw",
-    lr=1e-4,
-    weight_decay=0.0,
-    schedule="one-cycle",
-    shift_px=2,
-)
-"""Approximate-aware fine-tuning of a vision transformer on small images."""
-
-FINETUNE_CONVOLUTIONAL = TrainingRecipe(
-    epochs=1.0,
-    batch_size=128,
-    optimizer="sgd",
-    lr=0.01,
-    weight_decay=5e-4,
-    schedule="cosine",
-    shift_px=2,
-)
-"""Approximate-aware fine-tuning of a network with BatchNorm."""
 
 
 def default_recovery(network: nn.Module) -> Recovery:
@@ -63,10 +46,12 @@ def default_recovery(network: nn.Module) -> Recovery:
         return Recovery(
             recalibrate=True,
             correct_bias=False,
-            fine_tuning=FineTuning(FINETUNE_CONVOLUTIONAL),
+            fine_tuning=FineTuning(finetuning_recipe(is_convolutional=True)),
         )
     return Recovery(
-        recalibrate=False, correct_bias=True, fine_tuning=FineTuning(FINETUNE_TRANSFORMER)
+        recalibrate=False,
+        correct_bias=True,
+        fine_tuning=FineTuning(finetuning_recipe(is_convolutional=False)),
     )
 
 

@@ -31,11 +31,7 @@ class LinearProduct(torch.autograd.Function):
         site: Any,
     ) -> torch.Tensor:
         """Through the circuit."""
-        codes = quantise(x, site.x_scale)
-        w_codes, w_scale, operand = site.fresh()
-        _save(ctx, site, x, codes, w_codes, w_scale)
-        sums = site.selection().linear(codes, operand)
-        return site.scaling(w_scale).apply(sums, channel_dim=-1)
+        return _forward(ctx, site, x, site.selection().linear, channel_dim=-1)
 
     @staticmethod
     def backward(ctx: Any, grad: torch.Tensor) -> Any:
@@ -67,11 +63,7 @@ class ConvProduct(torch.autograd.Function):
         site: Any,
     ) -> torch.Tensor:
         """Through the circuit."""
-        codes = quantise(x, site.x_scale)
-        w_codes, w_scale, operand = site.fresh()
-        _save(ctx, site, x, codes, w_codes, w_scale)
-        sums = site.selection().convolve(codes, operand)
-        return site.scaling(w_scale).apply(sums, channel_dim=-3)
+        return _forward(ctx, site, x, site.selection().convolve, channel_dim=-3)
 
     @staticmethod
     def backward(ctx: Any, grad: torch.Tensor) -> Any:
@@ -140,6 +132,21 @@ class MatmulProduct(torch.autograd.Function):
 def by_code(values: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
     """``values[code]`` for int8 ``codes``; ``values`` has shape ``(256,)``."""
     return values[codes.view(torch.uint8).long()]
+
+
+def _forward(
+    ctx: Any,
+    site: Any,
+    x: torch.Tensor,
+    product: Callable[[torch.Tensor, Any], torch.Tensor],
+    *,
+    channel_dim: int,
+) -> torch.Tensor:
+    """Codes of both operands, kept for backward, and their scaled ``product``."""
+    codes = quantise(x, site.x_scale)
+    w_codes, w_scale, operand = site.fresh()
+    _save(ctx, site, x, codes, w_codes, w_scale)
+    return site.scaling(w_scale).apply(product(codes, operand), channel_dim=channel_dim)  # type: ignore[no-any-return]
 
 
 def _save(

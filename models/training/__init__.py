@@ -14,7 +14,12 @@ from models.training._job import (
 )
 from models.training._load import DATASETS, load_data
 from models.training._loop import Epoch, History, Score, evaluate, fit
-from models.training._recipe import TrainingRecipe, default_recipe, upcycled_recipe
+from models.training._recipe import (
+    TrainingRecipe,
+    default_recipe,
+    finetuning_recipe,
+    upcycled_recipe,
+)
 from models.training._weights import (
     fits,
     load_pretrained_,
@@ -59,6 +64,7 @@ __all__ = [
     "default_recipe",
     "evaluate",
     "fine_tune_",
+    "finetuning_recipe",
     "fit",
     "fits",
     "has_batchnorm",

@@ -136,6 +136,28 @@ VIT_IMAGES = TrainingRecipe(
 )
 
 
+# Approximate-aware fine-tuning, of a transformer and of a network with BatchNorm.
+FINETUNE_TRANSFORMER = TrainingRecipe(
+    epochs=1.0,
+    batch_size=64,
+    optimizer="adamw",
+    lr=1e-4,
+    weight_decay=0.0,
+    schedule="one-cycle",
+    shift_px=2,
+)
+
+FINETUNE_CONVOLUTIONAL = TrainingRecipe(
+    epochs=1.0,
+    batch_size=128,
+    optimizer="sgd",
+    lr=0.01,
+    weight_decay=5e-4,
+    schedule="cosine",
+    shift_px=2,
+)
+
+
 def default_recipe(arch: str, dataset: str) -> TrainingRecipe:
     """The recipe from scratch for an architecture on a data set."""
     is_cnn = arch.startswith(("resnet", "vgg"))
@@ -157,3 +179,8 @@ def upcycled_recipe(recipe: TrainingRecipe) -> TrainingRecipe:
 def adapted_recipe(recipe: TrainingRecipe) -> TrainingRecipe:
     """For published weights with a fresh head or resized embeddings: shorter and gentler."""
     return replace(recipe, epochs=max(1, round(recipe.epochs * 0.3)), lr=recipe.lr / 10)
+
+
+def finetuning_recipe(*, is_convolutional: bool) -> TrainingRecipe:
+    """For a trained network whose products have become approximate; epochs are the caller's."""
+    return FINETUNE_CONVOLUTIONAL if is_convolutional else FINETUNE_TRANSFORMER
