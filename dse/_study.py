@@ -133,7 +133,10 @@ class SearchStudy:
         self._study.sampler = sampler
 
     def close(self) -> None:
-        """Give no more signs of life, and let go of the database; a file is whole by itself then."""
+        """Give no more signs of life, and let go of the database.
+
+        A SQLite file is whole by itself from then on.
+        """
         if self._heart is not None:
             self._heart.stop()
         self._disconnect()
