@@ -88,10 +88,14 @@ def without_password(where: Path | str) -> str:
     """
     if isinstance(where, Path):
         return str(where)
+    url = database_url(where)
     try:
-        return sqlalchemy.make_url(database_url(where)).render_as_string(hide_password=True)
-    except sqlalchemy.exc.ArgumentError as error:
-        raise InputError(f"{where!r} is no database URL: {error}") from error
+        return sqlalchemy.make_url(url).render_as_string(hide_password=True)
+    except (sqlalchemy.exc.ArgumentError, ValueError) as error:
+        # Not shown itself: a password may stand in it.
+        raise InputError(
+            "the storage is no database URL; write postgresql://USER:PASSWORD@HOST:PORT/DATABASE"
+        ) from error
 
 
 def check_tables(url: str, shown: str) -> bool:

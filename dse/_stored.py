@@ -5,6 +5,7 @@ import dataclasses
 import json
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,8 @@ from models import Assignment, Choice
 IDENTITY = "identity"
 STUDY_NAME = "search"
 SQLITE = "sqlite:///"
+FOUNDING_SECONDS = 5.0
+"""How long a study on a server may take from being made to saying what it is."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,13 +126,13 @@ def read_study(
     """
     if isinstance(where, Path) and not where.exists():
         return None
-    with _for_reading(where) as (storage, shown):
+    with reading(where) as (storage, shown):
         if storage is None:
             return None
         shown = f"study {name!r} in {shown}" if isinstance(where, str) else shown
         try:
             study = optuna.load_study(study_name=name, storage=storage)
-            identity = study.user_attrs.get(IDENTITY)
+            identity = _identity(study, seconds=FOUNDING_SECONDS if isinstance(where, str) else 0)
             complete = (TrialState.COMPLETE,)
             trials = study.get_trials(deepcopy=False, states=complete) if with_trials else []
         except KeyError:
@@ -143,8 +146,18 @@ def read_study(
     return StoredStudy(shown, identity, codes)
 
 
+def _identity(study: optuna.Study, *, seconds: float) -> Any:
+    """What another process is about to write if it is making the study at this moment."""
+    until = time.monotonic() + seconds
+    while True:
+        found = study.user_attrs.get(IDENTITY)
+        if found is not None or time.monotonic() >= until:
+            return found
+        time.sleep(0.2)
+
+
 @contextlib.contextmanager
-def _for_reading(where: Path | str) -> Iterator[tuple[RDBStorage | None, str]]:
+def reading(where: Path | str) -> Iterator[tuple[RDBStorage | None, str]]:
     """The database, or None if it is empty; a file is read from a copy.
 
     SQLite writes beside a file that is in write-ahead mode even to read it.

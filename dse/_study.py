@@ -133,15 +133,18 @@ class SearchStudy:
         self._study.sampler = sampler
 
     def close(self) -> None:
-        """Give no more signs of life, and let go of the database server."""
+        """Give no more signs of life, and let go of the database.
+
+        A SQLite file is whole by itself from then on.
+        """
         if self._heart is not None:
             self._heart.stop()
         self._disconnect()
 
     def _disconnect(self) -> None:
-        if self._is_shared:
-            self._rdb.remove_session()
-            self._rdb.engine.dispose()
+        if isinstance(self._storage, RDBStorage):
+            self._storage.remove_session()
+            self._storage.engine.dispose()
 
     # --- seeds -------------------------------------------------------------------------------
 

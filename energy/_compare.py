@@ -10,7 +10,10 @@ from matplotlib.axes import Axes
 from energy._breakdown import COMPONENTS, CostBreakdown
 from luts.errors import InputError
 
-ACCURACY_COLUMNS = ("test_accuracy", "validation_accuracy", "accuracy")
+ACCURACY_COLUMNS = (
+    *("test_accuracy_pct", "validation_accuracy_pct"),
+    *("test_accuracy", "validation_accuracy", "accuracy"),
+)
 """Columns of a front that can hold its accuracies, the first present one counting."""
 
 
@@ -45,7 +48,7 @@ def cheapest_within(fronts: Mapping[str, pd.DataFrame], min_accuracy: float) -> 
         Columns ``energy_rel`` and ``accuracy``, missing (NaN) where no member is accurate enough.
 
     Raises:
-        InputError: a front lacks a column.
+        InputError: a front lacks a column, or has percent where ``min_accuracy`` is a fraction.
     """
     lines = {}
     for label, front in fronts.items():
@@ -54,6 +57,11 @@ def cheapest_within(fronts: Mapping[str, pd.DataFrame], min_accuracy: float) -> 
             raise InputError(
                 f"{label}: a front has the columns energy_rel and one of "
                 f"{', '.join(ACCURACY_COLUMNS)}, not {', '.join(map(str, front.columns))}"
+            )
+        if column.endswith("_pct") and 0 < min_accuracy <= 1:
+            raise InputError(
+                f"{label}: accuracies are in percent there; {min_accuracy:g} is "
+                f"{100 * min_accuracy:g}"
             )
         enough = front[front[column] >= min_accuracy].sort_values("energy_rel")
         lines[label] = {

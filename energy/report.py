@@ -85,7 +85,7 @@ def _all_topologies(
 def _compare_runs(console: Console, options: argparse.Namespace) -> None:
     fronts = {str(run): read_front(run) for run in options.compare_runs}
     if options.min_accuracy is None:
-        raise InputError("comparing runs takes an accuracy to reach: --min-accuracy 0.95")
+        raise InputError("comparing runs takes an accuracy to reach: --min-accuracy 95")
     cheapest = energy.cheapest_within(fronts, options.min_accuracy).reset_index(names="run")
     console.print(f"cheapest member of each front with accuracy ≥ {options.min_accuracy:g}")
     console.print(cheapest.to_string(index=False, na_rep="none"), markup=False, highlight=False)
@@ -135,7 +135,9 @@ def _parser() -> Parser:
     add("--spread", action="store_true", help="how the cost varies over the inputs of --run")
     add("--compare", action="store_true", help="all topologies with --multiplier, uniform routing")
     add("--compare-runs", type=Path, nargs="+", metavar="RUN", help="cheapest members of fronts")
-    add("--min-accuracy", type=float, metavar="A", help="accuracy that --compare-runs asks for")
+    add(
+        "--min-accuracy", type=float, metavar="A", help="accuracy (%%) that --compare-runs asks for"
+    )
     add("--chart", type=Path, metavar="FILE", help="write a stacked bar chart")
     add("--csv", type=Path, metavar="FILE", help="write the table")
     add_circuit_options(parser)

@@ -14,6 +14,7 @@ from dse._config import SearchConfig
 from dse._recost import recost
 from dse._run import Run
 from dse._stored import study_of
+from energy import report
 from luts import InputError, catalog
 from models import TOPOLOGIES, Assignment
 from models.training._files import CACHE_VARIABLE
@@ -272,6 +273,22 @@ def test_single_inputs_have_the_mean_of_their_batch(folder, untouched):
     for layer, rates in Run.open(folder / "routed").routing().rates.items():
         mean = np.mean([one.rates[layer] for one in per_input], axis=0)
         assert mean == pytest.approx(np.array(rates), abs=0.1)  # a quarter of the images
+
+
+def test_the_energy_report_reads_all_of_a_run(folder, tmp_path, capsys, untouched):
+    run = folder / "routed"
+    own = min((run / "routing").iterdir())
+    words = ("--run", run, "--assignment", run / "assignments" / own.name, "--routing", own)
+    assert call(report, *words, "--spread", "--csv", tmp_path / "a.csv") == 0
+    printed = capsys.readouterr().out
+    assert "spread over 64 inputs" in printed
+    assert f"routing: network of trial {int(own.stem)}" in printed
+    column = trials_of(run).set_index("trial")["energy_rel_own_routing"]
+    total = pd.read_csv(tmp_path / "a.csv")["energy_rel"].sum()
+    assert total == pytest.approx(column[int(own.stem)])
+    assert call(report, "--run", folder / "plain", "--spread") == 2
+    assert "is dense" in only_line(capsys.readouterr().err)
+    assert call(report, "--compare-runs", run, folder / "plain", "--min-accuracy", 5) == 0
 
 
 # --- bad input ---------------------------------------------------------------------------------

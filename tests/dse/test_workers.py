@@ -13,8 +13,10 @@ import time
 from pathlib import Path
 
 import pytest
+import sqlalchemy
 
 from dse._crew import Job, Outcome, Pool
+from dse._stored import read_study, reading
 from luts import InputError
 from models import Score
 from tests.dse._stand_in import open_study, problem_of, run_to, score, seeded
@@ -197,6 +199,36 @@ def test_a_server_keeps_what_sqlite_keeps(server, tmp_path):
     assert there == [(t.origin, t.assignment) for t in run_to(here, 8)]
     with pytest.raises(InputError, match="study 'one' belongs to a search over other sites"):
         open_study(server, "greedy", name="one", problem=problem_of(tie="none", exact=["layer1"]))
+
+
+def test_reading_a_study_alters_nothing_and_needs_no_right_to(server):
+    study = open_study(server, "greedy", name="read", beat_seconds=1)
+    seeded(study)
+    trials = run_to(study, 6)
+    study.close()
+    found = read_study(server, "read")
+    assert {n: found.assignment(n) for n in found.codes} == {t.number: t.assignment for t in trials}
+    assert read_study(server, "nobody's") is None
+    with pytest.raises(sqlalchemy.exc.InternalError, match="read-only transaction"):
+        with reading(server) as (storage, _), storage.engine.begin() as connection:
+            connection.execute(sqlalchemy.text("DELETE FROM trials"))
+    assert len(read_study(server, "read").codes) == 6
+
+
+def test_a_server_with_tables_of_another_program_is_left_alone(server):
+    import psycopg
+
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute("CREATE DATABASE birds")
+        other = server.removesuffix("postgres") + "birds"
+        with psycopg.connect(other) as inside:
+            inside.execute("CREATE TABLE studies (patient TEXT)")
+    for refused in (read_study, functools.partial(open_study, name="search")):
+        with pytest.raises(InputError, match="another schema, without the table"):
+            refused(other)
+    with psycopg.connect(other) as inside:
+        tables = inside.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
+        assert tables.fetchall() == [("studies",)]
 
 
 def test_trials_that_live_long_are_not_taken_for_dead(server):

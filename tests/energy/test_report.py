@@ -98,6 +98,15 @@ def test_cheapest_members_of_fronts(command, tmp_path):
     assert command(*runs)[0] == 2
 
 
+def test_accuracies_in_percent_are_not_taken_for_fractions(command, tmp_path):
+    front = pd.DataFrame({"energy_rel": [0.3, 0.6], "validation_accuracy_pct": [80.0, 95.0]})
+    front.to_csv(tmp_path / "front.csv")
+    status, out, _ = command("--compare-runs", tmp_path, "--min-accuracy", 90)
+    assert status == 0 and "0.6" in out and "0.3" not in out
+    status, _, err = command("--compare-runs", tmp_path, "--min-accuracy", 0.9)
+    assert status == 2 and "in percent there; 0.9 is 90" in err
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
