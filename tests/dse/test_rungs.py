@@ -10,7 +10,7 @@ from dse._rungs import Rungs, dominated_ranks
 from luts import InputError
 from models import Score
 from tests.dse._stand_in import open_study, problem_of, run_to
-from tests.dse.test_search import SMALL, command, one_cache  # noqa: F401
+from tests.dse.test_search import CIRCUITS, DENSE, command, one_cache  # noqa: F401
 
 
 class Evaluator:
@@ -89,9 +89,8 @@ def test_the_answer_holds_on_all_images(study):
 
 def test_a_search_on_fewer_images_says_so_everywhere(tmp_path):
     out = tmp_path / "part"
-    flags = ("--arch", "tests/dse/tiny_network.py:tiny", "--topology", "dense", "--trials", 6)
-    part = ("--rung-images", 100, "--finetune-epochs", "0.1", "--quiet")
-    assert command(*SMALL, *flags, *part, "--out", out) == 0
+    flags = ("--rung-images", 100, "--trials", 6, "--finetune-epochs", "0.1", "--quiet")
+    assert command(*DENSE, *flags, "--out", out) == 0
     trials = pd.read_csv(out / "trials.csv")
     assert set(trials["fidelity"]) == {"bias-corrected, 100 images"}
     assert set(trials["finetune"] if "finetune" in trials else ["promising"]) == {"promising"}
@@ -108,7 +107,7 @@ def test_a_search_on_fewer_images_says_so_everywhere(tmp_path):
 def test_a_network_with_batchnorm_is_closed_too(tmp_path):
     out = tmp_path / "cnn"
     flags = ("--arch", "resnet20", "--topology", "dense", "--image-size", "16", "--trials", 5)
-    assert command(*SMALL, *flags, "--finetune-epochs", "0.1", "--quiet", "--out", out) == 0
+    assert command(*CIRCUITS, *flags, "--finetune-epochs", "0.1", "--quiet", "--out", out) == 0
     trials = pd.read_csv(out / "trials.csv")
     assert set(trials["fidelity"]) == {"recalibrated"}
     tuned = trials.dropna(subset="tuned_validation_cross_entropy")

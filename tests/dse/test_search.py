@@ -11,9 +11,12 @@ from dse._run import Run
 from luts.console import run
 from models import TOPOLOGIES, Assignment, NetworkConfig, Routing, build, evaluate, load_data
 from models.training._files import CACHE_VARIABLE
+from tests.dse._searching import TINY
 
-SMALL = ("--train-epochs", "0.5", "--multipliers", "mul8s_1KV8,mul8s_1L1G,mul8s_1KTY")
-DENSE = (*SMALL, "--topology", "dense", "--patch-size", "32")
+CIRCUITS = ("--train-epochs", "0.5", "--multipliers", "mul8s_1KV8,mul8s_1L1G,mul8s_1KTY")
+SMALL = (*CIRCUITS, "--arch", TINY)
+DENSE = (*SMALL, "--topology", "dense")
+VIT = (*CIRCUITS, "--topology", "dense", "--patch-size", "32")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -59,7 +62,7 @@ def test_the_run_folder_holds_everything(finished):
     assert trials["origin"].tolist()[:4] == ["uniform"] * 4
     assert "screening" in set(trials["origin"])
     assert set(trials["fidelity"]) == {"bias-corrected"}
-    assert trials.loc[0, "energy_rel"] == pytest.approx(1.0, abs=0.002)  # the routers' share
+    assert 1 < trials.loc[0, "energy_rel"] < 1.05  # the routers' share
     front = pd.read_csv(finished / "front.csv")
     assert front["energy_rel"].is_monotonic_increasing
     assert front["validation_cross_entropy"].is_monotonic_decreasing
@@ -188,7 +191,7 @@ def test_a_name_of_two_meanings_is_noticed(tmp_path, monkeypatch, capsys):
 
 def test_all_topologies_end_in_one_front(tmp_path, capsys):
     out = tmp_path / "all"
-    flags = ("--topology", "all", "--trials", 4, "--finetune", "none", "--patch-size", "32")
+    flags = ("--topology", "all", "--trials", 4, "--finetune", "none")
     assert command(*SMALL, *flags, "--out", out) == 0
     assert "All topologies together" in capsys.readouterr().out
     front = pd.read_csv(out / "front.csv")
@@ -211,7 +214,7 @@ def test_given_weights_are_searched_as_they_are(tmp_path):
     network = build(config, seed=7)
     save_file(network.state_dict(), tmp_path / "mine.safetensors")
     flags = ("--weights", tmp_path / "mine.safetensors", "--trials", 2, "--finetune", "none")
-    assert command(*DENSE, *flags, "--quiet", "--out", tmp_path / "run") == 0
+    assert command(*VIT, *flags, "--quiet", "--out", tmp_path / "run") == 0
     scored = pd.read_csv(tmp_path / "run/trials.csv")
     data = load_data("digits", seed=0)
     expected = evaluate(network.eval(), data.validation)
@@ -224,7 +227,7 @@ def test_weights_of_another_network_are_refused_with_their_keys(tmp_path, capsys
     network = build(NetworkConfig("vit_small", patch_size=16), seed=7)
     save_file(network.state_dict(), tmp_path / "other.safetensors")
     flags = ("--weights", tmp_path / "other.safetensors", "--quiet")
-    assert command(*DENSE, *flags, "--out", tmp_path / "run") == 2
+    assert command(*VIT, *flags, "--out", tmp_path / "run") == 2
     assert "patch_embed.proj.weight" in capsys.readouterr().err
     assert command(*DENSE, "--weights", "a.pt", "--pretrained", "--out", tmp_path / "both") == 2
     assert "not both" in capsys.readouterr().err
