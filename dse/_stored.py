@@ -126,13 +126,14 @@ def read_study(
     """
     if isinstance(where, Path) and not where.exists():
         return None
+    is_copy = database_url(where).startswith(SQLITE)
     with reading(where) as (storage, shown):
         if storage is None:
             return None
         shown = f"study {name!r} in {shown}" if isinstance(where, str) else shown
         try:
             study = optuna.load_study(study_name=name, storage=storage)
-            identity = _identity(study, seconds=FOUNDING_SECONDS if isinstance(where, str) else 0)
+            identity = _identity(study, seconds=0 if is_copy else FOUNDING_SECONDS)
             complete = (TrialState.COMPLETE,)
             trials = study.get_trials(deepcopy=False, states=complete) if with_trials else []
         except KeyError:

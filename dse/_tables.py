@@ -65,21 +65,21 @@ def closing_table(closing: Closing) -> Table:
     """Front members against the exact network and the best fixed multiplier, for a terminal."""
     table = Table(title="The front against the best fixed multiplier", title_justify="left")
     table.add_column("what", no_wrap=True)
-    for title in ("energy", "of best fixed", "validation %", "tuned %", "test %"):
+    own = ("own routing",) if closing.own_energy else ()
+    for title in ("energy", *own, "of best fixed", "validation %", "tuned %", "test %"):
         table.add_column(title, justify="right")
     table.add_column("multipliers (sites)", overflow="fold")
-    best = None if closing.best_fixed is None else closing.trials[closing.best_fixed]
-    exact = closing.exact_validation
-    table.add_row("exact int8", "", "", _pct(exact), "", _pct(closing.exact_test), "")
+    scores = (_pct(closing.exact_validation), "", _pct(closing.exact_test))
+    table.add_row("exact int8", "", *("" for _ in own), "", *scores, "")
     for number in closing.fixed:
-        trial = closing.trials[number]
         is_best = number == closing.best_fixed
-        name = uniform_multiplier(trial)
-        _row(table, f"best fixed: {name}" if is_best else f"fixed {name}", trial, best, is_best)
+        name = uniform_multiplier(closing.trials[number])
+        what = f"best fixed: {name}" if is_best else f"fixed {name}"
+        table.add_row(what, *_cells(closing, number), style="bold" if is_best else None)
     table.add_section()
     for number in closing.reported:
         what = "front" if closing.objective == "pareto" else "answer"
-        _row(table, f"{what}, trial {number}", closing.trials[number], best, False)
+        table.add_row(f"{what}, trial {number}", *_cells(closing, number))
     return table
 
 
@@ -100,18 +100,17 @@ def trust(closing: Closing) -> list[str]:
     return lines
 
 
-def _row(table: Table, what: str, trial: Trial, best: Trial | None, bold: bool) -> None:
-    ratio = "" if best is None else f"{trial.energy_rel / best.energy_rel:.3f}"
-    table.add_row(
-        what,
-        f"{trial.energy_rel:.4f}",
-        ratio,
-        _pct(trial.validation),
-        _pct(trial.tuned_validation),
-        _pct(trial.test),
-        mix(trial),
-        style="bold" if bold else None,
-    )
+def _cells(closing: Closing, number: int) -> list[str]:
+    """A trial's row of the closing table, after what it is."""
+    trial = closing.trials[number]
+    cells = [f"{trial.energy_rel:.4f}"]
+    if closing.own_energy:
+        own = closing.own_energy.get(number)
+        cells.append("" if own is None else f"{own:.4f}")
+    best = None if closing.best_fixed is None else closing.trials[closing.best_fixed]
+    cells.append("" if best is None else f"{trial.energy_rel / best.energy_rel:.3f}")
+    scores = (trial.validation, trial.tuned_validation, trial.test)
+    return [*cells, *map(_pct, scores), mix(trial)]
 
 
 def _columns(prefix: str, score: Score | None) -> dict[str, float | None]:

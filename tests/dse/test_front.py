@@ -256,13 +256,14 @@ def test_dense_networks_have_none(folder, untouched):
     assert "energy_rel_own_routing" not in trials_of(folder / "plain")
 
 
-def test_a_close_that_is_resumed_measures_nothing_again(folder, tmp_path, monkeypatch):
+def test_a_close_that_is_resumed_measures_nothing_again(folder, tmp_path, monkeypatch, capsys):
     run = tmp_path / "run"
     shutil.copytree(folder / "routed", run)
     expected = {p.name: p.read_text() for p in (run / "routing").iterdir()}
     shutil.rmtree(run / "routing")
     monkeypatch.setattr(_closing, "measure_own", lambda *words: 1 / 0)
-    assert call(search, "--resume", run, "--quiet") == 0
+    assert call(search, "--resume", run) == 0
+    assert "own routing" in capsys.readouterr().out
     assert {p.name: p.read_text() for p in (run / "routing").iterdir()} == expected
     pd.testing.assert_frame_equal(trials_of(run), trials_of(folder / "routed"))
 
