@@ -4,6 +4,7 @@ import functools
 import hashlib
 import importlib.util
 import inspect
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -92,6 +93,8 @@ def _build_from_file(path: Path, function: str, **shape: object) -> nn.Module:
     specification = importlib.util.spec_from_file_location(f"{path.stem}_{digest}", path)
     assert specification is not None and specification.loader is not None  # it ends in .py
     module = importlib.util.module_from_spec(specification)
+    if re.search(r"\b(timm|torchvision)\b", path.read_text(encoding="utf-8", errors="replace")):
+        timm()  # makes torchvision importable on a CPU build of torch
     try:
         specification.loader.exec_module(module)
     except Exception as error:

@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import pytest
 import torch
 from torch import nn
@@ -155,3 +158,18 @@ def test_every_architecture_has_expert_blocks_in_range():
         sites = architecture.expert_sites(network)
         assert set(architecture.default_expert_blocks) <= set(range(len(sites)))
         assert all(isinstance(network.get_submodule(site), nn.Module) for site in sites)
+
+
+def test_a_file_may_import_timm_first(tmp_path):
+    (tmp_path / "nets.py").write_text(
+        "import timm\n\n\ndef net(num_classes):\n"
+        "    return timm.create_model('test_vit', num_classes=num_classes)\n"
+    )
+    script = (
+        "import models\n"
+        f"net = models.build(models.NetworkConfig({str(tmp_path / 'nets.py:net')!r}))\n"
+        "print(net.num_classes)"
+    )
+    # in a process of its own: here timm is loaded already
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.stdout.strip() == "10", done.stderr
