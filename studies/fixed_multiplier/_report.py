@@ -50,10 +50,14 @@ def making(rows: pd.DataFrame, preset: Preset) -> str:
         f"{device} × {threads} thread{'s' if threads > 1 else ''}"
         for device, threads in rows[["device", "threads"]].drop_duplicates().itertuples(index=False)
     )
+    hours = rows["seconds"].sum() / 3600
+    retrained = rows[rows["recovery"] == "retrained"]
+    in_vain = int(retrained["note"].str.contains("did not help|before it restored").sum())
     return (
         f"preset {preset.name}: {len(rows)} of {len(preset.cells())} cells; epochs of retraining "
-        f"after those of training: {epochs}\n{devices}; {rows['seconds'].sum() / 3600:.2f} hours "
-        f"without float training; commit {commits}"
+        f"after those of training: {epochs}; in {in_vain} of {len(retrained)} retrained cells the "
+        f"recalibrated state was the better one by validation and was kept\n{devices}; "
+        f"{hours:.2f} hours without float training; commit {commits}"
     )
 
 
