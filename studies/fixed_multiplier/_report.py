@@ -68,11 +68,6 @@ def _short(commit: str) -> str:
 
 def as_markdown(claims: list[_claims.Claim], preset: Preset, caption: str) -> str:
     """The claims as a page."""
-    proxies = [
-        f"{n.dataset} stands for {n.stands_for} with {n.arch}"
-        for n in preset.networks
-        if n.stands_for
-    ]
     order = "weight" if preset.swapped else "activation"
     lines = [
         "# The paper's claims, and what we measured",
@@ -85,13 +80,18 @@ def as_markdown(claims: list[_claims.Claim], preset: Preset, caption: str) -> st
         "|---|---|---|---|---|",
     ]
     for number, claim in _numbered(claims):
-        cells = (str(number), claim.statement, f"**{claim.verdict}**", claim.figure, claim.basis)
+        basis = claim.basis
+        for n in preset.networks:
+            if n.stands_for:
+                stands = f"{n.arch} on {n.dataset}"
+                basis = basis.replace(stands, f"{stands} (a proxy of {n.stands_for})")
+        cells = (str(number), claim.statement, f"**{claim.verdict}**", claim.figure, basis)
         lines.append("| " + " | ".join(cells) + " |")
     lines += [
         "",
         f"Multipliers: the set `paper`, EvoApproxLib's eight `pwr_mae` circuits, an assumption; "
         f"the {order} on the circuit's first port.",
-        *([f"Proxies: {'; '.join(proxies)}. A proxy can only hint at a claim."] if proxies else []),
+        "A proxy can only hint at a claim.",
         "",
         "How we read the claims' words (the abstract gives no numbers): *drop* is test accuracy "
         "lost to the exact multiplier of the same network, recovery and seed; *alike*: drops "

@@ -192,7 +192,7 @@ def test_the_page_has_a_row_a_claim_and_names_its_assumptions():
     rows = [line for line in page.splitlines() if line.startswith("| ")]
     assert len(rows) == 1 + 6
     assert all(line.count("|") == rows[0].count("|") for line in rows)
-    assert "digits stands for Tiny ImageNet-200 with vit_small" in page
+    assert "vit_small on digits (a proxy of Tiny ImageNet-200), 3 seeds" in page
     assert "an assumption" in page
 
 
