@@ -178,7 +178,8 @@ def _judged(
             continue
         found = test(grid)
         findings.append((grid.arch, found))
-        seeds = f"{len(grid.seeds)} seed{'s' if len(grid.seeds) > 1 else ''}"
+        count = len(grid.seeds)
+        seeds = f"{count} seeds" if count > 1 else "1 seed, so without a spread"
         bases.append(f"{grid.arch} on {grid.dataset}, {seeds}")
     if not findings:
         return Claim(statement, MISSING, "–", f"cells are missing: {', '.join(lacking)}")
@@ -235,9 +236,11 @@ def _dense_is_most_resilient(grid: Grid) -> Finding:
     mean = grid.drop[:, grid.inexact].mean(axis=1)  # [topology, seed]
     dense = mean[grid.of("dense")]
     texts, holds = [f"dense loses {_pm(dense)} points on average"], True
+    link = "beyond that "
     for topology in TOPOLOGIES[1:]:
         more = mean[grid.of(topology)] - dense
-        texts.append(f"{topology} {_pm(more, sign='+')} more")
+        texts.append(f"{link}{topology} {_pm(more, sign='+')}")
+        link = ""
         holds &= _clearly_positive(more)
     return Finding(holds, ", ".join(texts))
 
@@ -335,11 +338,6 @@ def _clearly_positive(values: np.ndarray) -> bool:
 
 
 def _pm(values: np.ndarray, sign: str = "") -> str:
-    """A mean over seeds with half its 95 % confidence interval."""
-    width = half_width(values)
-    spread = "spread unknown" if np.isnan(width) else f"± {width:.2f}"
-    return (
-        f"{values.mean():{sign}.2f} ({spread})"
-        if np.isnan(width)
-        else (f"{values.mean():{sign}.2f} {spread}")
-    )
+    """A mean over seeds with half its 95 % confidence interval, if there are several seeds."""
+    mean, width = f"{values.mean():{sign}.2f}", half_width(values)
+    return mean if np.isnan(width) else f"{mean} ± {width:.2f}"

@@ -1,5 +1,6 @@
 """The paper's two figures, with confidence bands."""
 
+import textwrap
 from pathlib import Path
 
 import matplotlib
@@ -118,5 +119,7 @@ def _title(subject: tuple[str, str], rows: pd.DataFrame) -> str:
 
 
 def _save(figure: Figure, path: Path, caption: str) -> None:
-    figure.supxlabel(caption, fontsize=7, color="#555555")
+    columns = int(16 * figure.get_figwidth())
+    lines = [wrapped for line in caption.split("\n") for wrapped in textwrap.wrap(line, columns)]
+    figure.supxlabel("\n".join(lines), fontsize=7, color="#555555")
     figure.savefig(path, dpi=130, format="png", metadata={"Description": caption})

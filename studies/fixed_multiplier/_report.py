@@ -50,10 +50,14 @@ def making(rows: pd.DataFrame, preset: Preset) -> str:
         f"{device} × {threads} thread{'s' if threads > 1 else ''}"
         for device, threads in rows[["device", "threads"]].drop_duplicates().itertuples(index=False)
     )
+    hours = rows["seconds"].sum() / 3600
+    retrained = rows[rows["recovery"] == "retrained"]
+    in_vain = int(retrained["note"].str.contains("did not help|before it restored").sum())
     return (
         f"preset {preset.name}: {len(rows)} of {len(preset.cells())} cells; epochs of retraining "
-        f"after those of training: {epochs}\n{devices}; {rows['seconds'].sum() / 3600:.2f} hours "
-        f"without float training; commit {commits}"
+        f"after those of training: {epochs}; in {in_vain} of {len(retrained)} retrained cells the "
+        f"recalibrated state was the better one by validation and was kept\n{devices}; "
+        f"{hours:.2f} hours without float training; commit {commits}"
     )
 
 
@@ -64,11 +68,6 @@ def _short(commit: str) -> str:
 
 def as_markdown(claims: list[_claims.Claim], preset: Preset, caption: str) -> str:
     """The claims as a page."""
-    proxies = [
-        f"{n.dataset} stands for {n.stands_for} with {n.arch}"
-        for n in preset.networks
-        if n.stands_for
-    ]
     order = "weight" if preset.swapped else "activation"
     lines = [
         "# The paper's claims, and what we measured",
@@ -81,13 +80,18 @@ def as_markdown(claims: list[_claims.Claim], preset: Preset, caption: str) -> st
         "|---|---|---|---|---|",
     ]
     for number, claim in _numbered(claims):
-        cells = (str(number), claim.statement, f"**{claim.verdict}**", claim.figure, claim.basis)
+        basis = claim.basis
+        for n in preset.networks:
+            if n.stands_for:
+                stands = f"{n.arch} on {n.dataset}"
+                basis = basis.replace(stands, f"{stands} (a proxy of {n.stands_for})")
+        cells = (str(number), claim.statement, f"**{claim.verdict}**", claim.figure, basis)
         lines.append("| " + " | ".join(cells) + " |")
     lines += [
         "",
         f"Multipliers: the set `paper`, EvoApproxLib's eight `pwr_mae` circuits, an assumption; "
         f"the {order} on the circuit's first port.",
-        *([f"Proxies: {'; '.join(proxies)}. A proxy can only hint at a claim."] if proxies else []),
+        "A proxy can only hint at a claim.",
         "",
         "How we read the claims' words (the abstract gives no numbers): *drop* is test accuracy "
         "lost to the exact multiplier of the same network, recovery and seed; *alike*: drops "
