@@ -32,7 +32,7 @@ from models.training import (
 
 BATCH_SIZE = 256
 
-CACHE_FORMAT = 1
+CACHE_FORMAT = 2
 """To be raised when scoring changes in a way that its making does not show."""
 
 

@@ -237,7 +237,8 @@ class SearchStudy:
     def _trial(self, frozen: FrozenTrial) -> Trial:
         record = dict(frozen.user_attrs[RESULT])
         for field in ("validation", "tuned_validation", "whole_validation", "test"):
-            record[field] = None if record[field] is None else Score(**record[field])
+            kept = record.get(field)  # a study of an earlier version may lack it
+            record[field] = None if kept is None else Score(**kept)
         proposal = frozen.user_attrs[ASSIGNMENT]
         return Trial(
             number=frozen.number,

@@ -17,6 +17,7 @@ from luts.console import Reporter
 from models import Data, FineTuning, Recovery, Score, Split, TrainingRecipe, recover
 from models.networks._hard import HardMoE
 from models.training import Reference, fine_tune_, recalibrate_
+from models.training.recovery._batchnorm import set_statistics_, statistics, transport_
 from models.training.recovery._fine_tune import _Watch, is_better
 
 TRAINING = TrainingRecipe(epochs=3, batch_size=32, optimizer="adamw", lr=2e-3, weight_decay=0.0)
@@ -350,3 +351,40 @@ def test_a_recipe_survives_toml_and_json():
 def test_bad_recipes(values, message):
     with pytest.raises(InputError, match=message):
         Recovery.from_dict(values)
+
+
+def batchnorm_network():
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(3, 6, 3), nn.BatchNorm2d(6), nn.ReLU(), nn.Conv2d(6, 4, 1))
+    network.append(nn.BatchNorm2d(4))
+    for module in network:
+        if isinstance(module, nn.BatchNorm2d):  # as augmented images would leave it
+            module.running_mean.normal_()
+            module.running_var.uniform_(0.5, 2)
+    return network.eval()
+
+
+def test_transported_statistics_of_the_exact_network_are_those_it_was_trained_with():
+    network, images = batchnorm_network(), torch.randn(20, 3, 8, 8)
+    emulated = models.emulate(network, luts.EXACT, calibration=[images])
+    reference = Reference.of(emulated, images, with_histograms=False)
+    reference.recalibrate_(emulated)
+    for own, float_ in zip(emulated.network, network, strict=True):
+        if isinstance(float_, nn.BatchNorm2d):
+            torch.testing.assert_close(own.running_mean, float_.running_mean)
+            torch.testing.assert_close(own.running_var, float_.running_var)
+
+
+def test_a_channel_that_changes_affinely_is_transported_to_the_same_output():
+    network, images = batchnorm_network(), torch.randn(20, 3, 8, 8)
+    trained, expected = statistics(network), network(images)
+    recalibrate_(network, images)
+    exact = statistics(network)
+    with torch.no_grad():
+        factor = torch.tensor([0.5, 1.0, 2.0, 3.0, 0.1, 1.5])
+        network[0].weight *= factor.view(-1, 1, 1, 1)
+        network[0].bias.mul_(factor).add_(torch.arange(6.0))
+    set_statistics_(network, trained)
+    recalibrate_(network, images)
+    transport_(network, trained, exact)
+    torch.testing.assert_close(network(images), expected, rtol=1e-3, atol=1e-3)

@@ -1,6 +1,9 @@
 """BatchNorm's statistics under another arithmetic.
 
-Shomron, Weiser, "Post-training BatchNorm recalibration", arXiv 2010.05625.
+Shomron, Weiser, "Post-training BatchNorm recalibration", arXiv 2010.05625. What a network was
+trained with are the statistics of augmented images, and few images give noisy ones; so that here
+the statistics of the same images under the exact arithmetic may be compared with, and only what the
+circuits change is taken over.
 """
 
 from collections.abc import Iterator, Mapping
@@ -10,6 +13,8 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 BATCH_SIZE = 250
+
+Statistics = Mapping[str, Mapping[str, torch.Tensor]]
 
 
 def batchnorms(network: nn.Module) -> Iterator[tuple[str, _BatchNorm]]:
@@ -32,7 +37,7 @@ def statistics(network: nn.Module) -> dict[str, dict[str, torch.Tensor]]:
     }
 
 
-def set_statistics_(network: nn.Module, kept: Mapping[str, Mapping[str, torch.Tensor]]) -> None:
+def set_statistics_(network: nn.Module, kept: Statistics) -> None:
     """Put statistics back."""
     for name, module in batchnorms(network):
         for key, buffer in module.named_buffers():
@@ -85,3 +90,25 @@ def _train_unless_single(module: nn.Module, inputs: tuple[torch.Tensor, ...]) ->
     """A single value a channel has no variance, and PyTorch refuses it in training."""
     x = inputs[0]
     module.train(x.numel() > x.shape[1])
+
+
+@torch.no_grad()
+def transport_(network: nn.Module, trained: Statistics, exact: Statistics) -> None:
+    """Turn statistics of images into those that training would have left under this arithmetic.
+
+    A channel is taken to be changed affinely, ``y' = a·y + b``. Then ``a² = v'/v`` and
+    ``b = m' − a·m``, with m, v of the exact and m', v' of this arithmetic on the same images, and
+    the trained mean and variance M, V become ``a·M + b`` and ``a²·V``. Under the exact arithmetic
+    nothing changes.
+
+    Args:
+        network: has the statistics of the images, from `recalibrate_`; in place.
+        trained: what the float network was trained with.
+        exact: of the exact network on the same images.
+    """
+    for name, module in batchnorms(network):
+        mean, variance = module.running_mean, module.running_var
+        assert mean is not None and variance is not None
+        ratio = (variance + module.eps) / (exact[name]["running_var"] + module.eps)
+        mean += ratio.sqrt() * (trained[name]["running_mean"] - exact[name]["running_mean"])
+        variance.copy_(ratio * trained[name]["running_var"])

@@ -13,7 +13,7 @@ from models.emulation import (
 )
 from models.training._data import Data
 from models.training._loop import Score, evaluate
-from models.training.recovery._batchnorm import has_batchnorm, recalibrate_
+from models.training.recovery._batchnorm import has_batchnorm
 from models.training.recovery._fine_tune import fine_tune_
 from models.training.recovery._recipe import Recovery
 from models.training.recovery._record import Recovered, Step
@@ -119,7 +119,7 @@ class _Job:
     def recalibrate(self) -> Outcome:
         if not has_batchnorm(self.emulated):
             return "skipped, the network has no BatchNorm", True
-        recalibrate_(self.emulated, self.reference.images)
+        self.reference.recalibrate_(self.emulated)
         return "", False
 
     def correct_bias(self) -> Outcome:

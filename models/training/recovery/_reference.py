@@ -12,7 +12,14 @@ from models.emulation import (
     code_histograms,
     sites_before_batchnorm,
 )
-from models.training.recovery._batchnorm import has_batchnorm, set_statistics_, statistics
+from models.training.recovery._batchnorm import (
+    Statistics,
+    has_batchnorm,
+    recalibrate_,
+    set_statistics_,
+    statistics,
+    transport_,
+)
 
 HISTOGRAM_IMAGES = 128
 """A layer's codes are millions even of so few images."""
@@ -34,6 +41,7 @@ class Reference:
             will see.
         before_batchnorm: sites whose output goes straight into a BatchNorm.
         batchnorm: BatchNorm's statistics, by module.
+        exact_batchnorm: those of ``images`` in the exact int8 network.
         teacher: the float network, or None where nobody distils.
     """
 
@@ -42,7 +50,8 @@ class Reference:
     exact_means: Mapping[str, torch.Tensor]
     histograms: Histograms
     before_batchnorm: frozenset[str]
-    batchnorm: Mapping[str, Mapping[str, torch.Tensor]]
+    batchnorm: Statistics
+    exact_batchnorm: Statistics
     teacher: EmulatedNetwork | None = None
 
     @classmethod
@@ -63,7 +72,11 @@ class Reference:
             with_teacher: keep the float network for distillation.
         """
         bias_images = images[:BESIDE_BATCHNORM] if has_batchnorm(emulated) else images
+        trained = statistics(emulated)
         with emulated.exactly():
+            recalibrate_(emulated, images)
+            exact = statistics(emulated)
+            set_statistics_(emulated, trained)
             means = channel_means(emulated, bias_images)
             counted = images[:HISTOGRAM_IMAGES]
             histograms = code_histograms(emulated, counted) if with_histograms else {}
@@ -73,9 +86,15 @@ class Reference:
             exact_means=means,
             histograms=histograms,
             before_batchnorm=sites_before_batchnorm(emulated, images[:1]),
-            batchnorm=statistics(emulated),
+            batchnorm=trained,
+            exact_batchnorm=exact,
             teacher=emulated.in_float() if with_teacher else None,
         )
+
+    def recalibrate_(self, emulated: EmulatedNetwork) -> None:
+        """BatchNorm's statistics as training would have left them under the arithmetic at hand."""
+        recalibrate_(emulated, self.images)
+        transport_(emulated, self.batchnorm, self.exact_batchnorm)
 
     def restore_(self, emulated: EmulatedNetwork) -> None:
         """Put BatchNorm's statistics back to those of the float network."""
