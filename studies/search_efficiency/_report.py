@@ -114,7 +114,7 @@ def draw(path: Path, cells: Sequence[Mapping[str, Any]]) -> None:
             axes.set_xlabel(f"{axis} beyond the fixed multipliers")
             axes.set_ylabel("hypervolume of the box")
         panels[0, column].set_title(network, loc="left")
-    panels[0, 0].legend(fontsize=8)
+        panels[0, column].legend(fontsize=8)
     with atomically(path) as temporary:
         figure.savefig(temporary, dpi=130, format="png")
 
