@@ -82,6 +82,8 @@ def _train(
 
 def _recipe(config: dict[str, Any], topology: str) -> TrainingRecipe:
     changes = config["dense" if topology == "dense" else "upcycled"]
+    if topology != "dense":
+        changes = changes | config.get(topology, {})
     return TrainingRecipe.from_dict(asdict(default_recipe(config["arch"], "cifar10")) | changes)
 
 
