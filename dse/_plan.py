@@ -32,8 +32,9 @@ def problem_of(
         InputError: a pattern matches no site, or no assignment meets the constraints.
     """
     space = SearchSpace.of(sites, config.names(), exact=config.exact, tie=config.tie)
-    choices = tuple(dict.fromkeys([*space.choices, *space.fixed.values()]))
-    model = CostModel(sites, choices, routing=routing, layers=layers, model=config.energy_model)
+    model = CostModel(
+        sites, space.every_choice, routing=routing, layers=layers, model=config.energy_model
+    )
     problem = Problem.of(
         space, model, max_distinct=config.max_distinct, max_energy=config.max_energy
     )

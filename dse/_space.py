@@ -104,6 +104,11 @@ class SearchSpace:
         return tuple(site.name for site in self.sites if site.name in searched)
 
     @property
+    def every_choice(self) -> tuple[Choice, ...]:
+        """What can be at any site: the choices, and those of the sites that are not searched."""
+        return tuple(dict.fromkeys([*self.choices, *self.fixed.values()]))
+
+    @property
     def size(self) -> int:
         """Codes in an assignment: the number of groups."""
         return len(self.groups)

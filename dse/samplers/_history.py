@@ -78,10 +78,6 @@ class History:
         """Their validation accuracies, float64 of shape ``(trials,)``."""
         return np.array(self._accuracies)
 
-    def made_by(self, name: str) -> int:
-        """How many complete trials ``name`` has proposed."""
-        return self.origins.count(name)
-
     def is_known(self, codes: Codes) -> bool:
         """Whether the assignment was tried, or is being tried."""
         return _key(codes) in self._keys or any(

@@ -5,7 +5,6 @@ command. Machines share the work through ``--storage``, or each takes its ``--pa
 """
 
 import argparse
-import os
 import time
 from pathlib import Path
 
@@ -13,14 +12,13 @@ import torch
 
 from luts.console import Parser, Reporter, quieten_libraries, run
 from luts.errors import InputError
+from studies._images import IMAGES
 from studies.fixed_multiplier import _report
 from studies.fixed_multiplier._bench import Bench, Place
 from studies.fixed_multiplier._estimate import estimated_hours
 from studies.fixed_multiplier._plan import HERE, Cell, Preset, read_preset
 from studies.fixed_multiplier._queue import Alone, Queue, Shared
 from studies.fixed_multiplier._results import Record, Results
-
-IMAGES = Path(os.environ.get("REFERENCE_DATA", "../shared")) / "data/cifar10-imagefolder.tar.xz"
 
 
 def main() -> None:

@@ -1,7 +1,6 @@
 """Measures one cell: float network, exact int8 network, one multiplier, one recovery."""
 
 import dataclasses
-import hashlib
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +16,14 @@ from luts import catalog
 from luts.console import Reporter
 from models import Assignment, Data, ExpertWork, Routing, Split, expert_work, measure_routing
 from models.networks import build
-from models.training import Start, base_network, has_batchnorm, load_data, load_weights_
+from models.training import (
+    Start,
+    base_network,
+    has_batchnorm,
+    load_data,
+    load_weights_,
+    state_digest,
+)
 from studies.fixed_multiplier._plan import Cell, NetworkPlan, Preset
 from studies.fixed_multiplier._results import Record
 
@@ -158,7 +164,7 @@ class Bench:
         preset, plan = self.preset, self.preset.network(cell)
         data = self.data(plan, cell.seed)
         network, origin = _network(plan, cell, data, self.reporter)
-        sha256 = digest(network)
+        sha256 = state_digest(network.state_dict())
         self.on_weights(cell, sha256)
         network = network.to(self.place.device)
         data = dataclasses.replace(
@@ -211,15 +217,6 @@ def read_data(plan: NetworkPlan, seed: int, place: Place, reporter: Reporter) ->
     return dataclasses.replace(data, name=f"imagefolder:{place.images.name}")
 
 
-def digest(network: nn.Module) -> str:
-    """SHA-256 of all parameters and buffers."""
-    found = hashlib.sha256()
-    for key, value in sorted(network.state_dict().items()):
-        found.update(key.encode())
-        found.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
-    return found.hexdigest()
-
-
 def _network(
     plan: NetworkPlan, cell: Cell, data: Data, reporter: Reporter
 ) -> tuple[nn.Module, str]:
@@ -231,12 +228,9 @@ def _network(
         load_weights_(network, ready)
         return network.eval(), ready.name
     dense = plan.weights_file("dense", cell.seed)
-    start, origin = None, f"dense: {plan.base_epochs:g} epochs"
-    if dense is not None:
-        start, origin = Start(str(dense)), dense.name
-    elif cell.topology != "dense":
-        origin += ", upcycled and trained on"
-    if dense is not None:
+    start = None if dense is None else Start(str(dense))
+    origin = f"dense: {plan.base_epochs:g} epochs" if dense is None else dense.name
+    if cell.topology != "dense":
         origin += ", upcycled and trained on"
     network = base_network(
         shape, data, seed=cell.seed, epochs=plan.base_epochs, start=start, reporter=reporter

@@ -15,10 +15,10 @@ from luts.console import Parser, Reporter, run
 from luts.errors import InputError
 from models import Recovery
 from models.training import atomically
+from studies._images import IMAGES
 from studies.recovery import _report
 from studies.recovery._cells import (
     HERE,
-    IMAGES,
     Cell,
     StudyConfig,
     Subject,

@@ -3,7 +3,6 @@
 import copy
 import dataclasses
 import functools
-import os
 import statistics
 import time
 import tomllib
@@ -24,7 +23,6 @@ from models.networks import build
 from models.training import base_network, has_batchnorm, load_data, load_weights_
 
 HERE = Path(__file__).parent
-IMAGES = Path(os.environ.get("REFERENCE_DATA", "../shared")) / "data/cifar10-imagefolder.tar.xz"
 BATCH_SIZE = 250
 TIMED_BATCH, TIMED_STEPS = 128, 9
 

@@ -17,8 +17,9 @@ from dse._screening import screen
 from luts.console import Parser, Reporter, run
 from luts.errors import InputError
 from models.training import atomically
+from studies._images import IMAGES
 from studies.screening._estimators import estimators
-from studies.search_efficiency._cells import IMAGES, StudyConfig, Subject, subject
+from studies.search_efficiency._cells import StudyConfig, Subject, subject
 
 HERE = Path(__file__).parent
 Many = npt.NDArray[np.int64]

@@ -46,24 +46,20 @@ def moments(*, corrected: bool, weighted: bool) -> Estimator:
             factor = float(layer.x_scale.double().prod()) ** 2
             if weighted:
                 factor *= weights.get(name, 0.0)
-            row = []
-            for choice in space.choices:
-                arithmetic = Arithmetic(space.catalog[choice.multiplier], choice.swapped)
-                shares = histograms.get(name)
-                known = shares is not None
-                error = (
-                    expected_error(
-                        layer,
-                        arithmetic,
-                        shares,
-                        fan_in=sites[name].fan_in,
-                        corrected=corrected and not isinstance(layer, EmulatedMatmul),
-                    )
-                    if known
-                    else 0.0
+            if name not in histograms:  # an expert that the batch did not reach
+                rows.append([0.0] * len(space.choices))
+                continue
+            errors = [
+                expected_error(
+                    layer,
+                    Arithmetic(space.catalog[choice.multiplier], choice.swapped),
+                    histograms[name],
+                    fan_in=sites[name].fan_in,
+                    corrected=corrected and not isinstance(layer, EmulatedMatmul),
                 )
-                row.append(factor * error)
-            rows.append(row)
+                for choice in space.choices
+            ]
+            rows.append([factor * error for error in errors])
         return np.array(rows)
 
     return estimate

@@ -11,10 +11,10 @@ from dse._making import making
 from luts.console import Parser, Reporter, quieten_libraries, run
 from luts.errors import InputError, suggest
 from models.training import atomically, cache_folder
+from studies._images import IMAGES
 from studies.search_efficiency import _report
 from studies.search_efficiency._cells import (
     HERE,
-    IMAGES,
     Cell,
     StudyConfig,
     Subject,

@@ -3,7 +3,6 @@
 import dataclasses
 import itertools
 import math
-import os
 import time
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -27,7 +26,6 @@ from models import Assignment, NetworkConfig, evaluate, expert_work, load_data, 
 from models.training import Start, base_network
 
 HERE = Path(__file__).parent
-IMAGES = Path(os.environ.get("REFERENCE_DATA", "../shared")) / "data/cifar10-imagefolder.tar.xz"
 CALIBRATED_BY_SCREENING = "guided"
 
 
@@ -131,9 +129,8 @@ def subject(
     emulated = evaluator.emulated
     routing = measure_routing(emulated.network, [evaluator.inputs], source="exact int8 network")
     every = SearchSpace.of(emulated.sites, catalog.names(config.multipliers))
-    choices = tuple(dict.fromkeys([*every.choices, *every.fixed.values()]))
     layers = expert_work(emulated.network, evaluator.inputs[:1])
-    model = CostModel(emulated.sites, choices, routing=routing, layers=layers)
+    model = CostModel(emulated.sites, every.every_choice, routing=routing, layers=layers)
     return Subject(evaluator, model, data.num_classes, _evaluation_seconds(evaluator))
 
 

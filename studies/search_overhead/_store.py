@@ -100,8 +100,7 @@ def _sampler(name: str, problem: Problem, config: dict[str, Any]) -> AssignmentS
 def _problem(count: int) -> Problem:
     sites = tuple(Site(f"layer{i}", "linear", 1000 + i, 64) for i in range(count))
     space = SearchSpace.of(sites, luts.catalog.names("mul8s"))
-    choices = tuple(dict.fromkeys([*space.choices, *space.fixed.values()]))
-    return Problem.of(space, CostModel(sites, choices))
+    return Problem.of(space, CostModel(sites, space.every_choice))
 
 
 def _scored(problem: Problem, pending: Pending) -> Trial:

@@ -1,7 +1,6 @@
 """``python -m studies.trained_weights.run [TOPOLOGY …]``: train, and write weights and logs."""
 
 import csv
-import os
 import tomllib
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -20,9 +19,9 @@ from models.training import (
     starting_network,
     train_to_file,
 )
+from studies._images import IMAGES
 
 HERE = Path(__file__).parent
-IMAGES = Path(os.environ.get("REFERENCE_DATA", "../shared")) / "data/cifar10-imagefolder.tar.xz"
 
 
 def main() -> None:

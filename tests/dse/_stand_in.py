@@ -17,10 +17,9 @@ NAMES = luts.catalog.names("mul8s")
 
 def problem_of(sites=SITES, names=NAMES, *, exact=(), tie="none", screened=True, **limits):
     space = SearchSpace.of(sites, names, exact=exact, tie=tie)
-    choices = tuple(dict.fromkeys([*space.choices, *space.fixed.values()]))
     third = limits.pop("third", None)
     least = limits.pop("min_accuracy", None)
-    problem = Problem.of(space, CostModel(sites, choices), **limits)
+    problem = Problem.of(space, CostModel(sites, space.every_choice), **limits)
     prior = None
     if screened:
         weight = np.linspace(3, 1, problem.size)  # the wrong way round: screening errs
