@@ -14,7 +14,7 @@ from dse.samplers import NAMES as SAMPLERS
 from energy import MODELS, EnergyModel
 from luts import catalog
 from luts.errors import InputError, suggest
-from models import DATASETS, TOPOLOGIES, NetworkConfig
+from models import TOPOLOGIES, NetworkConfig, check_dataset
 from models.training import Start
 
 ALL = "all"
@@ -109,7 +109,7 @@ class SearchConfig:
         _known("energy model", self.energy_model, tuple(MODELS))
         if self.third is not None:
             _known("third objective", self.third, get_args(Third))
-        _known("dataset", self.dataset.partition(":")[0], DATASETS)
+        check_dataset(self.dataset)
         self.names()
         self._check_goal()
         if bool(self.storage) != bool(self.study):

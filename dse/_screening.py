@@ -8,8 +8,7 @@ an unbiased estimate of the squared change of the logits (Hutchinson's trick), w
 gradient of the loss, does not vanish on a trained network. Contributions of sites are added up.
 
 The model is linearised at the exact network, far from where aggressive assignments lie: it
-    proposes,
-measurement decides.
+proposes, measurement decides.
 """
 
 import dataclasses

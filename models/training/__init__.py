@@ -12,7 +12,7 @@ from models.training._job import (
     starting_network,
     train_to_file,
 )
-from models.training._load import DATASETS, load_data
+from models.training._load import DATASETS, check_dataset, load_data
 from models.training._loop import Epoch, History, Score, evaluate, fit
 from models.training._recipe import (
     TrainingRecipe,
@@ -61,6 +61,7 @@ __all__ = [
     "atomically",
     "base_network",
     "cache_folder",
+    "check_dataset",
     "default_recipe",
     "evaluate",
     "fine_tune_",

@@ -16,6 +16,17 @@ DATASETS = ("digits", "cifar10", "cifar100", "tiny-imagenet", "imagefolder:PATH"
 _FOLDER_PREFIX = "imagefolder:"
 
 
+def check_dataset(name: str) -> None:
+    """Refuse a name that `load_data` does not know; reads nothing.
+
+    Raises:
+        InputError: the name is unknown.
+    """
+    path = name.removeprefix(_FOLDER_PREFIX)
+    if name not in DATASETS[:-1] and not (path and path != name):
+        raise InputError(f"unknown data set {name!r}: {suggest(name, list(DATASETS))}")
+
+
 def load_data(
     name: str,
     *,
@@ -39,6 +50,7 @@ def load_data(
     Raises:
         InputError: the name is unknown, or the files are missing, damaged or of another data set.
     """
+    check_dataset(name)
     if image_size is not None and image_size < 1:
         raise InputError(f"the image size is a positive number of pixels, not {image_size}")
     if name == "digits":
@@ -55,8 +67,6 @@ def _read(
         path = Path(name.removeprefix(_FOLDER_PREFIX)).expanduser()
         return read_imagefolder(path, image_size=image_size, reporter=reporter)
     published = {"cifar10": CIFAR10, "cifar100": CIFAR100, "tiny-imagenet": TINY_IMAGENET}
-    if name not in published:
-        raise InputError(f"unknown data set {name!r}: {suggest(name, list(DATASETS))}")
     located = locate(published[name], root, download_missing=download, reporter=reporter)
     if name == "tiny-imagenet":
         return read_tiny_imagenet(located, image_size=image_size, reporter=reporter)

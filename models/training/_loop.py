@@ -132,7 +132,11 @@ def _one_epoch(
         positions = state.crew.share(batch)
         pixels = split.gather(positions).to(device, non_blocking=True)
         pixels = shift_and_flip(
-            pixels, shift_px=recipe.shift_px, flip=recipe.flip, generator=generator
+            pixels,
+            shift_px=recipe.shift_px,
+            flip=recipe.flip,
+            border=recipe.border,
+            generator=generator,
         )
         images, labels = split.normalised(pixels), split.labels[positions].to(device)
         loss, logits = _step(state, images, labels)

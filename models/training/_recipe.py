@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, get_args
 
 from luts.errors import InputError, suggest
+from models.training._augment import Border
 
 Optimizer = Literal["adamw", "sgd"]
 Schedule = Literal["one-cycle", "cosine", "constant"]
@@ -31,7 +32,9 @@ class TrainingRecipe:
             0 for none.
         balance: weight of the experts' load-balancing loss (Fedus et al., arXiv 2101.03961, eq. 4).
         clip_norm: largest norm of the gradient; 0 for no limit.
-        shift_px: each image is moved by up to this many pixels in each direction, zeros coming in.
+        shift_px: each image is moved by up to this many pixels in each direction.
+        border: what comes in where an image was moved away: ``zeros``, or ``reflect``, the image
+            mirrored at its border, which leaves the statistics of natural images as they are.
         flip: mirror half of the images.
         precision: of the products in training; weights stay float32.
         channels_last: keep activations channels-last, which CNNs like.
@@ -50,6 +53,7 @@ class TrainingRecipe:
     balance: float = 0.01
     clip_norm: float = 0.0
     shift_px: int = 0
+    border: Border = "zeros"
     flip: bool = False
     precision: Precision = "float32"
     channels_last: bool = False
@@ -59,6 +63,7 @@ class TrainingRecipe:
             ("optimizer", Optimizer),
             ("schedule", Schedule),
             ("precision", Precision),
+            ("border", Border),
         ):
             value = getattr(self, name)
             if value not in get_args(kind):

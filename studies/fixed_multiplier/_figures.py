@@ -12,10 +12,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from models import TOPOLOGIES
+from dse._compare import TOPOLOGY_COLOURS
 from studies.fixed_multiplier._tables import SUBJECT
 
-COLOURS = dict(zip(TOPOLOGIES, ("#222222", "#d95f02", "#1b9e77", "#7570b3"), strict=True))
 BANDS = "bands: 95 % confidence interval of the mean over seeds (Student's t), none with one seed"
 
 
@@ -84,7 +83,7 @@ def _line(
     *,
     dashed: bool = False,
 ) -> None:
-    colour = COLOURS[topology]
+    colour = TOPOLOGY_COLOURS[topology]
     places, means = line[x].to_numpy(), line[value].to_numpy()
     axis.plot(
         places,

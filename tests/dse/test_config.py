@@ -17,7 +17,9 @@ def test_toml_round_trip():
     [
         ({"arch": "vit_smal"}, r"unknown architecture 'vit_smal'.*vit_small"),
         ({"topology": "hrad"}, r"unknown topology 'hrad'.*hard"),
-        ({"dataset": "digit"}, r"unknown dataset 'digit'.*digits"),
+        ({"dataset": "digit"}, r"unknown data set 'digit'.*digits"),
+        ({"dataset": "imagefolder:"}, r"unknown data set 'imagefolder:'.*imagefolder:PATH"),
+        ({"dataset": "digits:8"}, r"unknown data set 'digits:8'.*digits"),
         ({"objective": "paretto"}, r"unknown objective 'paretto'.*pareto"),
         ({"sampler": "nsga"}, r"unknown sampler 'nsga'.*nsga2"),
         ({"tie": "blok"}, r"unknown tie 'blok'.*block"),

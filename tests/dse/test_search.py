@@ -2,8 +2,10 @@
 
 import sys
 
+import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 from safetensors.torch import save_file
 
 from dse import search
@@ -207,6 +209,21 @@ def test_all_topologies_end_in_one_front(tmp_path, capsys):
     assert set(front["run"]) <= {f"all/{t}" for t in TOPOLOGIES}
     assert (out / "front.png").stat().st_size > 10_000
     assert command("--resume", out, "--quiet") == 0
+
+
+def test_a_folder_of_images_is_searched_like_any_data_set(tmp_path):
+    rng = np.random.default_rng(0)
+    for index in range(48):
+        label = index % 2
+        pixels = rng.integers(0, 100, size=(8, 8, 3), dtype=np.uint8) + np.uint8(120 * label)
+        folder = tmp_path / "images" / "train" / ("dark", "light")[label]
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(folder / f"{index}.png")
+    flags = ("--dataset", f"imagefolder:{tmp_path / 'images'}", "--image-size", 8)
+    flags += ("--trials", 7, "--finetune", "none", "--quiet", "--out", tmp_path / "run")
+    assert command(*DENSE, *flags) == 0
+    assert len(pd.read_csv(tmp_path / "run/trials.csv")) == 7
+    assert "imagefolder:" in (tmp_path / "run/config.toml").read_text()
 
 
 def test_given_weights_are_searched_as_they_are(tmp_path):

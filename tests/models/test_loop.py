@@ -208,6 +208,7 @@ def test_recipes_survive_a_dictionary_and_refuse_what_they_do_not_know():
         {"lr": float("nan")},
         {"batch_size": 0},
         {"optimizer": "adam"},
+        {"border": "edge"},
         {"ema": 1},
     ],
 )
@@ -216,11 +217,12 @@ def test_impossible_recipes_are_refused(wrong):
         replace(RECIPE, **wrong)
 
 
-def test_shifts_equal_crops_of_the_padded_image_and_flips_mirror():
+@pytest.mark.parametrize(("border", "mode"), [("zeros", "constant"), ("reflect", "reflect")])
+def test_shifts_equal_crops_of_the_padded_image_and_flips_mirror(border, mode):
     generator = torch.Generator().manual_seed(0)
     pixels = torch.randint(1, 255, (64, 2, 5, 6), dtype=torch.uint8, generator=generator)
-    padded = functional.pad(pixels, (2, 2, 2, 2))
-    moved = shift_and_flip(pixels, shift_px=2, flip=True, generator=generator)
+    padded = functional.pad(pixels.float(), (2, 2, 2, 2), mode=mode).to(torch.uint8)
+    moved = shift_and_flip(pixels, shift_px=2, flip=True, border=border, generator=generator)
     seen = set()
     for image, result in zip(padded, moved, strict=True):
         crops = {
