@@ -20,7 +20,7 @@ from energy import MODELS
 from luts import catalog
 from luts.console import Parser, Reporter, quieten_libraries, run
 from luts.errors import InputError
-from models import TOPOLOGIES
+from models import ARCHITECTURES, TOPOLOGIES
 
 RESUMABLE = ("trials", "workers")
 
@@ -88,7 +88,11 @@ def _parser() -> argparse.ArgumentParser:
     parser = Parser(prog="python -m dse.search", description=__doc__)
     add = parser.add_argument
     add("--arch", help=f"architecture (default {default.arch})")
-    add("--topology", help=f"{', '.join(TOPOLOGIES)}, or all (default {default.topology})")
+    add(
+        "--topology",
+        help=f"{', '.join(TOPOLOGIES)}, or all (default {default.topology}; dense for another's "
+        "network)",
+    )
     add("--dataset", help=f"data set (default {default.dataset})")
     add("--data-root", metavar="DIR", help="folder of published archives (default: the cache)")
     add("--weights", metavar="PATH|URL|none", help="start from these, dense or of the topology")
@@ -162,7 +166,10 @@ def _given(arguments: argparse.Namespace) -> dict[str, object]:
 
 
 def _new(arguments: argparse.Namespace) -> Run:
-    config = dataclasses.replace(SearchConfig(), **_given(arguments))  # type: ignore[arg-type]
+    given = _given(arguments)
+    if given.get("arch", SearchConfig.arch) not in ARCHITECTURES:
+        given.setdefault("topology", "dense")  # few networks have blocks that can become experts
+    config = dataclasses.replace(SearchConfig(), **given)  # type: ignore[arg-type]
     if arguments.out is not None:
         Run.check_new(arguments.out)
     _check(config, None)

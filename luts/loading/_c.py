@@ -14,6 +14,8 @@ from luts.loading._layout import Int64, RawTable, Request
 
 COMPILERS = ("cc", "gcc", "clang")
 
+SIGNED_BYTES = {"int8_t", "signed char"}
+
 _IMPURE = 113
 _QUALIFIERS = {"static", "inline", "__inline", "__inline__", "extern", "const", "volatile"} | {
     "register",
@@ -95,7 +97,8 @@ def read(request: Request) -> RawTable:
         _step(request, folder, [*compile_, "-E", "circuit.c", "-o", "circuit.i"], "compile")
         preprocessed = (folder / "circuit.i").read_text(encoding="utf-8", errors="replace")
         function = _choose(request, functions(preprocessed))
-        signed = request.is_signed(function.name)
+        declared = {function.first, function.second} <= SIGNED_BYTES
+        signed = request.is_signed(function.name, declared=declared)
         driver = _DRIVER.format(
             result=function.result,
             first=function.first,

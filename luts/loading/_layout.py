@@ -70,12 +70,23 @@ class Request:
     Attributes:
         path: the file.
         layout: how to read it.
-        is_signed: says whether the circuit is signed, given the name by which the file calls it.
+        decide: says whether the circuit is signed, given the name by which the file calls it and
+            whether the file declares both operands signed.
     """
 
     path: Path
     layout: Layout
-    is_signed: Callable[[str], bool]
+    decide: Callable[[str, bool], bool]
+
+    def is_signed(self, symbol: str, *, declared: bool = False) -> bool:
+        """Whether the circuit is signed.
+
+        Args:
+            symbol: what the file calls it; empty where it gives no name.
+            declared: the types of both operands say so. Unsigned types say nothing: EvoApproxLib
+                declares some signed circuits with them.
+        """
+        return self.decide(symbol, declared)
 
     @property
     def shown(self) -> str:

@@ -130,7 +130,8 @@ def load(
         path: the file; its extension says the format.
         name: the multiplier's name; else the file's without its extension.
         signed: whether operands are two's complement; else ``mul8s_`` or ``mul8u_`` in the name
-            (or in the file's, or in that of the function, module or array) says it.
+            (or in the file's, or in that of the function, module or array) says it, or types that
+            are signed (``int8_t`` in C, ``signed`` in Verilog).
         power_mw: power in milliwatt; else from a comment block ``PDK45_PWR = 0.3 mW``.
         area_um2: area in square micrometre; else from ``PDK45_AREA = 558.9 um2``.
         delay_ns: delay in nanosecond; else from ``PDK45_DELAY = 1.36 ns``.
@@ -179,13 +180,13 @@ def read(
     file = _checked(Path(path))
     chosen: list[bool] = []
 
-    def is_signed(symbol: str) -> bool:
-        chosen.append(_signedness(signed, name, file, symbol))
+    def decide(symbol: str, declared: bool) -> bool:
+        chosen.append(_signedness(signed, name, file, symbol, declared=declared))
         return chosen[-1]
 
     layout = layout or Layout()
     try:
-        raw = READERS[file.suffix.lower()](Request(file, layout, is_signed))
+        raw = READERS[file.suffix.lower()](Request(file, layout, decide))
         text = file.read_bytes().decode("utf-8", "replace") if file.suffix.lower() in TEXT else ""
     except OSError as error:
         raise InputError(f"cannot read {file}: {error.strerror or error}") from error
@@ -214,16 +215,20 @@ def _checked(path: Path) -> Path:
     return path
 
 
-def _signedness(signed: bool | None, name: str | None, file: Path, symbol: str) -> bool:
+def _signedness(
+    signed: bool | None, name: str | None, file: Path, symbol: str, *, declared: bool
+) -> bool:
     if signed is not None:
         return signed
     for said in (name or "", file.stem, symbol):
         match = re.search(r"(?:^|[^A-Za-z0-9])mul8([su])_", said)
         if match:
             return match.group(1) == "s"
+    if declared:
+        return True
     raise InputError(
-        f"{file.name} does not say whether its operands are signed; give signed=True or "
-        "signed=False, or a name that begins with mul8s_ or mul8u_"
+        f"{file.name} does not say whether its operands are signed; give --signed or --unsigned "
+        "(signed=True or False), or a name that begins with mul8s_ or mul8u_"
     )
 
 

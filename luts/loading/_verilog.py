@@ -51,6 +51,7 @@ class Module:
         second: the other one.
         product: the output.
         bits: the output's width.
+        is_signed: whether both inputs are declared ``signed``.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Module:
     second: str
     product: str
     bits: int
+    is_signed: bool = False
 
 
 def read(request: Request) -> RawTable:
@@ -78,7 +80,7 @@ def read(request: Request) -> RawTable:
             "give the circuit as .c or its table as .npy"
         )
     module = _choose(request)
-    request.is_signed(module.name)
+    request.is_signed(module.name, declared=module.is_signed)
     with tempfile.TemporaryDirectory(prefix="luts-") as name:
         folder = Path(name)
         # The tools see fixed names only: iverilog hands its arguments on to a shell.
@@ -96,16 +98,20 @@ def modules(text: str) -> list[Module]:
     for name, header, body in _MODULE.findall(without_comments(text)):
         inner = re.sub(r"\b(function|task)\b.*?\bend\1\b", " ", body, flags=re.DOTALL)
         ports: dict[str, tuple[str, int | None]] = {}
-        for direction, _, width, names in _PORTS.findall(f"{header} ; {inner}"):
+        signed: set[str] = set()
+        for direction, words, width, names in _PORTS.findall(f"{header} ; {inner}"):
             for port in re.findall(r"\w+", names):
                 ports[port] = (direction, _width(width))
+                if "signed" in words.split():
+                    signed.add(port)
         order = sorted(ports, key=lambda port: _place(port, header))
         inputs = [(port, ports[port][1]) for port in order if ports[port][0] != "output"]
         outputs = [(port, ports[port][1]) for port in order if ports[port][0] == "output"]
         if [width for _, width in inputs] == [8, 8] and len(outputs) == 1:
             (product, bits), (first, _), (second, _) = outputs[0], *inputs
             if bits is not None and bits < 64:
-                found.append(Module(name, first, second, product, bits))
+                is_signed = {first, second} <= signed
+                found.append(Module(name, first, second, product, bits, is_signed))
     return found
 
 

@@ -16,7 +16,7 @@ from models.training._files import CACHE_VARIABLE
 from tests.dse._searching import TINY
 
 CIRCUITS = ("--train-epochs", "0.5", "--multipliers", "mul8s_1KV8,mul8s_1L1G,mul8s_1KTY")
-SMALL = (*CIRCUITS, "--arch", TINY)
+SMALL = (*CIRCUITS, "--arch", TINY, "--topology", "hard")
 DENSE = (*SMALL, "--topology", "dense")
 VIT = (*CIRCUITS, "--topology", "dense", "--patch-size", "32")
 
@@ -211,7 +211,7 @@ def test_all_topologies_end_in_one_front(tmp_path, capsys):
     assert command("--resume", out, "--quiet") == 0
 
 
-def test_a_folder_of_images_is_searched_like_any_data_set(tmp_path):
+def test_a_folder_of_images_is_searched_like_any_data_set_and_foreign_networks_are_dense(tmp_path):
     rng = np.random.default_rng(0)
     for index in range(48):
         label = index % 2
@@ -221,9 +221,11 @@ def test_a_folder_of_images_is_searched_like_any_data_set(tmp_path):
         Image.fromarray(pixels).save(folder / f"{index}.png")
     flags = ("--dataset", f"imagefolder:{tmp_path / 'images'}", "--image-size", 8)
     flags += ("--trials", 7, "--finetune", "none", "--quiet", "--out", tmp_path / "run")
-    assert command(*DENSE, *flags) == 0
+    assert command(*CIRCUITS, "--arch", TINY, *flags) == 0
     assert len(pd.read_csv(tmp_path / "run/trials.csv")) == 7
-    assert "imagefolder:" in (tmp_path / "run/config.toml").read_text()
+    config = Run.open(tmp_path / "run").config
+    assert config.topology == "dense"
+    assert config.dataset == f"imagefolder:{tmp_path / 'images'}"
 
 
 def test_given_weights_are_searched_as_they_are(tmp_path):

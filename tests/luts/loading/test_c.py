@@ -183,3 +183,15 @@ def test_processes_are_bounded_in_output(tmp_path):
 def test_a_request_reads_undecodable_text(tmp_path):
     (tmp_path / "x.c").write_bytes(b"\xff\xfe int")
     assert "int" in Request(tmp_path / "x.c", luts.Layout(), bool).text()
+
+
+@needs_compiler
+def test_signed_types_say_that_a_circuit_is_signed_and_others_nothing(tmp_path):
+    body = "{ return a * b; }"
+    path = write(tmp_path, "mine.c", f"#include <stdint.h>\nint f(int8_t a, int8_t b) {body}")
+    multiplier = luts.load(path, **FIGURES)
+    assert multiplier.signed
+    np.testing.assert_array_equal(multiplier.truth_table, luts.families.exact())
+    for types in ("uint8_t a, uint8_t b", "int a, int b", "int8_t a, uint8_t b"):
+        path = write(tmp_path, "open.c", f"#include <stdint.h>\nint f({types}) {body}")
+        refused(path, "does not say whether its operands are signed", signed=None)

@@ -61,7 +61,7 @@ def test_layouts_are_checked():
 def test_signedness_is_asked_for_when_nothing_says_it(tmp_path, asymmetric_table):
     path = tmp_path / "table.npy"
     np.save(path, asymmetric_table)
-    refused(path, "signed=True or signed=False", signed=None)
+    refused(path, r"--signed or --unsigned \(signed=True or False\)", signed=None)
     for options in ({"signed": True}, {"name": "mul8s_t", "signed": None}):
         assert luts.load(path, **options, **FIGURES).signed
     path = tmp_path / "table.npz"

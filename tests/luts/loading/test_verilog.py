@@ -128,3 +128,21 @@ def test_yosys_gates_are_evaluated_for_all_operands():
     np.testing.assert_array_equal(
         table, 4 + np.bitwise_and.outer(np.arange(256), np.arange(256)) % 2
     )
+
+
+def test_ports_say_whether_a_module_is_signed():
+    signed, mixed, plain = (
+        f"module m(input {first} [7:0] a, input {second} [7:0] b, output [15:0] o); endmodule"
+        for first, second in (("signed", "signed"), ("signed", ""), ("", ""))
+    )
+    assert _verilog.modules(signed)[0].is_signed
+    assert not _verilog.modules(mixed)[0].is_signed
+    assert not _verilog.modules(plain)[0].is_signed
+
+
+@tools
+def test_signed_ports_are_enough(tmp_path, monkeypatch, tool):
+    multiplier = run_verilog(
+        tool, write(tmp_path, "v.v", ANSI.replace("mul8s_v", "v")), monkeypatch
+    )
+    assert multiplier.signed
