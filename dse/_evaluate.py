@@ -36,22 +36,18 @@ CACHE_FORMAT = 2
 """To be raised when scoring changes in a way that its making does not show."""
 
 
-def default_recovery(network: nn.Module) -> Recovery:
+def default_recovery(network: nn.Module, dataset: str) -> Recovery:
     """What every candidate gets: statistics of BatchNorm, or corrected biases where there is none.
 
     Args:
         network: the float network.
+        dataset: name of what it classifies.
     """
-    if has_batchnorm(network):
-        return Recovery(
-            recalibrate=True,
-            correct_bias=False,
-            fine_tuning=FineTuning(finetuning_recipe(is_convolutional=True)),
-        )
+    normalised = has_batchnorm(network)
     return Recovery(
-        recalibrate=False,
-        correct_bias=True,
-        fine_tuning=FineTuning(finetuning_recipe(is_convolutional=False)),
+        recalibrate=normalised,
+        correct_bias=not normalised,
+        fine_tuning=FineTuning(finetuning_recipe(dataset, is_convolutional=normalised)),
     )
 
 
@@ -116,7 +112,7 @@ class Evaluator:
         images: int | None = None,
         cached: bool = False,
     ) -> None:
-        default = default_recovery(network)
+        default = default_recovery(network, data.name)
         recovery = default if recovery is None else recovery
         if recovery.operand_order != "given":
             raise InputError(

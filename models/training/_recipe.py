@@ -120,6 +120,7 @@ CNN_CIFAR = TrainingRecipe(
     label_smoothing=0.05,
     ema=0.995,
     shift_px=3,
+    border="reflect",
     flip=True,
     channels_last=True,
 )
@@ -137,6 +138,7 @@ VIT_IMAGES = TrainingRecipe(
     ema=0.999,
     clip_norm=1.0,
     shift_px=4,
+    border="reflect",
     flip=True,
 )
 
@@ -168,8 +170,9 @@ def default_recipe(arch: str, dataset: str) -> TrainingRecipe:
     is_cnn = arch.startswith(("resnet", "vgg"))
     if dataset == "digits":
         # Mirrored digits are other characters; 1,078 images need small batches.
-        digits = replace(CNN_CIFAR, batch_size=64, lr=0.05, shift_px=2, flip=False, ema=0.0)
-        return replace(digits, epochs=12) if is_cnn else VIT_DIGITS
+        gentle = replace(CNN_CIFAR, epochs=12, batch_size=64, lr=0.05, ema=0.0)
+        digits = replace(gentle, shift_px=2, border="zeros", flip=False)
+        return digits if is_cnn else VIT_DIGITS
     return CNN_CIFAR if is_cnn else VIT_IMAGES
 
 
@@ -186,6 +189,8 @@ def adapted_recipe(recipe: TrainingRecipe) -> TrainingRecipe:
     return replace(recipe, epochs=max(1, round(recipe.epochs * 0.3)), lr=recipe.lr / 10)
 
 
-def finetuning_recipe(*, is_convolutional: bool) -> TrainingRecipe:
+def finetuning_recipe(dataset: str, *, is_convolutional: bool) -> TrainingRecipe:
     """For a trained network whose products have become approximate; epochs are the caller's."""
-    return FINETUNE_CONVOLUTIONAL if is_convolutional else FINETUNE_TRANSFORMER
+    recipe = FINETUNE_CONVOLUTIONAL if is_convolutional else FINETUNE_TRANSFORMER
+    # Digits stand on a background, other images go on beyond their border.
+    return replace(recipe, border="zeros" if dataset == "digits" else "reflect")

@@ -49,7 +49,7 @@ def test_default_recovery_follows_the_network(evaluator):
     has_batchnorm = len(evaluator.emulated.network) == 5
     assert evaluator.fidelity == ("recalibrated" if has_batchnorm else "bias-corrected")
     assert evaluator.recovery == dataclasses.replace(
-        default_recovery(evaluator.emulated.network), fine_tuning=None
+        default_recovery(evaluator.emulated.network, evaluator.data.name), fine_tuning=None
     )
 
 
