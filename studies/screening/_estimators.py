@@ -7,23 +7,27 @@ import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 
+from dse._closed_form import closed_form
 from dse._evaluate import Evaluator
-from dse._screening import _one_gradient_pass, screen
+from dse._screening import SAMPLED_IMAGES, first_order, one_gradient_pass, screen
 from dse._space import SearchSpace
 from luts import EXACT, Arithmetic
 from luts.console import Reporter
 from models import Assignment, EmulatedNetwork
-from models.emulation import code_histograms, expected_error
-from models.emulation._layers import EmulatedMatmul
 
 Matrix = npt.NDArray[np.float64]
 Estimator = Callable[[Evaluator, SearchSpace, int, Reporter], Matrix]
 
 
-def jacobian(evaluator: Evaluator, space: SearchSpace, seed: int, reporter: Reporter) -> Matrix:
-    """What `dse.search` uses: squared first-order change of the logits."""
+def combined(evaluator: Evaluator, space: SearchSpace, seed: int, reporter: Reporter) -> Matrix:
+    """What `dse.search` uses: the geometric mean of `jacobian` and ``K·var``."""
     found = screen(evaluator.emulated, evaluator.inputs, space, seed=seed, reporter=reporter)
     return found.distortion
+
+
+def jacobian(evaluator: Evaluator, space: SearchSpace, seed: int, reporter: Reporter) -> Matrix:
+    """Squared first-order change of the logits."""
+    return first_order(evaluator.emulated, evaluator.inputs, space, seed=seed, reporter=reporter)
 
 
 def moments(*, corrected: bool, weighted: bool) -> Estimator:
@@ -35,32 +39,12 @@ def moments(*, corrected: bool, weighted: bool) -> Estimator:
     """
 
     def estimate(evaluator: Evaluator, space: SearchSpace, seed: int, reporter: Reporter) -> Matrix:
-        emulated, batch = evaluator.emulated, evaluator.inputs[:64]
-        emulated.assign_(Assignment.uniform(emulated.sites, EXACT))
-        histograms = code_histograms(emulated, batch)
-        weights = _squared_gradients(emulated, batch, space, seed) if weighted else {}
-        sites = {site.name: site for site in emulated.sites}
-        rows = []
-        for name in reporter.track(space.free, "moments"):
-            layer = emulated.layer(name)
-            factor = float(layer.x_scale.double().prod()) ** 2
-            if weighted:
-                factor *= weights.get(name, 0.0)
-            if name not in histograms:  # an expert that the batch did not reach
-                rows.append([0.0] * len(space.choices))
-                continue
-            errors = [
-                expected_error(
-                    layer,
-                    Arithmetic(space.catalog[choice.multiplier], choice.swapped),
-                    histograms[name],
-                    fan_in=sites[name].fan_in,
-                    corrected=corrected and not isinstance(layer, EmulatedMatmul),
-                )
-                for choice in space.choices
-            ]
-            rows.append([factor * error for error in errors])
-        return np.array(rows)
+        emulated, batch = evaluator.emulated, evaluator.inputs[:SAMPLED_IMAGES]
+        errors = closed_form(emulated, batch, space, corrected=corrected, reporter=reporter)
+        if not weighted:
+            return errors
+        weights = _squared_gradients(emulated, batch, space, seed)
+        return errors * np.array([weights.get(name, 0.0) for name in space.free])[:, None]
 
     return estimate
 
@@ -94,7 +78,7 @@ def _squared_gradients(
     emulated: EmulatedNetwork, batch: torch.Tensor, space: SearchSpace, seed: int
 ) -> dict[str, float]:
     """Sum over an image's outputs of the squared gradient of the projected logits."""
-    _, gradients = _one_gradient_pass(emulated, batch, space.free, seed=seed)
+    _, gradients = one_gradient_pass(emulated, batch, space.free, seed=seed)
     return {name: float((g.double() ** 2).sum()) / len(batch) for name, g in gradients.items()}
 
 
@@ -106,5 +90,6 @@ def estimators(forward_images: int) -> dict[str, Estimator]:
         "(K var + K2 bias2) * gradient2": moments(corrected=False, weighted=True),
         "K var * gradient2": moments(corrected=True, weighted=True),
         "jacobian": jacobian,
+        "K var and jacobian": combined,
         "one forward a site": one_forward(forward_images),
     }

@@ -1,0 +1,57 @@
+"""Expected squared error of every site's outputs, from truth tables and operand histograms."""
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from dse._space import SearchSpace
+from luts import EXACT, Arithmetic
+from luts.console import SILENT, Reporter
+from models import Assignment, EmulatedNetwork
+from models.emulation import EmulatedMatmul, code_histograms, expected_error
+
+Matrix = npt.NDArray[np.float64]
+
+
+def closed_form(
+    emulated: EmulatedNetwork,
+    inputs: torch.Tensor,
+    space: SearchSpace,
+    *,
+    corrected: bool = True,
+    reporter: Reporter = SILENT,
+) -> Matrix:
+    """``K·var`` of every choice at every free site, or ``K·var + K²·bias²`` before correction.
+
+    Args:
+        emulated: the network; it is left exact everywhere.
+        inputs: images that the operands are taken from, ``(B, …)``.
+        space: sites and choices.
+        corrected: recovery removes the mean error of every channel. Products of two activations
+            have no channel that it could be removed from.
+        reporter: shows progress, a step a site.
+
+    Returns:
+        float64 of shape ``(free sites, choices)``, in squared units of the sites' outputs; zero
+        for an expert that no image reached.
+    """
+    emulated.assign_(Assignment.uniform(emulated.sites, EXACT))
+    histograms = code_histograms(emulated, inputs)
+    fan_in = {site.name: site.fan_in for site in emulated.sites}
+    arithmetics = [
+        Arithmetic(space.catalog[choice.multiplier], choice.swapped) for choice in space.choices
+    ]
+    rows = []
+    for name in reporter.track(space.free, "moments"):
+        layer, shares = emulated.layer(name), histograms.get(name)
+        if shares is None:
+            rows.append([0.0] * len(arithmetics))
+            continue
+        unit = float(layer.get_buffer("x_scale").prod()) ** 2
+        removable = corrected and not isinstance(layer, EmulatedMatmul)
+        errors = (
+            expected_error(layer, arithmetic, shares, fan_in=fan_in[name], corrected=removable)
+            for arithmetic in arithmetics
+        )
+        rows.append([unit * error for error in errors])
+    return np.array(rows)
