@@ -180,8 +180,10 @@ def upcycled_recipe(recipe: TrainingRecipe) -> TrainingRecipe:
     """For experts that start from a network trained by ``recipe``: a few epochs more."""
     if recipe.optimizer == "adamw":
         return replace(recipe, epochs=max(1, round(recipe.epochs / 3)))
-    # A trained CNN forgets what it knows at the learning rate it started with.
-    return replace(recipe, epochs=max(1, round(recipe.epochs * 0.15)), lr=recipe.lr / 10)
+    # A trained CNN forgets what it knows at the learning rate it started with, and balanced as
+    # strongly as from scratch its routers move faster than the experts learn.
+    epochs = max(1, round(recipe.epochs * 0.15))
+    return replace(recipe, epochs=epochs, lr=recipe.lr / 10, balance=recipe.balance / 10)
 
 
 def adapted_recipe(recipe: TrainingRecipe) -> TrainingRecipe:
