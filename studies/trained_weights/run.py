@@ -28,6 +28,7 @@ def main() -> None:
     """Train what is not there yet, dense first, as the others start from it."""
     parser = Parser(prog="python -m studies.trained_weights.run", description=__doc__)
     parser.add_argument("topologies", nargs="*", default=["dense"], metavar="TOPOLOGY")
+    parser.add_argument("--seed", type=int, default=0, help="of split, weights and training")
     parser.add_argument("--images", type=Path, default=IMAGES, help="folder or archive of CIFAR-10")
     parser.add_argument("--results", type=Path, default=HERE / "results")
     options = parser.parse_args()
@@ -36,14 +37,14 @@ def main() -> None:
             raise InputError(f"unknown topology {topology!r}: known are {', '.join(TOPOLOGIES)}")
 
     reporter = Reporter()
-    config = tomllib.loads((HERE / "config.toml").read_text())
+    config = tomllib.loads((HERE / "config.toml").read_text()) | {"seed": options.seed}
     # 1. The images, 5,000 of the 50,000 training images held back for validation.
     data = load_data(f"imagefolder:{options.images}", seed=config["seed"], reporter=reporter)
     # The folder that the images were in is no part of the result.
     data = replace(data, name=f"imagefolder:{options.images.name}")
     for topology in options.topologies:
         # 2. Train, or go on where an interrupted run stopped.
-        weights = options.results / f"{config['arch']}-{topology}.safetensors"
+        weights = options.results / f"{config['arch']}-{topology}-{options.seed}.safetensors"
         if not weights.exists():
             _train(topology, config, data, weights, reporter)
         # 3. The log, and the figures.
@@ -63,7 +64,7 @@ def _train(
         num_classes=data.num_classes,
         image_size=data.image_size,
     )
-    dense = weights.with_name(f"{config['arch']}-dense.safetensors")
+    dense = weights.with_name(f"{config['arch']}-dense-{config['seed']}.safetensors")
     start = Start(None if topology == "dense" else str(dense))
     net = starting_network(network, start, data, seed=config["seed"], reporter=reporter)
     making = asdict(network) | {"start": None if topology == "dense" else dense.name}

@@ -1,5 +1,6 @@
 """The fixed-multiplier matrix: its machinery on a tiny preset; its figures are its results."""
 
+import dataclasses
 import json
 import sys
 from pathlib import Path
@@ -261,9 +262,12 @@ def test_the_committed_presets_are_legal(name):
 
 
 def test_weights_of_a_file_are_of_seed_0_unless_it_says_so(tmp_path):
-    network = next(n for n in read_preset("cifar10-cpu").networks if n.arch == "resnet20")
-    assert network.weights_file("dense", 0).name == "resnet20-dense.safetensors"
-    assert network.weights_file("dense", 1) is None
+    ours = next(n for n in read_preset("cifar10-cpu").networks if n.arch == "resnet20")
+    assert ours.weights_file("dense", 0).name == "resnet20-dense-0.safetensors"
+    (tmp_path / "dense.safetensors").touch()
+    network = dataclasses.replace(ours, weights="{topology}.safetensors")
+    assert network.weights_file("dense", 0, tmp_path).name == "dense.safetensors"
+    assert network.weights_file("dense", 1, tmp_path) is None
     seeded = next(n for n in read_preset("paper").networks if n.arch == "resnet20")
     (tmp_path / "weights").mkdir()
     (tmp_path / "weights/resnet20-dense-cifar100-1.safetensors").touch()
