@@ -1,20 +1,16 @@
 """Analytic screening: predict from one gradient pass what every choice at every site would do.
 
-Two estimates that err differently are made, and their geometric mean taken, which ranks whole
-assignments better than either on networks with and without BatchNorm (`studies/screening`):
+For every site and choice the error of the site's output is computed with the truth table under the
+site's own operands (a sample of them), less its channel mean, which bias correction removes. To
+first order it moves the logits by ``J·δ``, with ``J`` the Jacobian of the logits. One backward
+pass of a random ±1 projection ``r`` of the logits gives ``g = Jᵀr``, and ``E[(g·δ)²] = ‖J·δ‖²``:
+an unbiased estimate of the squared change of the logits (Hutchinson's trick), which, unlike the
+gradient of the loss, does not vanish on a trained network. Contributions of sites are added up.
 
-- First order. The error of the site's output is computed with the truth table under the site's own
-  operands (a sample of them), less its channel mean, which recovery removes. It moves the logits by
-  ``J·δ``, with ``J`` the Jacobian of the logits. One backward pass of a random ±1 projection ``r``
-  of the logits gives ``g = Jᵀr``, and ``E[(g·δ)²] = ‖J·δ‖²``: an unbiased estimate of the squared
-  change of the logits (Hutchinson's trick), which, unlike the gradient of the loss, does not
-  vanish on a trained network.
-- Closed form (`dse/_closed_form.py`): the expected squared error of the site's outputs, ``K·var``,
-  from the table and the histograms of the operands. It knows nothing of the network behind the
-  site, but all operands, not a sample, and it stays true where the network is not linear.
-
-Contributions of sites are added up. The model is linearised at the exact network, far from where
-aggressive assignments lie: it proposes, measurement decides.
+The model is linearised at the exact network, far from where aggressive assignments lie: it
+proposes, measurement decides. Closed forms without the network behind the site (``K·var``) rank
+random assignments as well or better, but searches that start from them find worse fronts
+(`studies/screening`).
 """
 
 import dataclasses
@@ -23,7 +19,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from dse._closed_form import closed_form
 from dse._space import Codes, SearchSpace
 from luts import EXACT, Arithmetic
 from luts.console import SILENT, Reporter
@@ -41,14 +36,14 @@ class Screening:
     """What the additive model predicts.
 
     Attributes:
-        distortion: harm of every choice, of the size of a mean squared change of the logits;
-            float64 of shape ``(free sites, choices)``.
+        distortion: predicted mean squared change of the logits, float64 of shape
+            ``(free sites, choices)``.
     """
 
     distortion: Matrix
 
     def predict(self, codes: Codes) -> float:
-        """Predicted harm of an assignment."""
+        """Predicted mean squared change of the logits under an assignment."""
         return float(self.distortion[np.arange(len(codes)), codes].sum())
 
 
@@ -69,24 +64,6 @@ def screen(
         seed: of the random projection.
         reporter: shows progress, a step a site.
     """
-    moved = first_order(emulated, inputs, space, seed=seed, reporter=reporter)
-    erring = closed_form(emulated, inputs[:SAMPLED_IMAGES], space)
-    return Screening(_geometric_mean(moved, erring))
-
-
-def first_order(
-    emulated: EmulatedNetwork,
-    inputs: torch.Tensor,
-    space: SearchSpace,
-    *,
-    seed: int,
-    reporter: Reporter = SILENT,
-) -> Matrix:
-    """Mean squared first-order change of the logits, arguments as of `screen`.
-
-    Returns:
-        float64 of shape ``(free sites, choices)``.
-    """
     emulated.assign_(Assignment.uniform(emulated.sites, EXACT))
     batch = inputs[:SAMPLED_IMAGES]
     operands, gradients = one_gradient_pass(emulated, batch, space.free, seed=seed)
@@ -100,20 +77,7 @@ def first_order(
             continue
         layer = emulated.layer(name)
         rows.append(_distortions(layer, operands[name], gradients[name], arithmetics) / len(batch))
-    return np.stack(rows)
-
-
-def _geometric_mean(moved: Matrix, erring: Matrix) -> Matrix:
-    """Of two estimates in different units, in the units of the first one."""
-    both = (moved > 0) & (erring > 0)
-    if not both.any():
-        return moved
-    # A sample may miss errors that are there: harmless is only what both call so, to rounding.
-    least, erring_least = (1e-9 * float(np.median(part[both])) for part in (moved, erring))
-    harmless = (moved <= least) & (erring <= erring_least)
-    moved, erring = np.maximum(moved, least), np.maximum(erring, erring_least)
-    ratio = float(np.exp(np.log(moved[both] / erring[both]).mean()))
-    return np.where(harmless, 0.0, np.sqrt(moved * erring * ratio))
+    return Screening(np.stack(rows))
 
 
 def one_gradient_pass(

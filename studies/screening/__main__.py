@@ -1,5 +1,10 @@
-"""``python -m studies.screening``: which estimate ranks whole assignments as measurement does?"""
+"""``python -m studies.screening [rank] [search]``: which estimate should a search start from?
 
+``rank`` correlates the estimates of whole assignments with their measured scores, ``search`` runs
+searches that start from different estimates.
+"""
+
+import tempfile
 import time
 import tomllib
 from pathlib import Path
@@ -19,34 +24,43 @@ from luts.errors import InputError
 from models.training import atomically
 from studies._images import IMAGES
 from studies.screening._estimators import estimators
-from studies.search_efficiency._cells import StudyConfig, Subject, subject
+from studies.search_efficiency._cells import Cell, StudyConfig, Subject, run_cell, subject
+from studies.search_efficiency._report import curve
 
 HERE = Path(__file__).parent
 Many = npt.NDArray[np.int64]
 
 
 def main() -> None:
-    """Estimate, measure, correlate."""
+    """Estimate, measure, correlate; search."""
     parser = Parser(prog="python -m studies.screening", description=__doc__)
+    parser.add_argument("parts", nargs="*", default=["rank", "search"], metavar="rank|search")
     parser.add_argument("--images", type=Path, default=IMAGES, help="folder or archive of CIFAR-10")
     parser.add_argument("--networks", nargs="*", help="only these networks")
     parser.add_argument("--results", type=Path, default=HERE / "results")
     options = parser.parse_args()
     config = tomllib.loads((HERE / "config.toml").read_text(encoding="utf-8"))
-    shared = StudyConfig.read()
     options.results.mkdir(parents=True, exist_ok=True)
-    for name in options.networks or config["networks"]:
-        if name not in shared.networks:
-            raise InputError(f"unknown network {name!r}; known are {', '.join(shared.networks)}")
-        reporter = Reporter()
-        found = subject(shared.networks[name], shared, options.images, reporter)
-        frame = compare(found, config, reporter).assign(network=name)
-        path = options.results / f"{name}.csv"
-        with atomically(path) as temporary:
-            made = making()
-            text = f"# {made['commit']}; {made['device']}; {config}\n"
-            temporary.write_text(text + frame.to_csv(index=False, float_format="%.4g"))
-        print(frame.to_string(index=False))
+    shared, reporter = StudyConfig.read(), Reporter()
+    parts = {"rank": (compare, config), "search": (searched, config["search"])}
+    for part in options.parts:
+        if part not in parts:
+            raise InputError(f"unknown part {part!r}; there are {', '.join(parts)}")
+        measure, settings = parts[part]
+        for name in settings["networks"]:
+            if options.networks is not None and name not in options.networks:
+                continue
+            found = subject(shared.networks[name], shared, options.images, reporter)
+            frame = measure(found, config, reporter).assign(network=name)
+            _write(options.results / f"{part}-{name}.csv", frame, config)
+
+
+def _write(path: Path, frame: pd.DataFrame, config: dict[str, Any]) -> None:
+    made = making()
+    with atomically(path) as temporary:
+        text = f"# {made['commit']}; {made['device']}; {config}\n"
+        temporary.write_text(text + frame.to_csv(index=False, float_format="%.4g"))
+    print(frame.to_string(index=False))
 
 
 def compare(found: Subject, config: dict[str, Any], reporter: Reporter) -> pd.DataFrame:
@@ -74,6 +88,28 @@ def compare(found: Subject, config: dict[str, Any], reporter: Reporter) -> pd.Da
                 "assignments": len(codes),
             }
         )
+    return pd.DataFrame(rows)
+
+
+def searched(found: Subject, config: dict[str, Any], reporter: Reporter) -> pd.DataFrame:
+    """One row an estimator and seed: hypervolume after so many evaluations by ``guided``."""
+    known, settings = estimators(config["forward_images"]), config["search"]
+    rows = []
+    for name in settings["estimates"]:
+        for seed in settings["seeds"]:
+            cell = Cell(name, "guided", "none", seed, settings["budget"])
+            with tempfile.TemporaryDirectory() as folder:
+                record = run_cell(
+                    found,
+                    cell,
+                    config["multipliers"],
+                    Path(folder) / "study.db",
+                    reporter,
+                    estimate=known[name],
+                )
+            volumes = curve(record)["hypervolume"]
+            at = {f"after_{n}": volumes.iloc[n] for n in (10, 25, settings["budget"])}
+            rows.append({"estimator": name, "seed": seed, "fixed": volumes.iloc[0], **at})
     return pd.DataFrame(rows)
 
 

@@ -1,33 +1,40 @@
 """Estimates of what each choice does at each site, to be added up over an assignment."""
 
-from collections.abc import Callable
-
 import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 
-from dse._closed_form import closed_form
 from dse._evaluate import Evaluator
-from dse._screening import SAMPLED_IMAGES, first_order, one_gradient_pass, screen
+from dse._screening import SAMPLED_IMAGES, one_gradient_pass
 from dse._space import SearchSpace
 from luts import EXACT, Arithmetic
 from luts.console import Reporter
 from models import Assignment, EmulatedNetwork
+from studies.screening._closed_form import closed_form
+from studies.search_efficiency._cells import Estimator, screened
 
 Matrix = npt.NDArray[np.float64]
-Estimator = Callable[[Evaluator, SearchSpace, int, Reporter], Matrix]
 
 
 def combined(evaluator: Evaluator, space: SearchSpace, seed: int, reporter: Reporter) -> Matrix:
-    """What `dse.search` uses: the geometric mean of `jacobian` and ``K·var``."""
-    found = screen(evaluator.emulated, evaluator.inputs, space, seed=seed, reporter=reporter)
-    return found.distortion
+    """The geometric mean of the Jacobian and ``K·var``."""
+    moved = screened(evaluator, space, seed, reporter)
+    erring = moments(corrected=True, weighted=False)(evaluator, space, seed, reporter)
+    return geometric_mean(moved, erring)
 
 
-def jacobian(evaluator: Evaluator, space: SearchSpace, seed: int, reporter: Reporter) -> Matrix:
-    """Squared first-order change of the logits."""
-    return first_order(evaluator.emulated, evaluator.inputs, space, seed=seed, reporter=reporter)
+def geometric_mean(moved: Matrix, erring: Matrix) -> Matrix:
+    """Of two estimates in different units, in the units of the first one."""
+    both = (moved > 0) & (erring > 0)
+    if not both.any():
+        return moved
+    # A sample may miss errors that are there: harmless is only what both call so, to rounding.
+    least, erring_least = (1e-9 * float(np.median(part[both])) for part in (moved, erring))
+    harmless = (moved <= least) & (erring <= erring_least)
+    moved, erring = np.maximum(moved, least), np.maximum(erring, erring_least)
+    ratio = float(np.exp(np.log(moved[both] / erring[both]).mean()))
+    return np.where(harmless, 0.0, np.sqrt(moved * erring * ratio))
 
 
 def moments(*, corrected: bool, weighted: bool) -> Estimator:
@@ -89,7 +96,7 @@ def estimators(forward_images: int) -> dict[str, Estimator]:
         "K var": moments(corrected=True, weighted=False),
         "(K var + K2 bias2) * gradient2": moments(corrected=False, weighted=True),
         "K var * gradient2": moments(corrected=True, weighted=True),
-        "jacobian": jacobian,
+        "jacobian": screened,
         "K var and jacobian": combined,
         "one forward a site": one_forward(forward_images),
     }

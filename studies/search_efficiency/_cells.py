@@ -5,11 +5,12 @@ import itertools
 import math
 import time
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from dse._evaluate import Evaluator
 from dse._problem import Problem
@@ -21,12 +22,15 @@ from dse._trial import Trial
 from dse.samplers import SpaceExhausted, sampler_for
 from energy import CostModel
 from luts import catalog
-from luts.console import Reporter
+from luts.console import SILENT, Reporter
 from models import Assignment, NetworkConfig, evaluate, expert_work, load_data, measure_routing
 from models.training import Start, base_network
 
 HERE = Path(__file__).parent
 CALIBRATED_BY_SCREENING = "guided"
+
+Estimator = Callable[[Evaluator, SearchSpace, int, Reporter], npt.NDArray[np.float64]]
+"""Of the harm of each choice at each site."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,8 +150,22 @@ def _evaluation_seconds(evaluator: Evaluator) -> float:
     return float(np.median(taken))
 
 
+def screened(
+    evaluator: Evaluator, space: SearchSpace, seed: int, reporter: Reporter
+) -> npt.NDArray[np.float64]:
+    """What `dse.search` starts from: shape ``(free sites, choices)``."""
+    found = screen(evaluator.emulated, evaluator.inputs, space, seed=seed, reporter=reporter)
+    return found.distortion
+
+
 def run_cell(
-    found: Subject, cell: Cell, multipliers: str, database: Path, reporter: Reporter
+    found: Subject,
+    cell: Cell,
+    multipliers: str,
+    database: Path,
+    reporter: Reporter,
+    *,
+    estimate: Estimator = screened,
 ) -> dict[str, Any]:
     """Search until the budget is spent, or go on where an interrupted run stopped.
 
@@ -159,6 +177,7 @@ def run_cell(
         multipliers: set of circuits.
         database: the study while it is running.
         reporter: shows the progress.
+        estimate: what `guided` starts from.
 
     Returns:
         Every evaluation with its energy, score and seconds, as plain values.
@@ -166,11 +185,9 @@ def run_cell(
     problem, screening_seconds = found.problem(multipliers, cell.tie), 0.0
     if cell.sampler == CALIBRATED_BY_SCREENING:
         started = time.process_time()
-        screening = screen(
-            found.evaluator.emulated, found.evaluator.inputs, problem.space, seed=cell.seed
-        )
+        distortion = estimate(found.evaluator, problem.space, cell.seed, SILENT)
         screening_seconds = time.process_time() - started
-        pooled = problem.space.pool(screening.distortion)
+        pooled = problem.space.pool(distortion)
         problem = dataclasses.replace(problem, distortion=pooled)
     study = SearchStudy(database, problem, about=dataclasses.asdict(cell))
     fixed = [(problem.space.uniform(code), "uniform") for code in range(problem.choices)]
