@@ -11,11 +11,13 @@ import tomllib
 from pathlib import Path
 
 import luts
+from dse._making import making
 from luts.console import Parser, Reporter, run
 from luts.errors import InputError
 from models import Recovery
 from models.training import atomically
 from studies._images import IMAGES
+from studies._weights import refuse_other_weights
 from studies.recovery import _report
 from studies.recovery._cells import (
     HERE,
@@ -119,6 +121,7 @@ def _subjects(
             reporter.note(f"{name} left out: {weights} is not there yet (studies.trained_weights)")
             continue
         found[name] = subject(settings, config, options.images, reporter)
+        refuse_other_weights(options.results / "cells", name, found[name].weights_sha256)
     return found
 
 
@@ -140,7 +143,11 @@ def _run(
     swapped = cell.recipe in config.swapped
     recovered, exact = run_cell(found, cell, recipe, swapped=swapped, reporter=quiet)
     reporter.note(f"{cell.file_name.removesuffix('.json')}: {recovered.note}")
-    about = dataclasses.asdict(cell) | {"epoch_seconds": found.epoch_seconds}
+    about = dataclasses.asdict(cell) | {
+        "weights_sha256": found.weights_sha256,
+        "epoch_seconds": found.epoch_seconds,
+        "making": making(),
+    }
     record = _report.record(recovered, exact, about, recipe)
     path = results / "cells" / cell.file_name
     path.parent.mkdir(parents=True, exist_ok=True)

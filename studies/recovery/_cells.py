@@ -20,7 +20,7 @@ from luts.console import Reporter
 from luts.errors import InputError, suggest
 from models import Assignment, Data, NetworkConfig, Recovered, Recovery
 from models.networks import build
-from models.training import base_network, has_batchnorm, load_data, load_weights_
+from models.training import base_network, has_batchnorm, load_data, load_weights_, state_digest
 
 HERE = Path(__file__).parent
 BATCH_SIZE = 250
@@ -113,6 +113,11 @@ class Subject:
 
     network: nn.Module
     data: Data
+
+    @functools.cached_property
+    def weights_sha256(self) -> str:
+        """Digest of the float network."""
+        return state_digest(self.network.state_dict())
 
     @functools.cached_property
     def epoch_seconds(self) -> float:

@@ -12,6 +12,7 @@ from luts.console import Parser, Reporter, quieten_libraries, run
 from luts.errors import InputError, suggest
 from models.training import atomically, cache_folder
 from studies._images import IMAGES
+from studies._weights import refuse_other_weights
 from studies.search_efficiency import _report
 from studies.search_efficiency._cells import (
     HERE,
@@ -51,6 +52,8 @@ def main() -> None:
         name: subject(config.networks[name], config, options.images, reporter)
         for name in dict.fromkeys(cell.network for cell in missing)
     }
+    for name, found in subjects.items():
+        refuse_other_weights(options.results / "cells", name, found.weights_sha256)
     hours = _estimated_hours(subjects, missing)
     print(f"{len(missing)} cells to run, about {hours:.2f} hours on this machine as it is now")
     for cell in missing:

@@ -24,7 +24,7 @@ from energy import CostModel
 from luts import catalog
 from luts.console import SILENT, Reporter
 from models import Assignment, NetworkConfig, evaluate, expert_work, load_data, measure_routing
-from models.training import Start, base_network
+from models.training import Start, base_network, state_digest
 
 HERE = Path(__file__).parent
 CALIBRATED_BY_SCREENING = "guided"
@@ -98,12 +98,14 @@ class Subject:
         model: of the energy.
         classes: that it tells apart.
         seconds: processor time of one evaluation.
+        weights_sha256: digest of the float network.
     """
 
     evaluator: Evaluator
     model: CostModel
     classes: int
     seconds: float
+    weights_sha256: str
 
     def problem(self, multipliers: str, tie: Tie) -> Problem:
         """What a cell searches."""
@@ -127,6 +129,7 @@ def subject(
     weights = settings.get("weights")
     start = Start(str(HERE / weights)) if weights else None
     network = base_network(chosen, data, seed=config.data_seed, start=start, reporter=reporter)
+    sha256 = state_digest(network.state_dict())
     validation = data.validation.take(settings["validation_images"])
     data = dataclasses.replace(data, validation=validation)
     evaluator = Evaluator(network, data, calibration_images=config.calibration_images, cached=True)
@@ -135,7 +138,7 @@ def subject(
     every = SearchSpace.of(emulated.sites, catalog.names(config.multipliers))
     layers = expert_work(emulated.network, evaluator.inputs[:1])
     model = CostModel(emulated.sites, every.every_choice, routing=routing, layers=layers)
-    return Subject(evaluator, model, data.num_classes, _evaluation_seconds(evaluator))
+    return Subject(evaluator, model, data.num_classes, _evaluation_seconds(evaluator), sha256)
 
 
 def _evaluation_seconds(evaluator: Evaluator) -> float:
@@ -200,6 +203,7 @@ def run_cell(
     study.close()
     return {
         **dataclasses.asdict(cell),
+        "weights_sha256": found.weights_sha256,
         "reference": [1.0 + 1e-9, math.log(found.classes)],
         "fixed": len(fixed),
         "screening_seconds": screening_seconds,

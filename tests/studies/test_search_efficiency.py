@@ -1,0 +1,76 @@
+"""The comparison's arithmetic and bookkeeping; its figures are its results."""
+
+import json
+
+import pytest
+
+from luts import InputError, catalog
+from studies._weights import refuse_other_weights
+from studies.search_efficiency import _report
+from studies.search_efficiency._cells import Cell, StudyConfig
+
+
+def cell(sampler, seed, scores, *, tie="none", screening_seconds=0.0):
+    """Two fixed multipliers, then a member of energy 0.5 for every score."""
+    return {
+        "network": "net",
+        "sampler": sampler,
+        "tie": tie,
+        "seed": seed,
+        "reference": [1.0, 2.0],
+        "fixed": 2,
+        "screening_seconds": screening_seconds,
+        "asking_seconds": 4.0,
+        "evaluation_seconds": 2.0,
+        "energy_rel": [1.0, 0.2] + [0.5] * len(scores),
+        "cross_entropy": [0.1, 1.8, *scores],
+    }
+
+
+def test_the_committed_configuration_is_legal():
+    config = StudyConfig.read()
+    cells = list(config.cells())
+    assert len({cell.name for cell in cells}) == len(cells)
+    assert config.budgets["nsga2"] >= 500
+    assert catalog.names(config.multipliers)
+    networks = [network["topology"] for network in config.networks.values()]
+    assert "dense" in networks and "hard" in networks
+    first = {(c.sampler, c.network) for c in cells[: 2 * 3 * len(config.networks)]}
+    assert first == {(s, n) for s in ("guided", "nsga2") for n in config.networks}
+    gp = [c for c in cells if c.sampler == "gp"]
+    assert gp and all(c.tie == "block" and c.budget <= 50 for c in gp)
+
+
+def test_a_curve_counts_screening_as_evaluations():
+    found = _report.curve(cell("guided", 0, [1.0, 1.0, 0.4], screening_seconds=6.0))
+    # one fixed member inside the box: (1 - 0.2) · (2 - 1.8) of 2; then (1 - 0.5) · (1.8 - score)
+    volumes = [0.08, 0.08 + 0.2, 0.08 + 0.2, 0.08 + 0.35]
+    assert found["hypervolume"].tolist() == pytest.approx(volumes)
+    assert found["evaluations"].tolist() == [0, 4, 5, 6]
+    assert found["seconds"].tolist() == pytest.approx([0, 6 + 10 / 3, 6 + 20 / 3, 16])
+    assert _report.reached(found, 0.28) == 4
+    assert _report.reached(found, 0.3) == 6
+    assert _report.reached(found, 0.9) == float("inf")
+
+
+def test_the_table_has_the_median_of_the_seeds():
+    cells = [cell("guided", seed, [1.8, score]) for seed, score in enumerate((1.0, 0.8, 0.2))]
+    cells += [cell("nsga2", seed, [1.8, 1.8, 1.8, 0.8]) for seed in (0, 1)]
+    table = _report.summary(cells).set_index("sampler")
+    assert table.loc["guided", "seeds"] == 3
+    assert table.loc["guided", "end_least"] == pytest.approx(0.28)
+    assert table.loc["guided", "end_most"] == pytest.approx(0.48)
+    assert table.loc["nsga2", "to_nsga2"] == 4
+    assert table.loc["guided", "to_nsga2"] == 2  # of three seeds one never gets there
+
+
+def test_names_of_cells_are_files():
+    assert Cell("net", "pymoo:nsga2", "none", 1, 10).name == "net-pymoo-nsga2-tie-none-1"
+
+
+def test_cells_of_other_weights_are_refused(tmp_path):
+    (tmp_path / "net-a.json").write_text(json.dumps({"network": "net", "weights_sha256": "a" * 64}))
+    (tmp_path / "net-2.json").write_text(json.dumps({"network": "net-2", "weights_sha256": "b"}))
+    refuse_other_weights(tmp_path, "net", "a" * 64)
+    with pytest.raises(InputError, match=r"net-a.json was measured with other weights of net \(aaa"):
+        refuse_other_weights(tmp_path, "net", "c" * 64)
