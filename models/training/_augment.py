@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from luts.errors import InputError
+
 Border = Literal["zeros", "reflect"]
 
 
@@ -25,6 +27,9 @@ def shift_and_flip(
         flip: mirror left and right with probability one half.
         border: what comes in: zeros, or the image mirrored at its border.
         generator: on the CPU, whatever the device of the pixels, so that a seed means one thing.
+
+    Raises:
+        InputError: the images are too small to be mirrored so far.
     """
     if not (shift_px or flip):
         return pixels
@@ -38,6 +43,11 @@ def shift_and_flip(
         mirrored = torch.randint(2, (count, 1), generator=generator, dtype=torch.bool)
         columns = torch.where(mirrored, columns.flip(1), columns)
     if border == "reflect":
+        if shift_px >= min(height, width):
+            raise InputError(
+                f"images of {height} x {width} pixels cannot be shifted by {shift_px} and mirrored "
+                "at their border: lower shift_px"
+            )
         rows, columns = _mirrored(rows - shift_px, height), _mirrored(columns - shift_px, width)
         padded = pixels
     else:

@@ -43,6 +43,9 @@ def main() -> None:
     options.results.mkdir(parents=True, exist_ok=True)
     shared, reporter = StudyConfig.read(), Reporter()
     parts = {"rank": (compare, config), "search": (searched, config["search"])}
+    for name in options.networks or ():
+        if name not in shared.networks:
+            raise InputError(f"unknown network {name!r}; known are {', '.join(shared.networks)}")
     for part in options.parts:
         if part not in parts:
             raise InputError(f"unknown part {part!r}; there are {', '.join(parts)}")

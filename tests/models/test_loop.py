@@ -235,6 +235,14 @@ def test_shifts_equal_crops_of_the_padded_image_and_flips_mirror(border, mode):
     assert len(seen) > 30
 
 
+def test_images_too_small_to_be_mirrored_are_refused():
+    pixels = torch.zeros(2, 1, 4, 9, dtype=torch.uint8)
+    with pytest.raises(InputError, match="4 x 9 pixels cannot be shifted by 4"):
+        shift_and_flip(
+            pixels, shift_px=4, flip=False, border="reflect", generator=torch.Generator()
+        )
+
+
 def test_digits_reach_nine_in_ten_with_a_small_network():
     data = load_data("digits", seed=0, image_size=8)
     net = nn.Sequential(nn.Flatten(), nn.Linear(192, 10))

@@ -72,5 +72,7 @@ def test_cells_of_other_weights_are_refused(tmp_path):
     (tmp_path / "net-a.json").write_text(json.dumps({"network": "net", "weights_sha256": "a" * 64}))
     (tmp_path / "net-2.json").write_text(json.dumps({"network": "net-2", "weights_sha256": "b"}))
     refuse_other_weights(tmp_path, "net", "a" * 64)
-    with pytest.raises(InputError, match=r"net-a.json was measured with other weights of net \(aaa"):
+    with pytest.raises(
+        InputError, match=r"net-a.json was measured with other weights of net \(aaa"
+    ):
         refuse_other_weights(tmp_path, "net", "c" * 64)
