@@ -9,13 +9,16 @@ import matplotlib
 
 matplotlib.use("Agg")
 
+import numpy as np
 import pandas as pd
 import torch
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 import luts
 from models import Recovered, Recovery, Score
 from models.training import atomically
+from studies.recovery._cells import StudyConfig
 
 LEAST_LOST = 0.02
 """A smaller loss of accuracy is noise on 1,000 images, and a share of it means nothing."""
@@ -93,7 +96,15 @@ def write(results: Path) -> pd.DataFrame:
     paths = sorted((results / "cells").glob("*.json"))
     cells = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
     order = {name: at for at, name in enumerate(luts.catalog.names("mul8s"))}
-    cells.sort(key=lambda c: (c["network"], c["recipe"], order.get(c["multiplier"], 0), c["seed"]))
+    recipes = list(StudyConfig.read().recipes)
+    cells.sort(
+        key=lambda c: (
+            c["network"],
+            recipes.index(c["recipe"]),
+            order.get(c["multiplier"], 0),
+            c["seed"],
+        )
+    )
     rows = ladder(cells)
     found = summary(rows)
     for name, frame in (("ladder.csv", rows), ("summary.csv", found)):
@@ -105,21 +116,47 @@ def write(results: Path) -> pd.DataFrame:
 
 
 def _draw(path: Path, rows: pd.DataFrame) -> None:
+    """Free ladders, and below, where training was measured, what each recipe ends with."""
     free = rows[rows["recipe"] == "free"]
     networks = list(dict.fromkeys(free["network"]))
-    figure = Figure(figsize=(5 * max(1, len(networks)), 4), layout="constrained")
-    axes = figure.subplots(1, max(1, len(networks)), squeeze=False)[0]
-    for axis, network in zip(axes, networks, strict=False):
-        part = free[free["network"] == network]
-        for multiplier, lines in part.groupby("multiplier", sort=False):
-            means = lines.groupby("step", sort=False)["accuracy"].mean()
-            axis.plot(means.index, 100 * means.to_numpy(), marker="o", label=multiplier)
-        axis.axhline(100 * part["exact_accuracy"].mean(), color="grey", linestyle=":")
-        axis.set_title(f"{network}, {part['seed'].nunique()} seeds")
-        axis.set_ylabel("validation accuracy in %")
-        axis.tick_params(axis="x", rotation=25)
-    axes[-1].legend(fontsize="small")
+    columns = max(1, len(networks))
+    figure = Figure(figsize=(5 * columns, 8), layout="constrained")
+    axes = figure.subplots(2, columns, squeeze=False)
+    for column, network in enumerate(networks):
+        part = rows[rows["network"] == network]
+        exact = 100 * part["exact_accuracy"].mean()
+        _draw_ladders(axes[0, column], part[part["recipe"] == "free"])
+        _draw_ends(axes[1, column], part)
+        for axis in axes[:, column]:
+            axis.axhline(exact, color="grey", linestyle=":", label="exact int8")
+            axis.set_ylabel("validation accuracy in %")
+            axis.tick_params(axis="x", rotation=25)
+            if axis.has_data():
+                axis.legend(fontsize="small")
+        seeds = part["seed"].nunique()
+        axes[0, column].set_title(f"{network}: step by step, no training ({seeds} seeds)")
+        axes[1, column].set_title("by recipe; bars: smallest and largest of the seeds")
     figure.savefig(path, dpi=120, format="png")
+
+
+def _draw_ladders(axis: Axes, part: pd.DataFrame) -> None:
+    for multiplier, lines in part.groupby("multiplier", sort=False):
+        means = lines.groupby("step", sort=False)["accuracy"].mean()
+        axis.plot(means.index, 100 * means.to_numpy(), marker="o", label=multiplier)
+
+
+def _draw_ends(axis: Axes, part: pd.DataFrame) -> None:
+    """Of the multipliers that were trained, the accuracy after every recipe."""
+    trained = part.loc[part["step"] == "fine-tune", "multiplier"].unique()
+    ends = part.groupby(["recipe", "multiplier", "seed"], sort=False).last().reset_index()
+    recipes = list(dict.fromkeys(ends["recipe"]))
+    for shift, multiplier in zip(np.linspace(-0.15, 0.15, len(trained)), trained, strict=True):
+        mine = ends[ends["multiplier"] == multiplier].groupby("recipe", sort=False)["accuracy"]
+        found = 100 * mine.agg(["mean", "min", "max"])
+        places = [recipes.index(recipe) + shift for recipe in found.index]
+        bars = [found["mean"] - found["min"], found["max"] - found["mean"]]
+        axis.errorbar(places, found["mean"], yerr=bars, fmt="o", capsize=3, label=multiplier)
+    axis.set_xticks(range(len(recipes)), recipes)
 
 
 def as_text(recovered: Recovered, exact: Score) -> str:
