@@ -111,7 +111,7 @@ def searched(found: Subject, config: dict[str, Any], reporter: Reporter) -> pd.D
                     estimate=known[name],
                 )
             volumes = curve(record)["hypervolume"]
-            at = {f"after_{n}": volumes.iloc[n] for n in (10, 25, settings["budget"])}
+            at = {f"after_{n}": volumes.iloc[n] for n in (10, 25, 50, settings["budget"])}
             rows.append({"estimator": name, "seed": seed, "fixed": volumes.iloc[0], **at})
     return pd.DataFrame(rows)
 
