@@ -20,7 +20,12 @@ from models.emulation._layers import (
     EmulatedSite,
     EmulatedWeightSite,
 )
-from models.emulation._order import choose_operand_order, set_operand_order_
+from models.emulation._order import (
+    ProductOperands,
+    choose_operand_order,
+    product_operands,
+    set_operand_order_,
+)
 from models.emulation._quantise import CALIBRATION_METHODS, weight_scale
 from models.emulation._sites import Site, SiteKind, sites
 from models.emulation._slopes import GRADIENTS, Gradient
@@ -41,6 +46,7 @@ __all__ = [
     "Histograms",
     "Plan",
     "PlanRow",
+    "ProductOperands",
     "Site",
     "SiteKind",
     "best_weight_map",
@@ -52,6 +58,7 @@ __all__ = [
     "error_moments",
     "expected_error",
     "inputs_of",
+    "product_operands",
     "quantise",
     "set_operand_order_",
     "sites",

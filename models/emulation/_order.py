@@ -1,29 +1,92 @@
 """Which port of the circuit gets the activation, chosen site by site."""
 
 import dataclasses
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
-from luts import Arithmetic
+import torch
+
+from luts import EXACT, Arithmetic, catalog
 from models.emulation._assignment import Assignment, Choice
 from models.emulation._emulate import EmulatedNetwork
 from models.emulation._expected import Histograms, expected_error
+from models.emulation._layers import EmulatedMatmul, EmulatedSite
+
+ProductOperands = Mapping[str, tuple[torch.Tensor, ...]]
+"""By site, real operands of products of two activations."""
+
+
+@torch.no_grad()
+def product_operands(emulated: EmulatedNetwork, inputs: torch.Tensor) -> ProductOperands:
+    """The operands of every product of two activations, in one forward pass.
+
+    Args:
+        emulated: the network under the arithmetic at hand.
+        inputs: one batch; all that it leads to is kept.
+    """
+    found: dict[str, tuple[torch.Tensor, ...]] = {}
+    handles = []
+
+    def watch(name: str) -> None:
+        def keep(module: torch.nn.Module, operands: tuple[torch.Tensor, ...]) -> None:
+            found[name] = tuple(operand.detach() for operand in operands)
+
+        handles.append(emulated.layer(name).register_forward_pre_hook(keep))
+
+    for site in emulated.sites:
+        if isinstance(emulated.layer(site.name), EmulatedMatmul):
+            watch(site.name)
+    was_training = emulated.training
+    try:
+        emulated.eval()(inputs)
+    finally:
+        emulated.train(was_training)
+        for handle in handles:
+            handle.remove()
+    return found
+
+
+@torch.no_grad()
+def _measured_error(
+    layer: EmulatedSite,
+    arithmetic: Arithmetic,
+    operands: tuple[torch.Tensor, ...],
+    *,
+    corrected: bool,
+) -> float:
+    """Mean squared error of outputs ``(B, heads, M, N)``; corrected: less every channel's mean."""
+    kept = layer.arithmetic
+    try:
+        layer.assign_(Arithmetic(catalog[EXACT]))
+        exact = layer(*operands)
+        layer.assign_(arithmetic)
+        error = (layer(*operands) - exact).double()
+        if corrected:
+            error = error - error.mean(dim=(0, -2), keepdim=True)
+        return float(error.square().mean())
+    finally:
+        layer.assign_(kept)
 
 
 def choose_operand_order(
     emulated: EmulatedNetwork,
     histograms: Histograms,
     *,
+    operands: ProductOperands,
     corrected: Collection[str] = (),
     tune: str | None = None,
 ) -> Assignment:
     """The network's assignment with the operand order of less expected error at every site.
 
-    Sites whose table is symmetric, or that no histogram tells anything of, keep their order, and
-    so do ties.
+    Where both operands are activations (attention), the error is measured on some: what a row of
+    attention multiplies is alike from token to token, so that errors of products add up, which
+    histograms cannot tell. If biases are corrected, the layer that reads attn·v corrects its mean
+    error too. Sites whose table is symmetric, or that nothing is known of, keep their order, and so
+    do ties.
 
     Args:
         emulated: the network; it is left as it is.
         histograms: from `code_histograms`.
+        operands: from `product_operands`.
         corrected: names of the sites whose channel means are corrected afterwards.
         tune: criterion by which weight codes will be replaced, or None if they will not be.
     """
@@ -31,22 +94,24 @@ def choose_operand_order(
     for site in emulated.sites:
         layer = emulated.layer(site.name)
         multiplier = layer.arithmetic.multiplier
-        if multiplier.is_commutative or site.name not in histograms:
-            continue
-        shares = histograms[site.name]
         given = choices[site.name].swapped
-        errors = {
-            swapped: expected_error(
-                layer,
-                Arithmetic(multiplier, swapped),
-                shares,
-                fan_in=site.fan_in,
-                corrected=site.name in corrected,
-                tune=tune,
-            )
-            for swapped in (given, not given)
-        }
-        if errors[not given] < errors[given]:
+        both = [Arithmetic(multiplier, swapped) for swapped in (given, not given)]
+        if multiplier.is_commutative:
+            continue
+        if site.name in operands:
+            removed = site.kind == "av" and bool(corrected)
+            found = [
+                _measured_error(layer, one, operands[site.name], corrected=removed) for one in both
+            ]
+        elif site.name in histograms:
+            shares, removed = histograms[site.name], site.name in corrected
+            found = [
+                expected_error(layer, one, shares, fan_in=site.fan_in, corrected=removed, tune=tune)
+                for one in both
+            ]
+        else:
+            continue
+        if found[1] < found[0]:
             choices[site.name] = dataclasses.replace(choices[site.name], swapped=not given)
     return Assignment(choices, emulated.assignment.tables)
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional
 
 import luts
 import models
@@ -14,6 +15,7 @@ from models.emulation import (
     choose_operand_order,
     code_histograms,
     error_moments,
+    product_operands,
     set_operand_order_,
     sites_before_batchnorm,
     tune_weights_,
@@ -117,7 +119,7 @@ def test_tuned_weights_follow_the_weights():
 @torch.no_grad()
 def test_operand_order_is_the_better_one_and_only_where_it_matters():
     emulated, x, exact = tuned("mul8s_1KTY")
-    chosen = choose_operand_order(emulated, code_histograms(emulated, x))
+    chosen = choose_operand_order(emulated, code_histograms(emulated, x), operands={})
     errors = {}
     for swapped in (False, True):
         emulated.assign_(models.Assignment.uniform(emulated.sites, "mul8s_1KTY", swapped=swapped))
@@ -127,7 +129,41 @@ def test_operand_order_is_the_better_one_and_only_where_it_matters():
     set_operand_order_(emulated, chosen)
     assert float((emulated(x) - exact).square().mean()) == errors[better]
     emulated.assign_("mul8s_1L1G")
-    assert choose_operand_order(emulated, code_histograms(emulated, x)) == emulated.assignment
+    histograms = code_histograms(emulated, x)
+    assert choose_operand_order(emulated, histograms, operands={}) == emulated.assignment
+
+
+class _Attention(nn.Module):
+    """Products of activations, and nothing else."""
+
+    def forward(self, parts):
+        query, key, value = parts.unbind(dim=1)
+        return functional.scaled_dot_product_attention(query, key, value)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("corrected", [(), ("the layer that reads it",)])
+def test_operand_order_of_a_product_of_activations_is_measured(corrected):
+    parts = torch.randn(32, 3, 2, 6, 8, generator=torch.Generator().manual_seed(2))
+    emulated = models.emulate(_Attention(), luts.EXACT, calibration=[parts])
+    histograms, operands = code_histograms(emulated, parts), product_operands(emulated, parts)
+    name = {site.kind: site.name for site in emulated.sites}["av"]
+    assert set(operands) == {site.name for site in emulated.sites}
+    exact, errors = emulated(parts), {}
+    for swapped in (False, True):
+        emulated.layer(name).assign_(Arithmetic(luts.catalog["mul8s_1KR3"], swapped))
+        error = emulated(parts) - exact
+        if corrected:
+            error = error - error.mean(dim=(0, 2), keepdim=True)
+        errors[swapped] = float(error.square().mean())
+    better = min(errors, key=errors.get)
+    assert better == bool(corrected)  # the order with less noise has more bias here
+    for given in (False, True):
+        assignment = models.Assignment.uniform(emulated.sites, "mul8s_1KR3", swapped=given)
+        emulated.assign_(assignment)
+        chosen = choose_operand_order(emulated, histograms, operands=operands, corrected=corrected)
+        assert chosen.choices[name].swapped == better
+        assert emulated.layer(name).arithmetic.swapped == given  # the network is left as it is
 
 
 def test_layers_before_batchnorm_are_found():

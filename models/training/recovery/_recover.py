@@ -144,6 +144,7 @@ class _Job:
         chosen = choose_operand_order(
             self.emulated,
             self.reference.histograms,
+            operands=self.reference.operands,
             corrected=self._sites_without_mean(),
             tune=self.recipe.criterion,
         )

@@ -8,8 +8,10 @@ import torch
 from models.emulation import (
     EmulatedNetwork,
     Histograms,
+    ProductOperands,
     channel_means,
     code_histograms,
+    product_operands,
     sites_before_batchnorm,
 )
 from models.training.recovery._batchnorm import (
@@ -23,6 +25,9 @@ from models.training.recovery._batchnorm import (
 
 HISTOGRAM_IMAGES = 128
 """A layer's codes are millions even of so few images."""
+
+PRODUCT_IMAGES = 16
+"""Of the operands of attention, which are kept as they are."""
 
 BESIDE_BATCHNORM = 256
 """Images for correcting biases where BatchNorm does most of it: little depends on them."""
@@ -39,6 +44,7 @@ class Reference:
         histograms: how often each activation code occurs in it, by site; empty if nobody asked.
             Not of the approximated network: one that is broken says little of what a recovered one
             will see.
+        operands: some of those of every product of two activations, by site; empty if nobody asked.
         before_batchnorm: sites whose output goes straight into a BatchNorm.
         batchnorm: BatchNorm's statistics, by module.
         exact_batchnorm: those of ``images`` in the exact int8 network.
@@ -49,6 +55,7 @@ class Reference:
     bias_images: torch.Tensor
     exact_means: Mapping[str, torch.Tensor]
     histograms: Histograms
+    operands: ProductOperands
     before_batchnorm: frozenset[str]
     batchnorm: Statistics
     exact_batchnorm: Statistics
@@ -80,11 +87,14 @@ class Reference:
             means = channel_means(emulated, bias_images)
             counted = images[:HISTOGRAM_IMAGES]
             histograms = code_histograms(emulated, counted) if with_histograms else {}
+            few = images[:PRODUCT_IMAGES]
+            operands = product_operands(emulated, few) if with_histograms else {}
         return cls(
             images=images,
             bias_images=bias_images,
             exact_means=means,
             histograms=histograms,
+            operands=operands,
             before_batchnorm=sites_before_batchnorm(emulated, images[:1]),
             batchnorm=trained,
             exact_batchnorm=exact,
