@@ -105,12 +105,15 @@ def _at(found: pd.DataFrame, mark: int) -> float:
 def draw(path: Path, cells: Sequence[Mapping[str, Any]]) -> None:
     """Median and range over the seeds against evaluations (top) and seconds (bottom)."""
     networks = list(dict.fromkeys(cell["network"] for cell in cells))
+    # One colour a sampler, the same in every panel.
+    kinds = dict.fromkeys((c["sampler"], c["tie"]) for c in cells)
+    colours = {kind: f"C{index}" if index < 10 else "black" for index, kind in enumerate(kinds)}
     figure = Figure(figsize=(6.5 * len(networks), 8.5), layout="constrained")
     panels = figure.subplots(2, len(networks), squeeze=False)
     for column, network in enumerate(networks):
         for row, axis in enumerate(("evaluations", "seconds")):
             axes = panels[row, column]
-            _draw_panel(axes, [c for c in cells if c["network"] == network], axis)
+            _draw_panel(axes, [c for c in cells if c["network"] == network], axis, colours)
             axes.set_xlabel(f"{axis} beyond the fixed multipliers")
             axes.set_ylabel("hypervolume of the box")
         panels[0, column].set_title(network, loc="left")
@@ -119,18 +122,22 @@ def draw(path: Path, cells: Sequence[Mapping[str, Any]]) -> None:
         figure.savefig(temporary, dpi=130, format="png")
 
 
-def _draw_panel(axes: Any, cells: Sequence[Mapping[str, Any]], axis: str) -> None:
-    for index, (sampler, tie) in enumerate(dict.fromkeys((c["sampler"], c["tie"]) for c in cells)):
+def _draw_panel(
+    axes: Any,
+    cells: Sequence[Mapping[str, Any]],
+    axis: str,
+    colours: Mapping[tuple[str, str], str],
+) -> None:
+    for sampler, tie in dict.fromkeys((c["sampler"], c["tie"]) for c in cells):
         curves = [curve(c) for c in cells if (c["sampler"], c["tie"]) == (sampler, tie)]
         grid = np.linspace(0, max(found[axis].iloc[-1] for found in curves), 300)
         volumes = np.stack([_stepped(found, axis, grid) for found in curves])
         label = sampler if tie == "none" else f"{sampler}, tied by {tie}"
+        colour = colours[sampler, tie]
         style = "-" if sampler in ("guided", BASELINE) else "--"
         middle = np.median(volumes, axis=0)
-        axes.plot(grid, middle, style, color=f"C{index}", label=f"{label} ({len(curves)})")
-        axes.fill_between(
-            grid, volumes.min(axis=0), volumes.max(axis=0), color=f"C{index}", alpha=0.15
-        )
+        axes.plot(grid, middle, style, color=colour, label=f"{label} ({len(curves)})")
+        axes.fill_between(grid, volumes.min(axis=0), volumes.max(axis=0), color=colour, alpha=0.15)
     axes.grid(alpha=0.25)
 
 
