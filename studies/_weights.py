@@ -19,7 +19,7 @@ def refuse_other_weights(cells: Path, network: str, sha256: str) -> None:
     """
     for path in sorted(cells.glob(f"{network}-*.json")):
         cell = json.loads(path.read_text(encoding="utf-8"))
-        if cell["network"] == network and cell.get("weights_sha256", sha256) != sha256:
+        if cell["network"] == network and cell["weights_sha256"] != sha256:
             raise InputError(
                 f"{path.name} was measured with other weights of {network} "
                 f"({cell['weights_sha256'][:12]}) than those here ({sha256[:12]}): name another "
