@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Mapping
 import torch
 
 from models.emulation._emulate import EmulatedNetwork
+from models.emulation._hooks import looking_at
 from models.emulation._layers import EmulatedWeightSite
 from models.networks import every_expert_sees_everything
 
@@ -91,14 +92,8 @@ def sites_before_batchnorm(emulated: EmulatedNetwork, inputs: torch.Tensor) -> f
     for module in emulated.modules():
         if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
             handles.append(module.register_forward_pre_hook(consumed))
-    was_training = emulated.training
-    try:
-        with every_expert_sees_everything(emulated):
-            emulated.eval()(inputs)
-    finally:
-        emulated.train(was_training)
-        for handle in handles:
-            handle.remove()
+    with looking_at(emulated, handles), every_expert_sees_everything(emulated):
+        emulated(inputs)
     return frozenset(found)
 
 

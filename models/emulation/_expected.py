@@ -17,6 +17,7 @@ import torch
 
 from luts import Arithmetic, quantise
 from models.emulation._emulate import EmulatedNetwork
+from models.emulation._hooks import looking_at
 from models.emulation._layers import EmulatedSite, EmulatedWeightSite
 
 CODES = 256
@@ -64,13 +65,8 @@ def code_histograms(
 
     for site in emulated.sites:
         watch(site.name, emulated.layer(site.name))
-    was_training = emulated.training
-    try:
-        emulated.eval()(inputs)
-    finally:
-        emulated.train(was_training)
-        for handle in handles:
-            handle.remove()
+    with looking_at(emulated, handles):
+        emulated(inputs)
     return {
         name: tuple(_shares(part) for part in parts)
         for name, parts in counts.items()

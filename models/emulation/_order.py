@@ -9,6 +9,7 @@ from luts import EXACT, Arithmetic, catalog
 from models.emulation._assignment import Assignment, Choice
 from models.emulation._emulate import EmulatedNetwork
 from models.emulation._expected import Histograms, expected_error
+from models.emulation._hooks import looking_at
 from models.emulation._layers import EmulatedMatmul, EmulatedSite
 
 ProductOperands = Mapping[str, tuple[torch.Tensor, ...]]
@@ -35,13 +36,8 @@ def product_operands(emulated: EmulatedNetwork, inputs: torch.Tensor) -> Product
     for site in emulated.sites:
         if isinstance(emulated.layer(site.name), EmulatedMatmul):
             watch(site.name)
-    was_training = emulated.training
-    try:
-        emulated.eval()(inputs)
-    finally:
-        emulated.train(was_training)
-        for handle in handles:
-            handle.remove()
+    with looking_at(emulated, handles):
+        emulated(inputs)
     return found
 
 
