@@ -66,16 +66,28 @@ class AssignmentSampler(BaseSampler, abc.ABC):
         if ASSIGNMENT in trial.user_attrs:
             return
         self.objectives = len(study.directions)
-        self._history.update(study, without=trial.number)
         rng = np.random.default_rng([self.seed, trial.number])
         try:
-            codes, extra = self.propose(self._history, rng)
-            codes = self._new(self.problem.repair(codes, rng), rng)
+            while not self._claim(study, trial, rng):
+                pass
         except SpaceExhausted:
             study._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
             raise
+
+    def _claim(self, study: Study, trial: FrozenTrial, rng: np.random.Generator) -> bool:
+        """Write a proposal into the trial; False if another process made the same meanwhile.
+
+        Each process writes and then looks, so that of two with the same proposal one at least
+        sees the other.
+        """
+        self._history.update(study, without=trial.number)
+        codes, extra = self.propose(self._history, rng)
+        codes = self._new(self.problem.repair(codes, rng), rng)
+        was_known = self._history.is_known(codes)
         record = record_of(codes, self.name, **extra)
         study._storage.set_trial_user_attr(trial._trial_id, ASSIGNMENT, record)
+        self._history.update(study, without=trial.number)
+        return was_known or not self._history.is_known(codes)
 
     def _new(self, codes: Codes, rng: np.random.Generator) -> Codes:
         """``codes``, or an assignment near them that was not tried."""

@@ -154,6 +154,29 @@ def test_guided_looks_for_the_one_answer():
     assert len(near) > 10
 
 
+@pytest.mark.parametrize("name", ["guided", "uniform", "greedy", "nsga2"])
+def test_two_that_propose_the_same_at_once_part(name, monkeypatch):
+    storage = InMemoryStorage()
+    first, second = (open_study(storage, name, budget=TOTAL) for _ in range(2))
+    seeded(first)
+    run_to(first, 6)
+    sampler, found = first._study.sampler, []
+    once = sampler.propose
+
+    def propose(history, rng):
+        proposal = once(history, rng)
+        if not found:
+            other = second.ask()
+            found.append(other.codes)
+            # What the other drew is what this one has drawn.
+            return other.codes.copy(), proposal[1]
+        return proposal
+
+    monkeypatch.setattr(sampler, "propose", propose)
+    assert first.ask().codes.tolist() != found[0].tolist()
+    assert first.open == 8
+
+
 def test_the_greedy_path_gets_cheaper_step_by_step():
     problem = problem_of()
     path = sampler_for("greedy", problem, seed=0, budget=10).path

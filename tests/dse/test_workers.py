@@ -180,13 +180,15 @@ def test_machines_share_a_study_and_one_of_them_dies(server):
     for worker in workers:
         worker.join(timeout=120)
     assert [worker.exitcode for worker in workers] == [-signal.SIGKILL, 0]
-    study = open_study(server, "guided", name="shared", beat_seconds=1, budget=total)
-    trials = study.trials()
-    assert [t.origin for t in trials].count("uniform") == 3
-    assert len(trials) == total
-    assert len({t.number for t in trials}) == len({t.assignment.digest for t in trials}) == total
-    assert study.open == total
-    study.close()
+    with contextlib.closing(
+        open_study(server, "guided", name="shared", beat_seconds=1, budget=total)
+    ) as study:
+        trials = study.trials()
+        assert [t.origin for t in trials].count("uniform") == 3
+        assert len(trials) == total
+        assert len({t.number for t in trials}) == total
+        assert len({t.assignment.digest for t in trials}) == total
+        assert study.open == total
 
 
 def test_a_server_keeps_what_sqlite_keeps(server, tmp_path):
