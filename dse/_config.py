@@ -46,7 +46,7 @@ class SearchConfig:
         finetune_epochs: epochs of fine-tuning; may be a fraction.
         rung_images: validation images that every candidate is scored on, the promising ones on
             all; 0 for all at once. A candidate that is fine-tuned first is scored on all.
-        finetune_members: how many members of the final front are fine-tuned.
+        finetune_members: how many members of the final front are fine-tuned and tested.
         seed: of data split, weights and search.
         experts: experts in a layer.
         image_size: height and width in pixels.

@@ -105,6 +105,25 @@ def _parser() -> argparse.ArgumentParser:
         metavar="SET|NAME,…",
         help=f"{', '.join(catalog.set_names)}, or names (default {default.multipliers})",
     )
+    add("--train-epochs", type=float, help="of the dense float network (default: its recipe's)")
+    add("--experts", type=int, help=f"experts in a layer (default {default.experts})")
+    add("--image-size", type=int, help=f"pixels (default {default.image_size})")
+    add("--patch-size", type=int, help="pixels of a transformer's patch (default: its own)")
+    _add_fidelity(parser)
+    _add_constraints(parser)
+    add("--seed", type=int, help=f"of everything random (default {default.seed})")
+    add("--out", type=Path, metavar="DIR", help="run folder to make (default under runs/)")
+    add("--resume", type=Path, metavar="RUN", help="go on with a run that was stopped")
+    add("--workers", type=int, help=f"processes that score (default {default.workers})")
+    add("--storage", metavar="URL", help="database server for many machines, with --study")
+    add("--study", metavar="NAME", help="the study there that all machines work on")
+    add("--quiet", action="store_true", help="show nothing but errors")
+    return parser
+
+
+def _add_fidelity(parser: argparse.ArgumentParser) -> None:
+    default = SearchConfig()
+    add = parser.add_argument_group("how candidates are scored").add_argument
     add(
         "--finetune",
         metavar="WHICH",
@@ -122,19 +141,13 @@ def _parser() -> argparse.ArgumentParser:
         help=f"validation images that every candidate is scored on, the promising ones on all; "
         f"0 for all (default {default.rung_images})",
     )
-    add("--train-epochs", type=float, help="of the dense float network (default: its recipe's)")
-    add("--experts", type=int, help=f"experts in a layer (default {default.experts})")
-    add("--image-size", type=int, help=f"pixels (default {default.image_size})")
-    add("--patch-size", type=int, help="pixels of a transformer's patch (default: its own)")
-    _add_constraints(parser)
-    add("--seed", type=int, help=f"of everything random (default {default.seed})")
-    add("--out", type=Path, metavar="DIR", help="run folder to make (default under runs/)")
-    add("--resume", type=Path, metavar="RUN", help="go on with a run that was stopped")
-    add("--workers", type=int, help=f"processes that score (default {default.workers})")
-    add("--storage", metavar="URL", help="database server for many machines, with --study")
-    add("--study", metavar="NAME", help="the study there that all machines work on")
-    add("--quiet", action="store_true", help="show nothing but errors")
-    return parser
+    add(
+        "--finetune-members",
+        type=int,
+        metavar="N",
+        help=f"members of the final front that are fine-tuned, unless for none, and tested "
+        f"(default {default.finetune_members})",
+    )
 
 
 def _add_constraints(parser: argparse.ArgumentParser) -> None:

@@ -1,26 +1,26 @@
-"""Search with several seeds, then compare with the best fixed multiplier, recovered alike."""
+"""Search with several seeds, then compare with fixed multipliers, recovered alike."""
 
 import dataclasses
+import os
 import subprocess
 import sys
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
-
-import matplotlib
-
-matplotlib.use("Agg")
+from typing import Any
 
 import pandas as pd
-from matplotlib.figure import Figure
-from scipy import stats
+import tomli_w
 
 from luts.console import Parser, Reporter
 from luts.errors import InputError, suggest
 from models.training import atomically
+from studies._images import IMAGES
+from studies.searched_vs_fixed import _figure
+from studies.searched_vs_fixed._table import at_equal_accuracy, outcomes, sentences
 
 HERE = Path(__file__).parent
-MARGIN_POINTS = 0.3
-ENERGY_RATIO = 0.9
+CIFAR10_IMAGES = "cifar10-images"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,47 +29,68 @@ class Preset:
 
     Attributes:
         arch: architecture.
+        dataset: what it classifies; ``cifar10-images`` for the folder or archive of ``--images``.
         topologies: of the network.
-        dataset: what it classifies.
-        seeds: one search each.
+        seeds: one search of each topology each.
         trials: assignments scored in a search.
+        weights: file of the float network, relative to this folder, with ``{arch}``,
+            ``{topology}`` and ``{seed}``; empty where the search trains it.
+        options: further options of ``dse.search`` by name, without their dashes.
     """
 
     arch: str
-    topologies: tuple[str, ...]
     dataset: str
+    topologies: tuple[str, ...]
     seeds: tuple[int, ...]
     trials: int
+    weights: str = ""
+    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def command(self, topology: str, seed: int, images: Path) -> list[str]:
+        """Options of ``dse.search`` for one search.
+
+        Raises:
+            InputError: the weights are not there.
+        """
+        dataset = f"imagefolder:{images}" if self.dataset == CIFAR10_IMAGES else self.dataset
+        words = ["--arch", self.arch, "--topology", topology, "--dataset", dataset]
+        words += ["--seed", str(seed), "--trials", str(self.trials)]
+        if self.weights:
+            names = {"arch": self.arch, "topology": topology, "seed": seed}
+            file = (HERE / self.weights.format(**names)).resolve()
+            if not file.exists():
+                raise InputError(
+                    f"weights {file.name} are not there; train them: "
+                    f"python -m studies.trained_weights.run {topology} --seed {seed}"
+                )
+            words += ["--weights", os.path.relpath(file)]
+        for name, value in self.options.items():
+            words += [f"--{name}", str(value)]
+        return words
 
 
 def main() -> None:
-    """Run what is missing, then write table, figure and summary."""
+    """Run what is missing, then write tables and figure."""
     parser = Parser(prog="python -m studies.searched_vs_fixed", description=__doc__)
-    parser.add_argument("--preset", default="digits", help="table of config.toml")
-    parser.add_argument("--runs", type=Path, default=Path("runs/searched_vs_fixed"))
-    arguments = parser.parse_args()
-    preset = read_preset(arguments.preset)
+    add = parser.add_argument
+    add("--preset", default="digits", help="table of config.toml")
+    add("--images", type=Path, default=IMAGES, help="folder or archive of CIFAR-10 images")
+    add("--runs", type=Path, default=Path("runs/searched_vs_fixed"), help="where searches are kept")
+    add("--results", type=Path, default=HERE / "results", help="where tables and figure go")
+    options = parser.parse_args()
+    preset = read_preset(options.preset)
+    searches = {
+        (topology, seed): preset.command(topology, seed, options.images)
+        for seed in preset.seeds
+        for topology in preset.topologies
+    }
+    runs = {key: options.runs / f"{options.preset}-{key[0]}-{key[1]}" for key in searches}
     reporter = Reporter()
-    rows = []
-    for topology in preset.topologies:
-        runs = {}
-        for seed in preset.seeds:
-            path = arguments.runs / f"{arguments.preset}-{topology}-{seed}"
-            _search(preset, topology, seed, path, reporter)
-            runs[seed] = pd.read_csv(path / "trials.csv")
-        rows += candidates(runs, topology)
-    table = pd.DataFrame(rows)
-    name = f"{preset.arch}-{arguments.preset}-{len(preset.seeds)}seeds-{preset.trials}trials"
-    results = HERE / "results"
-    with atomically(results / f"{name}.csv") as temporary:
-        table.to_csv(temporary, index=False)
-    first = arguments.runs / f"{arguments.preset}-{preset.topologies[0]}-{preset.seeds[0]}"
-    with atomically(results / f"{name}.config.toml") as temporary:
-        temporary.write_text((first / "config.toml").read_text(encoding="utf-8"), encoding="utf-8")
-    with atomically(results / f"{name}.png") as temporary:
-        _draw(temporary, table, preset)
-    for topology in preset.topologies:
-        print(summary(table[table["topology"] == topology]))
+    for number, (key, command) in enumerate(searches.items(), start=1):
+        reporter.note(f"search {number} of {len(searches)}: {preset.arch} {key[0]}, seed {key[1]}")
+        _search(command, runs[key])
+    for line in write(options.results, options.preset, preset, runs):
+        print(line)
 
 
 def read_preset(name: str) -> Preset:
@@ -82,144 +103,60 @@ def read_preset(name: str) -> Preset:
     if name not in tables:
         raise InputError(f"unknown preset {name!r}; {suggest(name, list(tables))}")
     table = tables[name]
-    return Preset(
-        arch=table["arch"],
-        topologies=tuple(table["topologies"]),
-        dataset=table["dataset"],
-        seeds=tuple(table["seeds"]),
-        trials=table["trials"],
-    )
+    for listed in ("topologies", "seeds"):
+        table[listed] = tuple(table[listed])
+    return Preset(**table)
 
 
-def _search(preset: Preset, topology: str, seed: int, path: Path, reporter: Reporter) -> None:
+def _search(command: list[str], path: Path) -> None:
     """One search by the main command, resumed or skipped where an earlier call left it."""
     if (path / "front.csv").exists():
         return
-    reporter.note(f"search: {preset.arch} {topology} on {preset.dataset}, seed {seed}")
-    command = [sys.executable, "-m", "dse.search"]
     if (path / "config.toml").exists():
-        command += ["--resume", str(path)]
+        words = ["--resume", str(path)]
     else:
-        command += ["--arch", preset.arch, "--topology", topology, "--dataset", preset.dataset]
-        command += ["--seed", str(seed), "--trials", str(preset.trials), "--out", str(path)]
-    if subprocess.run(command).returncode:
+        words = [*command, "--out", str(path)]
+    if subprocess.run([sys.executable, "-m", "dse.search", *words]).returncode:
         raise InputError(f"the search in {path} failed; its message is above")
 
 
-def candidates(runs: dict[int, pd.DataFrame], topology: str) -> list[dict[str, object]]:
-    """The best fixed multiplier and every tested front member of all seeds, one row each.
+def write(
+    results: Path, name: str, preset: Preset, runs: Mapping[tuple[str, int], Path]
+) -> list[str]:
+    """Write ``NAME.csv``, ``NAME-equal.csv``, ``NAME.config.toml`` and ``NAME.png``.
 
-    The best fixed multiplier is one circuit for all seeds, as a chip has it: the cheapest whose
-    validation accuracy after recovery, mean over the seeds, lies within a point of the exact
-    multiplier's. ``chosen`` marks the front member of a seed that a user would take who wants at
-    least a tenth less energy: of those, the best by validation cross-entropy.
-
-    Args:
-        runs: seed → its trials.csv.
-        topology: of the network.
+    Returns:
+        What was found, a line a topology.
     """
-    best_name = best_fixed(runs)
-    rows = []
-    for seed, trials in runs.items():
-        tested = trials.dropna(subset="test_accuracy_pct")
-        best = _fixed(tested).loc[best_name]
-        members = tested[tested["reported"] & (tested["trial"] != best["trial"])]
-        cheaper = members[members["energy_rel"] <= ENERGY_RATIO * best["energy_rel"]]
-        chosen = cheaper.sort_values("tuned_validation_cross_entropy")["trial"].head(1).tolist()
-        for kind, row in [("best fixed", best), *(("front", r) for _, r in members.iterrows())]:
-            rows.append(
-                {
-                    "topology": topology,
-                    "seed": seed,
-                    "kind": kind,
-                    "trial": row["trial"],
-                    "energy_rel": row["energy_rel"],
-                    "energy_of_best_fixed": row["energy_rel"] / best["energy_rel"],
-                    "validation_accuracy_pct": row["tuned_validation_accuracy_pct"],
-                    "test_accuracy_pct": row["test_accuracy_pct"],
-                    "test_minus_best_fixed": row["test_accuracy_pct"] - best["test_accuracy_pct"],
-                    "chosen": row["trial"] in chosen,
-                    "multipliers": row["multipliers"],
-                }
-            )
-    return rows
-
-
-def best_fixed(runs: dict[int, pd.DataFrame]) -> str:
-    """The cheapest multiplier within a point of the exact one, mean over the seeds."""
-    fixed = pd.concat([_fixed(trials) for trials in runs.values()])
-    accuracy = fixed["tuned_validation_accuracy_pct"].groupby(level=0).mean()
-    exact = sum(t["validation_accuracy_pct"].iloc[0] for t in runs.values()) / len(runs)
-    energy = fixed["energy_rel"].groupby(level=0).mean()
-    return str(energy[accuracy >= exact - 1].idxmin())
-
-
-def _fixed(trials: pd.DataFrame) -> pd.DataFrame:
-    """Fine-tuned fixed multipliers, by name; the first name of ``multipliers`` is the circuit's."""
-    fixed = trials[trials["origin"] == "uniform"].dropna(subset="test_accuracy_pct")
-    names = fixed["multipliers"].str.partition("×")[0]
-    return fixed.set_index(names)
-
-
-def summary(table: pd.DataFrame) -> str:
-    """One paragraph: the chosen members against the best fixed multiplier, over the seeds."""
-    fixed = table[table["kind"] == "best fixed"]
-    chosen = table[table["chosen"]]
-    if len(chosen) < len(fixed):
-        return f"only {len(chosen)} of {len(fixed)} seeds have a front member that much cheaper"
-    difference = chosen["test_minus_best_fixed"]
-    half_width = _half_width(difference)
-    holds = difference.mean() >= -MARGIN_POINTS
-    return (
-        f"{table['topology'].iloc[0]}: chosen front members use "
-        f"{chosen['energy_of_best_fixed'].mean():.3f} × the energy of the best fixed multiplier, "
-        f"{fixed['multipliers'].iloc[0].partition('×')[0]} "
-        f"(at most {chosen['energy_of_best_fixed'].max():.3f}) and score "
-        f"{chosen['test_accuracy_pct'].mean():.2f} % against "
-        f"{fixed['test_accuracy_pct'].mean():.2f} % on test images: "
-        f"{difference.mean():+.2f} ± {half_width:.2f} points (95 %, {len(chosen)} seeds); "
-        f"no lower than {-MARGIN_POINTS} points: {'yes' if holds else 'no'}"
+    table = pd.concat(
+        [
+            outcomes(pd.read_csv(path / "trials.csv"), topology, seed)
+            for (topology, seed), path in runs.items()
+        ],
+        ignore_index=True,
     )
+    equal = at_equal_accuracy(table)
+    with atomically(results / f"{name}.csv") as temporary:
+        table.to_csv(temporary, index=False, float_format="%.6g")
+    with atomically(results / f"{name}-equal.csv") as temporary:
+        equal.to_csv(temporary, index=False, float_format="%.6g")
+    with atomically(results / f"{name}.config.toml") as temporary:
+        temporary.write_text(tomli_w.dumps(_making(preset, runs)), encoding="utf-8")
+    seeds = f"{len(preset.seeds)} seeds" if len(preset.seeds) > 1 else f"seed {preset.seeds[0]}"
+    finetune = preset.options.get("finetune", "promising")
+    how = "recovered, not fine-tuned" if finetune == "none" else "recovered and fine-tuned"
+    with atomically(results / f"{name}.png") as temporary:
+        title = f"{preset.arch}, {preset.dataset}, {seeds}, {preset.trials} trials a search; {how}"
+        _figure.draw(temporary, table, equal, title)
+    return sentences(equal)
 
 
-def _half_width(values: pd.Series) -> float:
-    """Half the 95 % confidence interval of a mean (Student's t)."""
-    if len(values) < 2:
-        return float("nan")
-    return float(stats.t.ppf(0.975, len(values) - 1) * stats.sem(values))
-
-
-def _draw(path: Path, table: pd.DataFrame, preset: Preset) -> None:
-    figure = Figure(figsize=(6.4 * len(preset.topologies), 4.8), layout="constrained")
-    panels = figure.subplots(1, len(preset.topologies), squeeze=False)[0]
-    for axes, topology in zip(panels, preset.topologies, strict=True):
-        part = table[table["topology"] == topology]
-        for kind, colour, marker in (("best fixed", "#d95f02", "s"), ("front", "#1b9e77", "o")):
-            rows = part[part["kind"] == kind]
-            axes.scatter(
-                rows["energy_of_best_fixed"],
-                rows["test_minus_best_fixed"],
-                color=colour,
-                marker=marker,
-                alpha=0.7,
-                label=f"{kind} ({len(rows)})",
-            )
-        chosen = part[part["chosen"]]
-        axes.errorbar(
-            chosen["energy_of_best_fixed"].mean(),
-            chosen["test_minus_best_fixed"].mean(),
-            xerr=_half_width(chosen["energy_of_best_fixed"]),
-            yerr=_half_width(chosen["test_minus_best_fixed"]),
-            fmt="D",
-            color="black",
-            capsize=4,
-            label="chosen on validation, mean and 95 %",
-        )
-        axes.axhline(-MARGIN_POINTS, color="grey", linestyle=":")
-        axes.axvline(ENERGY_RATIO, color="grey", linestyle=":")
-        axes.set_title(f"{preset.arch} {topology}, {preset.dataset}, {len(preset.seeds)} seeds")
-        axes.set_xlabel("energy, relative to the best fixed multiplier of the seed")
-        axes.set_ylabel("test accuracy minus best fixed (points)")
-        axes.grid(alpha=0.25)
-        axes.legend(fontsize=8)
-    figure.savefig(path, dpi=130, format="png")
+def _making(preset: Preset, runs: Mapping[tuple[str, int], Path]) -> dict[str, Any]:
+    """The preset, and where, when and how long each search ran."""
+    searches = []
+    for (topology, seed), path in runs.items():
+        making = tomllib.loads((path / "config.toml").read_text(encoding="utf-8"))["making"]
+        seconds = pd.read_csv(path / "trials.csv")["seconds"].sum()
+        about = {"topology": topology, "seed": seed, "seconds_of_scoring": round(float(seconds), 1)}
+        searches.append(about | making)
+    return {"preset": dataclasses.asdict(preset), "searches": searches}

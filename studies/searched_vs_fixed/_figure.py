@@ -1,0 +1,77 @@
+"""Fronts against fixed multipliers, and the energy that each drop leaves."""
+
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from dse._compare import TOPOLOGY_COLOURS
+
+
+def draw(path: Path, table: pd.DataFrame, equal: pd.DataFrame, title: str) -> None:
+    """Write the picture.
+
+    Args:
+        path: PNG to write.
+        table: rows of `_table.outcomes`.
+        equal: `_table.at_equal_accuracy` of it.
+        title: network, data set and recovery, in words.
+    """
+    figure = Figure(figsize=(12.5, 5.2), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    _fronts(left, table)
+    _energies(right, equal)
+    handles = [
+        Line2D([], [], color=TOPOLOGY_COLOURS[name], linewidth=3, label=name)
+        for name in table["topology"].unique()
+    ]
+    handles += [
+        Line2D([], [], color="grey", marker="o", label="searched"),
+        Line2D([], [], color="grey", marker="x", linestyle="--", label="one fixed multiplier"),
+    ]
+    left.legend(handles=handles, fontsize=9)
+    figure.suptitle(title)
+    figure.savefig(path, dpi=130, format="png")
+
+
+def _fronts(axes: Axes, table: pd.DataFrame) -> None:
+    for (topology, seed), rows in table.groupby(["topology", "seed"], sort=False):
+        colour, alpha = TOPOLOGY_COLOURS[str(topology)], 1.0 if seed == 0 else 0.35
+        for kind, style in (("searched", "o-"), ("fixed", "x--")):
+            line = rows[rows["kind"] == kind].sort_values("energy_rel")
+            axes.plot(
+                line["energy_rel"],
+                line["test_accuracy_pct"],
+                style,
+                color=colour,
+                alpha=alpha,
+                markersize=5,
+                linewidth=1,
+            )
+    axes.set_xlabel("energy of multiplications, relative to dense with the exact multiplier")
+    axes.set_ylabel("test top-1 accuracy (%)")
+    axes.grid(alpha=0.25)
+
+
+def _energies(axes: Axes, equal: pd.DataFrame) -> None:
+    for topology, rows in equal.groupby("topology", sort=False):
+        colour = TOPOLOGY_COLOURS[str(topology)]
+        axes.errorbar(
+            rows["drop_points"],
+            rows["searched_energy_rel"],
+            yerr=rows["energy_ratio_half_width"] * rows["fixed_energy_rel"],
+            fmt="o-",
+            color=colour,
+            capsize=3,
+        )
+        axes.plot(rows["drop_points"], rows["fixed_energy_rel"], "x--", color=colour)
+    axes.set_xlabel("validation accuracy that may be given up (points below exact)")
+    axes.set_ylabel("energy that is needed")
+    axes.set_ylim(bottom=0)
+    axes.grid(alpha=0.25)

@@ -1,0 +1,127 @@
+"""From the trials of searches to energies at equal accuracy."""
+
+import pandas as pd
+from scipy import stats
+
+DROPS_POINTS = (0.5, 1.0, 2.0, 5.0)
+"""Accuracy that may be given up, in points below the exact multiplier, recovered alike."""
+
+
+def outcomes(trials: pd.DataFrame, topology: str, seed: int) -> pd.DataFrame:
+    """Every assignment of a run that was tested, one row each.
+
+    ``drop_points`` is what its validation accuracy lacks to that of the exact multiplier, after
+    all the recovery that both got.
+
+    Args:
+        trials: the run's ``trials.csv``.
+        topology: of the network.
+        seed: of the run.
+    """
+    accuracy = trials["validation_accuracy_pct"]
+    for better in ("whole_validation_accuracy_pct", "tuned_validation_accuracy_pct"):
+        if better in trials:
+            accuracy = trials[better].fillna(accuracy)
+    is_fixed = trials["origin"] == "uniform"
+    # Whatever stays exact everywhere (routers) is in every assignment; the circuit comes first.
+    circuit = trials["multipliers"].str.partition("×")[0]
+    table = pd.DataFrame(
+        {
+            "topology": topology,
+            "seed": seed,
+            "kind": is_fixed.map({True: "fixed", False: "searched"}),
+            "trial": trials["trial"],
+            "multiplier": circuit.where(is_fixed, ""),
+            "energy_rel": trials["energy_rel"],
+            "validation_accuracy_pct": accuracy,
+            "test_accuracy_pct": trials["test_accuracy_pct"],
+            "multipliers": trials["multipliers"],
+        }
+    ).dropna(subset="test_accuracy_pct")
+    fixed = table[table["kind"] == "fixed"]
+    exact = fixed.loc[fixed["energy_rel"].idxmax(), "validation_accuracy_pct"]
+    table.insert(7, "drop_points", exact - table["validation_accuracy_pct"])
+    # Of a circuit's two operand orders the better one stands for it.
+    table = table.sort_values(["drop_points", "energy_rel"], kind="stable")
+    twice = (table["kind"] == "fixed") & table.duplicated(["kind", "multiplier"])
+    return table[~twice].sort_values("trial").reset_index(drop=True)
+
+
+def at_equal_accuracy(table: pd.DataFrame) -> pd.DataFrame:
+    """The cheapest fixed multiplier and the cheapest searched assignment within each drop.
+
+    The fixed multiplier is one circuit for all seeds, as a chip has it: the cheapest whose drop,
+    mean over the seeds, is small enough. The assignment is each seed's own, and may be a fixed
+    multiplier where nothing cheaper is good enough. Both are chosen on validation images; test
+    images only report.
+
+    Args:
+        table: rows of `outcomes` of any number of topologies and seeds.
+
+    Returns:
+        A row a topology and drop; half widths are of 95 % confidence intervals over seeds.
+    """
+    rows = []
+    for topology, part in table.reset_index(drop=True).groupby("topology", sort=False):
+        for drop in DROPS_POINTS:
+            fixed = _cheapest_fixed(part, drop)
+            searched = _cheapest_of_each_seed(part, drop)
+            ratio = searched["energy_rel"] / fixed["energy_rel"]
+            gain = searched["test_accuracy_pct"] - fixed["test_accuracy_pct"]
+            rows.append(
+                {
+                    "topology": topology,
+                    "drop_points": drop,
+                    "seeds": len(fixed),
+                    "fixed": fixed["multiplier"].iloc[0],
+                    "fixed_energy_rel": fixed["energy_rel"].mean(),
+                    "fixed_test_accuracy_pct": fixed["test_accuracy_pct"].mean(),
+                    "searched_energy_rel": searched["energy_rel"].mean(),
+                    "searched_test_accuracy_pct": searched["test_accuracy_pct"].mean(),
+                    "energy_ratio": ratio.mean(),
+                    "energy_ratio_half_width": half_width(ratio),
+                    "test_difference_points": gain.mean(),
+                    "test_difference_half_width": half_width(gain),
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def _cheapest_fixed(part: pd.DataFrame, drop: float) -> pd.DataFrame:
+    """Rows of one circuit, indexed by seed; the exact one always qualifies."""
+    fixed = part[part["kind"] == "fixed"]
+    means = fixed.groupby("multiplier")[["energy_rel", "drop_points"]].mean()
+    name = means[means["drop_points"] <= drop]["energy_rel"].idxmin()
+    return fixed[fixed["multiplier"] == name].set_index("seed").sort_index()
+
+
+def _cheapest_of_each_seed(part: pd.DataFrame, drop: float) -> pd.DataFrame:
+    """One row a seed, indexed by it."""
+    good = part[part["drop_points"] <= drop]
+    return good.loc[good.groupby("seed")["energy_rel"].idxmin()].set_index("seed").sort_index()
+
+
+def half_width(values: pd.Series) -> float:
+    """Half the 95 % confidence interval of a mean (Student's t); NaN for one value."""
+    if len(values) < 2:
+        return float("nan")
+    return float(stats.t.ppf(0.975, len(values) - 1) * stats.sem(values))
+
+
+def sentences(equal: pd.DataFrame) -> list[str]:
+    """`at_equal_accuracy` in words, one line a topology, for the drop of one point."""
+    lines = []
+    for row in equal[equal["drop_points"] == 1.0].itertuples():
+        lines.append(
+            f"{row.topology}: within one point of the exact multiplier, searched assignments need "
+            f"{_with(row.energy_ratio, row.energy_ratio_half_width, '.3f')} × the energy of "
+            f"{row.fixed} ({row.searched_energy_rel:.3f} against {row.fixed_energy_rel:.3f}), at "
+            f"{_with(row.test_difference_points, row.test_difference_half_width, '+.2f')} points "
+            f"of test accuracy"
+        )
+    return lines
+
+
+def _with(mean: float, width: float, form: str) -> str:
+    spread = "" if pd.isna(width) else f" ± {width:{form.lstrip('+')}}"
+    return f"{mean:{form}}{spread}"

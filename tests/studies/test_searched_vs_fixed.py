@@ -1,0 +1,129 @@
+"""Energies at equal accuracy, from made-up searches."""
+
+import tomllib
+
+import pandas as pd
+import pytest
+
+from luts import InputError
+from studies.searched_vs_fixed import run
+from studies.searched_vs_fixed._table import at_equal_accuracy, half_width, outcomes, sentences
+
+COLUMNS = ("trial", "origin", "energy_rel", "validation_accuracy_pct", "test_accuracy_pct")
+
+
+def trials_of(*rows, **more):
+    """A trials.csv; names of circuits stand for fixed multipliers, others for samplers."""
+    table = pd.DataFrame([row[:5] for row in rows], columns=COLUMNS)
+    table["multipliers"] = [row[5] for row in rows]
+    return table.assign(**more)
+
+
+@pytest.fixture
+def trials():
+    return trials_of(
+        (0, "uniform", 1.0, 90.0, 89.0, "mul8s_1KV8×10"),
+        (1, "uniform", 0.7, 89.4, 88.0, "mul8s_1L2H×10"),
+        (2, "uniform", 0.3, 80.0, 79.0, "mul8s_1L1G×10"),
+        (3, "guided", 0.5, 89.5, 88.2, "mul8s_1L2H×6 mul8s_1L1G×4"),
+        (4, "guided", 0.4, 88.0, 87.5, "mul8s_1L1G×6 mul8s_1L2H×4"),
+        (5, "guided", 0.2, 89.9, None, "mul8s_1L1G×9 mul8s_1L2H×1"),
+    )
+
+
+def test_only_what_was_tested_counts(trials):
+    found = outcomes(trials, "dense", 0)
+    assert found["trial"].tolist() == [0, 1, 2, 3, 4]
+    assert found["drop_points"].round(6).tolist() == [0, 0.6, 10, 0.5, 2]
+    assert found["multiplier"].tolist()[2:4] == ["mul8s_1L1G", ""]
+
+
+def test_the_better_operand_order_stands_for_a_circuit(trials):
+    swapped = trials.iloc[[2]].assign(trial=6, validation_accuracy_pct=85.0)
+    found = outcomes(pd.concat([trials, swapped], ignore_index=True), "dense", 0)
+    assert found["trial"].tolist() == [0, 1, 3, 4, 6]
+
+
+def test_the_last_recovery_decides_for_both(trials):
+    tuned = [90.5, 90.2, 89.9, None, 90.4, None]
+    found = outcomes(trials.assign(tuned_validation_accuracy_pct=tuned), "dense", 0)
+    assert found["drop_points"].round(6).tolist() == [0, 0.3, 0.6, 1.0, 0.1]
+
+
+def test_the_cheapest_within_each_drop(trials):
+    found = at_equal_accuracy(outcomes(trials, "dense", 0)).set_index("drop_points")
+    assert found["fixed"].tolist() == ["mul8s_1KV8", *3 * ["mul8s_1L2H"]]
+    assert found["searched_energy_rel"].tolist() == [0.5, 0.5, 0.4, 0.4]
+    assert found.loc[1.0, "energy_ratio"] == pytest.approx(0.5 / 0.7)
+    assert found.loc[1.0, "test_difference_points"] == pytest.approx(0.2)
+
+
+def test_the_fixed_circuit_is_one_for_all_seeds(trials):
+    other = trials.assign(
+        validation_accuracy_pct=[90.0, 88.4, 89.9, 89.5, 88.0, 89.9],  # L1G alone would do here
+    )
+    table = pd.concat([outcomes(trials, "hard", 0), outcomes(other, "hard", 1)])
+    found = at_equal_accuracy(table).set_index("drop_points").loc[1.0]
+    # L2H loses 0.6 and 1.6 points, L1G 10 and 0.1: neither stays within one on average.
+    assert found["fixed"] == "mul8s_1KV8"
+    assert found["seeds"] == 2
+    assert found["searched_energy_rel"] == pytest.approx((0.5 + 0.3) / 2)
+    assert found["energy_ratio_half_width"] == pytest.approx(12.706 * 0.1, rel=1e-3)
+
+
+def test_where_nothing_cheaper_is_good_enough_the_fixed_one_stands(trials):
+    worse = trials.assign(validation_accuracy_pct=[90.0, 89.9, 10, 10, 10, 10])
+    found = at_equal_accuracy(outcomes(worse, "dense", 0))
+    assert found["energy_ratio"].tolist() == [1.0] * 4
+    (sentence,) = sentences(found)
+    assert "1.000 × the energy of mul8s_1L2H (0.700 against 0.700)" in sentence
+    assert "±" not in sentence  # one seed has no spread
+    assert pd.isna(half_width(pd.Series([1.0])))
+
+
+class TestCommand:
+    @pytest.fixture
+    def runs(self, trials, tmp_path, monkeypatch):
+        preset = run.read_preset("digits")
+        for topology in preset.topologies:
+            for seed in preset.seeds:
+                folder = tmp_path / "runs" / f"digits-{topology}-{seed}"
+                folder.mkdir(parents=True)
+                (folder / "front.csv").touch()
+                trials.assign(seconds=1.5).to_csv(folder / "trials.csv", index=False)
+                (folder / "config.toml").write_text('[making]\ncommit = "abc"\n')
+        words = ["x", "--runs", str(tmp_path / "runs"), "--results", str(tmp_path / "results")]
+        monkeypatch.setattr("sys.argv", words)
+        monkeypatch.setattr("subprocess.run", None)  # what is there is not searched again
+        return tmp_path
+
+    def test_finished_searches_become_tables_and_a_figure(self, runs, capsys):
+        run.main()
+        names = {path.name for path in (runs / "results").iterdir()}
+        assert names == {"digits.csv", "digits-equal.csv", "digits.config.toml", "digits.png"}
+        assert capsys.readouterr().out.count("within one point of the exact multiplier") == 4
+        made = tomllib.loads((runs / "results/digits.config.toml").read_text())
+        assert len(made["searches"]) == 12
+        assert made["searches"][0]["seconds_of_scoring"] == 9.0
+        assert made["searches"][0]["commit"] == "abc"
+
+    def test_missing_weights_are_named_before_anything_runs(self, runs, monkeypatch, tmp_path):
+        monkeypatch.setattr(run, "HERE", tmp_path)
+        table = 'arch="resnet20"\ndataset="digits"\ntopologies=["soft"]\nseeds=[7]\ntrials=3\n'
+        (tmp_path / "config.toml").write_text(
+            f'[digits]\n{table}weights="{{arch}}-{{topology}}-{{seed}}.safetensors"\n'
+        )
+        with pytest.raises(InputError, match=r"resnet20-soft-7\.safetensors are not there; train"):
+            run.main()
+
+    def test_an_unknown_preset(self):
+        with pytest.raises(InputError, match="unknown preset 'digit'"):
+            run.read_preset("digit")
+
+
+def test_options_of_a_search():
+    preset = run.read_preset("cifar10-cpu")
+    words = preset.command("dense", 0, run.IMAGES)
+    assert words[words.index("--dataset") + 1] == f"imagefolder:{run.IMAGES}"
+    assert words[words.index("--weights") + 1].endswith("resnet20-dense-0.safetensors")
+    assert words[words.index("--finetune-members") + 1] == "12"
