@@ -26,7 +26,7 @@ from dse._trial import Trial
 from dse.samplers import SpaceExhausted, sampler_for
 from luts.console import SILENT, Reporter
 from models import Data, expert_work, load_data, measure_routing, measure_routing_per_input
-from models.training import atomically, base_network
+from models.training import atomically, base_network, default_recipe
 
 SCREENED_ASSIGNMENTS = 15
 WAIT_SECONDS = 1.0
@@ -66,11 +66,14 @@ def load(run: Run, reporter: Reporter) -> tuple[nn.Module, Data]:
     )
     network_config = config.network(num_classes=data.num_classes)
     run.keep_network(network_config)
+    recipe = default_recipe(config.arch, data.name)
+    if config.train_epochs:
+        recipe = dataclasses.replace(recipe, epochs=config.train_epochs)
     network = base_network(
         network_config,
         data,
         seed=config.seed,
-        epochs=config.train_epochs or None,
+        recipe=recipe,
         start=config.start,
         reporter=reporter,
     )

@@ -25,7 +25,7 @@ def base_network(
     data: Data,
     *,
     seed: int,
-    epochs: float | None = None,
+    recipe: TrainingRecipe | None = None,
     start: Start | None = None,
     reporter: Reporter = SILENT,
 ) -> nn.Module:
@@ -39,17 +39,16 @@ def base_network(
         config: architecture and topology.
         data: what it classifies.
         seed: of weights and training.
-        epochs: of the dense network's training; by default its recipe's own. Experts are trained a
-            third as long (transformers) or a seventh (convolutional networks).
+        recipe: of the dense network's training; by default the architecture's for this data set.
+            Experts are trained a third as long (transformers) or a seventh (convolutional
+            networks).
         start: weights to take instead of training the dense network.
         reporter: shows the progress of training.
 
     Raises:
         InputError: the training diverged, or the weights are not of this network.
     """
-    recipe = default_recipe(config.arch, data.name)
-    if epochs is not None:
-        recipe = dataclasses.replace(recipe, epochs=epochs)
+    recipe = default_recipe(config.arch, data.name) if recipe is None else recipe
     if start is not None and start.weights is not None:
         state = read_weights(start.weights, reporter=reporter)
         network = build(config, seed=seed)

@@ -233,7 +233,7 @@ def _network(
     if cell.topology != "dense":
         origin += ", upcycled and trained on"
     network = base_network(
-        shape, data, seed=cell.seed, epochs=plan.base_epochs, start=start, reporter=reporter
+        shape, data, seed=cell.seed, recipe=plan.recipe(), start=start, reporter=reporter
     )
     return network, origin
 

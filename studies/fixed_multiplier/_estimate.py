@@ -10,7 +10,7 @@ from torch.nn import functional
 import models
 from models import Data
 from models.networks import build
-from models.training import default_recipe, upcycled_recipe
+from models.training import upcycled_recipe
 from studies.fixed_multiplier._bench import Bench
 from studies.fixed_multiplier._plan import Cell, NetworkPlan
 
@@ -68,32 +68,28 @@ def _epochs(plan: NetworkPlan, topology: str) -> float:
     """Epochs of training that the float network of a topology takes beyond the dense one's."""
     if topology == "dense":
         return plan.base_epochs
-    return upcycled_recipe(_recipe(plan)).epochs
-
-
-def _recipe(plan: NetworkPlan) -> models.TrainingRecipe:
-    """The recipe of the float network, at the plan's length."""
-    values = vars(default_recipe(plan.arch, plan.dataset)) | {"epochs": plan.base_epochs}
-    return models.TrainingRecipe(**values)
+    return upcycled_recipe(plan.recipe()).epochs
 
 
 def _seconds_an_image(
     bench: Bench, plan: NetworkPlan, topology: str, data: Data
 ) -> tuple[float, float, float]:
     """Of a float training step, of emulated inference, and of an emulated training step."""
-    device = bench.place.device
+    device = torch.device(bench.place.device)
     sample = data.train.take(IMAGES)
     images, labels = sample.images.to(device), sample.labels.to(device)
-    recipe = _recipe(plan)
+    recipe = plan.recipe()
     if recipe.channels_last:
         images = images.contiguous(memory_format=torch.channels_last)
     network = build(plan.shape(topology, data.num_classes, data.image_size)).to(device)
 
-    def step(net: torch.nn.Module) -> None:
+    def step(net: torch.nn.Module, *, low: bool = False) -> None:
         net.train()
-        functional.cross_entropy(net(images), labels).backward()
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=low):
+            loss = functional.cross_entropy(net(images), labels)
+        loss.backward()
 
-    train = _timed(lambda: step(network)) / IMAGES
+    train = _timed(lambda: step(network, low=recipe.precision == "bfloat16")) / IMAGES
     emulated = models.emulate(network.eval(), SLOW_CIRCUIT, calibration=[images])
     tune = _timed(lambda: step(emulated)) / IMAGES
     emulated.eval()

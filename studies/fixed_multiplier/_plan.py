@@ -8,7 +8,8 @@ from typing import Any
 
 import luts
 from luts.errors import InputError, suggest
-from models import TOPOLOGIES, NetworkConfig
+from models import TOPOLOGIES, NetworkConfig, TrainingRecipe
+from models.training import default_recipe
 
 HERE = Path(__file__).parent
 RECOVERIES = ("none", "recalibrated", "retrained")
@@ -58,6 +59,7 @@ class NetworkPlan:
             name that `models.load_data` knows.
         seeds: one run of everything each.
         base_epochs: of the dense float network, where it is not read from a file.
+        precision: of the products in that training; weights stay float32.
         retrain_epochs: of retraining; below `LEAST_EPOCHS` those cells are not measured.
         image_size: height and width in pixels; None for the data set's own.
         patch_size: of a vision transformer.
@@ -78,6 +80,16 @@ class NetworkPlan:
     weights: str = ""
     stands_for: str = ""
     topologies: tuple[str, ...] = TOPOLOGIES
+    precision: str = "float32"
+
+    def recipe(self) -> TrainingRecipe:
+        """Of the dense float network's training.
+
+        Raises:
+            InputError: an unknown precision, or impossible epochs.
+        """
+        values = vars(default_recipe(self.arch, self.dataset))
+        return TrainingRecipe(**values | {"epochs": self.base_epochs, "precision": self.precision})
 
     def shape(self, topology: str, num_classes: int, image_size: int) -> NetworkConfig:
         """The network's configuration."""
@@ -168,6 +180,8 @@ class Preset:
             "patch_size": network.patch_size,
             "weights": network.weights,
         }
+        if network.precision != "float32":
+            found["precision"] = network.precision
         if cell.recovery == "retrained":
             found["retrain_epochs"] = network.retrain_epochs
         return found
@@ -210,6 +224,7 @@ def _network(preset: str, given: Mapping[str, Any]) -> NetworkPlan:
     table.setdefault("retrain_epochs", 0.0)
     table["topologies"] = _words(table, "topologies", TOPOLOGIES, f"preset {preset}")
     network = NetworkPlan(**table)
+    network.recipe()
     for topology in network.topologies:
         network.shape(topology, 10, network.image_size or 32)
     return network

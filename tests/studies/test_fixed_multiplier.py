@@ -70,6 +70,18 @@ def finished(tmp_path_factory, one_cache):
     return folder
 
 
+def test_precision_counts_as_a_setting_only_where_it_is_not_the_usual_one(config):
+    usual = read_preset("tiny", config)
+    assert "precision" not in usual.settings(usual.cells()[0])
+    config.write_text(TINY + 'precision = "bfloat16"\n')
+    low = read_preset("tiny", config)
+    assert low.settings(low.cells()[0])["precision"] == "bfloat16"
+    assert low.networks[0].recipe().precision == "bfloat16"
+    config.write_text(TINY + 'precision = "int3"\n')
+    with pytest.raises(InputError, match="unknown precision 'int3'"):
+        read_preset("tiny", config)
+
+
 def test_every_cell_is_measured_and_says_how(finished):
     rows = pd.read_csv(finished / "results/matrix.csv")
     assert len(rows) == 2 * 2 * 2 * 3
