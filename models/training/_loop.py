@@ -90,7 +90,7 @@ def fit(
         InputError: the loss is not a finite number, or ``resume`` is of another run.
     """
     steps_an_epoch = -(-len(data.train) // recipe.batch_size)
-    total = round(recipe.epochs * steps_an_epoch)
+    total = recipe.steps(steps_an_epoch)
     if total == 0:
         net.eval()
         return History(())

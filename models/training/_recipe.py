@@ -80,6 +80,10 @@ class TrainingRecipe:
             value = getattr(self, name)
             _require(0 <= value < 1, name, value, "from 0 to below 1")
 
+    def steps(self, steps_an_epoch: int) -> int:
+        """Optimiser steps of the whole training: none is cut off from what was asked for."""
+        return math.ceil(round(self.epochs * steps_an_epoch, 6))
+
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "TrainingRecipe":
         """The inverse of `dataclasses.asdict`; an unknown key is an error."""

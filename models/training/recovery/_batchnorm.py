@@ -6,7 +6,7 @@ the statistics of the same images under the exact arithmetic may be compared wit
 circuits change is taken over.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 import torch
 from torch import nn
@@ -45,7 +45,9 @@ def set_statistics_(network: nn.Module, kept: Statistics) -> None:
 
 
 @torch.no_grad()
-def recalibrate_(network: nn.Module, images: torch.Tensor, *, batch_size: int = BATCH_SIZE) -> int:
+def recalibrate_(
+    network: nn.Module, images: torch.Tensor, *, batch_size: int = BATCH_SIZE
+) -> frozenset[str]:
     """Take every BatchNorm's mean and variance anew, in one forward pass.
 
     They become the plain averages over batches (momentum None). One that nothing reaches, in an
@@ -57,7 +59,7 @@ def recalibrate_(network: nn.Module, images: torch.Tensor, *, batch_size: int = 
         batch_size: images at a time.
 
     Returns:
-        How many BatchNorms were recalibrated.
+        Names of the BatchNorms that were recalibrated.
     """
     found = dict(batchnorms(network))
     kept = statistics(network)
@@ -74,16 +76,17 @@ def recalibrate_(network: nn.Module, images: torch.Tensor, *, batch_size: int = 
     finally:
         for handle in handles:
             handle.remove()
-        reached = 0
+        reached = set()
         for name, module in found.items():
             module.momentum = momenta[name]
             is_reached = bool(module.num_batches_tracked)
-            reached += is_reached
+            if is_reached:
+                reached.add(name)
             for key, buffer in module.named_buffers():
                 if not is_reached or key == "num_batches_tracked":
                     buffer.copy_(kept[name][key])
         network.train(was_training)
-    return reached
+    return frozenset(reached)
 
 
 def _train_unless_single(module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
@@ -93,7 +96,9 @@ def _train_unless_single(module: nn.Module, inputs: tuple[torch.Tensor, ...]) ->
 
 
 @torch.no_grad()
-def transport_(network: nn.Module, trained: Statistics, exact: Statistics) -> None:
+def transport_(
+    network: nn.Module, trained: Statistics, exact: Statistics, *, names: Collection[str]
+) -> None:
     """Turn statistics of images into those that training would have left under this arithmetic.
 
     A channel is taken to be changed affinely, ``y' = a·y + b``. Then ``a² = v'/v`` and
@@ -105,8 +110,11 @@ def transport_(network: nn.Module, trained: Statistics, exact: Statistics) -> No
         network: has the statistics of the images, from `recalibrate_`; in place.
         trained: what the float network was trained with.
         exact: of the exact network on the same images.
+        names: of the BatchNorms that the images reach under this arithmetic; others stay.
     """
     for name, module in batchnorms(network):
+        if name not in names:
+            continue
         mean, variance = module.running_mean, module.running_var
         assert mean is not None and variance is not None
         ratio = (variance + module.eps) / (exact[name]["running_var"] + module.eps)

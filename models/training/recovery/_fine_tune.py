@@ -74,7 +74,7 @@ def fine_tune_(
     before = evaluate(emulated, data.validation)
     recipe = tuning.training
     steps_an_epoch = -(-len(data.train) // recipe.batch_size)
-    total = round(recipe.epochs * steps_an_epoch)
+    total = recipe.steps(steps_an_epoch)
     if total == 0:
         return FineTuned(before, before, f"{recipe.epochs:g} epochs are no step", False, 0)
     best = _Best(before, _state_of(emulated))
@@ -93,7 +93,7 @@ def fine_tune_(
             while state.step < total and problem is None:
                 problem = _one_epoch(state, data, objective, watch, advance)
                 if problem is None:
-                    best.offer(evaluate(state.averaged, data.validation), state.averaged)
+                    problem = best.offer(evaluate(state.averaged, data.validation), state)
     finally:
         state.finish()
         emulated.learn_scales_(False)
@@ -106,9 +106,9 @@ def is_better(score: Score, than: Score) -> bool:
     """Whether one state of a network beats another: accuracy must not fall.
 
     On few images the cross-entropy must fall as well; on many the accuracy decides, and only
-    between equals the cross-entropy.
+    between equals the cross-entropy. A state whose cross-entropy is no number is never better.
     """
-    if score.accuracy < than.accuracy:
+    if score.accuracy < than.accuracy or not math.isfinite(score.cross_entropy):
         return False
     if score.images >= FEW_IMAGES and score.accuracy > than.accuracy:
         return True
@@ -123,10 +123,13 @@ class _Best:
         self.state = state
         self.is_tuned = False
 
-    def offer(self, score: Score, network: nn.Module) -> None:
-        """Keep a state if it is better."""
+    def offer(self, score: Score, state: TrainingState) -> str | None:
+        """Keep a state if it is better; what is wrong with it, or None."""
         if is_better(score, self.score):
-            self.score, self.state, self.is_tuned = score, _state_of(network), True
+            self.score, self.state, self.is_tuned = score, _state_of(state.averaged), True
+        if math.isfinite(score.cross_entropy):
+            return None
+        return f"the validation loss became {score.cross_entropy} at step {state.step}"
 
 
 def _state_of(network: nn.Module) -> dict[str, Tensor]:

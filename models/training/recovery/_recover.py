@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 
 from luts.console import SILENT, Reporter
+from luts.errors import InputError
 from models.emulation import (
     EmulatedNetwork,
     choose_operand_order,
@@ -51,8 +52,11 @@ def recover(
             used in place of the recipe's number of them.
 
     Raises:
-        InputError: the recipe fits no training of this network.
+        InputError: the recipe fits no training of this network, or needs what ``reference`` was
+            made without.
     """
+    if reference is not None:
+        _check(reference, recipe)
     job = _Job(emulated, recipe, data, seed, reporter)
     score = evaluate(emulated, data.validation) if score_steps else None
     steps: list[Step] = []
@@ -85,6 +89,26 @@ def recover(
     return Recovered(emulated, emulated.assignment, tuple(steps))
 
 
+def _needs_histograms(recipe: Recovery) -> bool:
+    return recipe.criterion is not None or recipe.operand_order == "choose"
+
+
+def _needs_teacher(recipe: Recovery) -> bool:
+    return recipe.fine_tuning is not None and recipe.fine_tuning.needs_teacher
+
+
+def _check(reference: Reference, recipe: Recovery) -> None:
+    for is_needed, is_there, what, argument in (
+        (_needs_histograms(recipe), bool(reference.histograms), "histograms", "with_histograms"),
+        (_needs_teacher(recipe), reference.teacher is not None, "float network", "with_teacher"),
+    ):
+        if is_needed and not is_there:
+            raise InputError(
+                f"the recipe needs the {what} that the reference was made without: make it by "
+                f"Reference.of(…, {argument}=True)"
+            )
+
+
 class _Job:
     """One recovery under way."""
 
@@ -108,11 +132,11 @@ class _Job:
     def take_reference(self) -> Outcome:
         images = self.data.train.take(self.recipe.images).images
         images = images.to(next(self.emulated.parameters()).device)
-        tuning = self.recipe.fine_tuning
-        with_teacher = tuning is not None and tuning.needs_teacher
-        with_histograms = self.recipe.criterion is not None or self.recipe.operand_order == "choose"
         self.reference = Reference.of(
-            self.emulated, images, with_histograms=with_histograms, with_teacher=with_teacher
+            self.emulated,
+            images,
+            with_histograms=_needs_histograms(self.recipe),
+            with_teacher=_needs_teacher(self.recipe),
         )
         return "", False
 

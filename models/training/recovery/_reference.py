@@ -103,8 +103,8 @@ class Reference:
 
     def recalibrate_(self, emulated: EmulatedNetwork) -> None:
         """BatchNorm's statistics as training would have left them under the arithmetic at hand."""
-        recalibrate_(emulated, self.images)
-        transport_(emulated, self.batchnorm, self.exact_batchnorm)
+        reached = recalibrate_(emulated, self.images)
+        transport_(emulated, self.batchnorm, self.exact_batchnorm, names=reached)
 
     def restore_(self, emulated: EmulatedNetwork) -> None:
         """Put BatchNorm's statistics back to those of the float network."""
