@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 from dse._compare import TOPOLOGY_COLOURS
 
 
-def draw(path: Path, table: pd.DataFrame, equal: pd.DataFrame, title: str) -> None:
+def draw(path: Path, table: pd.DataFrame, equal: pd.DataFrame, title: str, caption: str) -> None:
     """Write the picture.
 
     Args:
@@ -22,6 +22,7 @@ def draw(path: Path, table: pd.DataFrame, equal: pd.DataFrame, title: str) -> No
         table: rows of `_table.outcomes`.
         equal: `_table.at_equal_accuracy` of it.
         title: network, data set and recovery, in words.
+        caption: device, duration and commit.
     """
     figure = Figure(figsize=(12.5, 5.2), layout="constrained")
     left, right = figure.subplots(1, 2)
@@ -37,6 +38,7 @@ def draw(path: Path, table: pd.DataFrame, equal: pd.DataFrame, title: str) -> No
     ]
     left.legend(handles=handles, fontsize=9)
     figure.suptitle(title)
+    figure.supxlabel(caption, fontsize=7, color="0.4")
     figure.savefig(path, dpi=130, format="png")
 
 

@@ -68,6 +68,11 @@ class Preset:
             words += [f"--{name}", str(value)]
         return words
 
+    def is_continued_by(self, other: Mapping[str, Any]) -> bool:
+        """Whether a preset, as a table of TOML, differs in nothing but topologies and seeds."""
+        mine = dataclasses.asdict(self) | {"topologies": [], "seeds": []}
+        return mine == dict(other) | {"topologies": [], "seeds": []}
+
 
 def main() -> None:
     """Run what is missing, then write tables and figure."""
@@ -85,6 +90,9 @@ def main() -> None:
         for topology in preset.topologies
     }
     runs = {key: options.runs / f"{options.preset}-{key[0]}-{key[1]}" for key in searches}
+    for key, command in searches.items():
+        check_run(runs[key], command)
+    check_results(options.results, options.preset, preset)
     reporter = Reporter()
     for number, (key, command) in enumerate(searches.items(), start=1):
         reporter.note(f"search {number} of {len(searches)}: {preset.arch} {key[0]}, seed {key[1]}")
@@ -108,6 +116,41 @@ def read_preset(name: str) -> Preset:
     return Preset(**table)
 
 
+def check_run(path: Path, command: list[str]) -> None:
+    """Hold a run that is there already against what it is to be.
+
+    Raises:
+        InputError: it was made with another setting.
+    """
+    if not (path / "config.toml").exists():
+        return
+    made = tomllib.loads((path / "config.toml").read_text(encoding="utf-8")).get("search", {})
+    for flag, wanted in zip(command[::2], command[1::2], strict=True):
+        kept = made.get(flag.removeprefix("--").replace("-", "_"))
+        if str(kept) != wanted:
+            raise InputError(
+                f"{path} was searched with {flag} {kept}, not {wanted}; name another folder with "
+                f"--runs, or remove it"
+            )
+
+
+def check_results(results: Path, name: str, preset: Preset) -> None:
+    """Hold results that are there already against the preset; more seeds may join them.
+
+    Raises:
+        InputError: they are of another configuration.
+    """
+    file = results / f"{name}.config.toml"
+    if not file.exists():
+        return
+    made = tomllib.loads(file.read_text(encoding="utf-8")).get("preset", {})
+    if not preset.is_continued_by(made):
+        raise InputError(
+            f"{file} is of another configuration than preset {name} has now; name another folder "
+            f"with --results, or remove it"
+        )
+
+
 def _search(command: list[str], path: Path) -> None:
     """One search by the main command, resumed or skipped where an earlier call left it."""
     if (path / "front.csv").exists():
@@ -128,35 +171,48 @@ def write(
     Returns:
         What was found, a line a topology.
     """
+    made = {key: _making(path) for key, path in runs.items()}
     table = pd.concat(
         [
-            outcomes(pd.read_csv(path / "trials.csv"), topology, seed)
-            for (topology, seed), path in runs.items()
+            outcomes(pd.read_csv(path / "trials.csv"), *key).assign(
+                seconds_of_scoring=made[key]["seconds_of_scoring"],
+                commit=made[key]["commit"],
+                device=made[key]["device"],
+            )
+            for key, path in runs.items()
         ],
         ignore_index=True,
     )
     equal = at_equal_accuracy(table)
+    searches = [{"topology": key[0], "seed": key[1]} | one for key, one in made.items()]
+    about = {"preset": dataclasses.asdict(preset), "searches": searches}
     with atomically(results / f"{name}.csv") as temporary:
         table.to_csv(temporary, index=False, float_format="%.6g")
     with atomically(results / f"{name}-equal.csv") as temporary:
         equal.to_csv(temporary, index=False, float_format="%.6g")
     with atomically(results / f"{name}.config.toml") as temporary:
-        temporary.write_text(tomli_w.dumps(_making(preset, runs)), encoding="utf-8")
-    seeds = f"{len(preset.seeds)} seeds" if len(preset.seeds) > 1 else f"seed {preset.seeds[0]}"
-    finetune = preset.options.get("finetune", "promising")
-    how = "recovered, not fine-tuned" if finetune == "none" else "recovered and fine-tuned"
+        temporary.write_text(tomli_w.dumps(about), encoding="utf-8")
     with atomically(results / f"{name}.png") as temporary:
-        title = f"{preset.arch}, {preset.dataset}, {seeds}, {preset.trials} trials a search; {how}"
-        _figure.draw(temporary, table, equal, title)
+        _figure.draw(temporary, table, equal, _title(preset), _caption(searches))
     return sentences(equal)
 
 
-def _making(preset: Preset, runs: Mapping[tuple[str, int], Path]) -> dict[str, Any]:
-    """The preset, and where, when and how long each search ran."""
-    searches = []
-    for (topology, seed), path in runs.items():
-        making = tomllib.loads((path / "config.toml").read_text(encoding="utf-8"))["making"]
-        seconds = pd.read_csv(path / "trials.csv")["seconds"].sum()
-        about = {"topology": topology, "seed": seed, "seconds_of_scoring": round(float(seconds), 1)}
-        searches.append(about | making)
-    return {"preset": dataclasses.asdict(preset), "searches": searches}
+def _making(path: Path) -> dict[str, Any]:
+    """Where, when, how and how long a search ran."""
+    found: dict[str, Any] = tomllib.loads((path / "config.toml").read_text("utf-8"))["making"]
+    seconds = float(pd.read_csv(path / "trials.csv")["seconds"].sum())
+    return {"seconds_of_scoring": round(seconds, 1)} | found
+
+
+def _title(preset: Preset) -> str:
+    seeds = f"{len(preset.seeds)} seeds" if len(preset.seeds) > 1 else f"seed {preset.seeds[0]}"
+    tuned = preset.options.get("finetune", "promising") != "none"
+    how = "recovered and fine-tuned" if tuned else "recovered, not fine-tuned"
+    return f"{preset.arch}, {preset.dataset}, {seeds}, {preset.trials} trials a search; {how}"
+
+
+def _caption(searches: list[dict[str, Any]]) -> str:
+    devices = ", ".join(sorted({one["device"] for one in searches}))
+    commits = ", ".join(sorted({one["commit"][:10] for one in searches}))
+    hours = sum(one["seconds_of_scoring"] for one in searches) / 3600
+    return f"{devices}; {hours:.2f} hours of scoring; commit {commits}"

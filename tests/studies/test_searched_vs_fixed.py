@@ -4,6 +4,7 @@ import tomllib
 
 import pandas as pd
 import pytest
+import tomli_w
 
 from luts import InputError
 from studies.searched_vs_fixed import run
@@ -58,17 +59,23 @@ def test_the_cheapest_within_each_drop(trials):
     assert found.loc[1.0, "test_difference_points"] == pytest.approx(0.2)
 
 
-def test_the_fixed_circuit_is_one_for_all_seeds(trials):
+def test_each_seed_has_its_own_choices(trials):
     other = trials.assign(
-        validation_accuracy_pct=[90.0, 88.4, 89.9, 89.5, 88.0, 89.9],  # L1G alone would do here
+        validation_accuracy_pct=[90.0, 88.4, 89.9, 89.5, 88.0, 89.9],  # L1G alone will do here
     )
     table = pd.concat([outcomes(trials, "hard", 0), outcomes(other, "hard", 1)])
     found = at_equal_accuracy(table).set_index("drop_points").loc[1.0]
-    # L2H loses 0.6 and 1.6 points, L1G 10 and 0.1: neither stays within one on average.
-    assert found["fixed"] == "mul8s_1KV8"
+    assert found["fixed"] == "mul8s_1L2H mul8s_1L1G"
     assert found["seeds"] == 2
+    assert found["fixed_energy_rel"] == pytest.approx((0.7 + 0.3) / 2)
     assert found["searched_energy_rel"] == pytest.approx((0.5 + 0.3) / 2)
-    assert found["energy_ratio_half_width"] == pytest.approx(12.706 * 0.1, rel=1e-3)
+    # A search that found nothing below its seed's fixed multiplier is given no credit for it.
+    assert found["energy_ratio"] == pytest.approx((0.5 / 0.7 + 1) / 2)
+    assert found["energy_ratio_half_width"] == pytest.approx(12.706 * (1 - 0.5 / 0.7) / 2, rel=1e-3)
+    assert (
+        "of mul8s_1L2H or mul8s_1L1G (0.400 against 0.500)"
+        in sentences(at_equal_accuracy(table))[0]
+    )
 
 
 def test_where_nothing_cheaper_is_good_enough_the_fixed_one_stands(trials):
@@ -91,7 +98,11 @@ class TestCommand:
                 folder.mkdir(parents=True)
                 (folder / "front.csv").touch()
                 trials.assign(seconds=1.5).to_csv(folder / "trials.csv", index=False)
-                (folder / "config.toml").write_text('[making]\ncommit = "abc"\n')
+                search = {"arch": "vit_small", "topology": topology, "dataset": "digits"}
+                search |= {"seed": seed, "trials": 60}
+                making = {"commit": "abc", "device": "CPU"}
+                config = tomli_w.dumps({"search": search, "making": making})
+                (folder / "config.toml").write_text(config)
         words = ["x", "--runs", str(tmp_path / "runs"), "--results", str(tmp_path / "results")]
         monkeypatch.setattr("sys.argv", words)
         monkeypatch.setattr("subprocess.run", None)  # what is there is not searched again
@@ -106,6 +117,40 @@ class TestCommand:
         assert len(made["searches"]) == 12
         assert made["searches"][0]["seconds_of_scoring"] == 9.0
         assert made["searches"][0]["commit"] == "abc"
+
+    def test_twice_is_once(self, runs):
+        run.main()
+        before = (runs / "results/digits.csv").read_bytes()
+        run.main()
+        assert (runs / "results/digits.csv").read_bytes() == before
+        table = pd.read_csv(runs / "results/digits.csv")
+        assert set(table["commit"]) == {"abc"}
+        assert set(table["seconds_of_scoring"]) == {9.0}
+
+    def test_a_run_of_another_configuration_is_refused(self, runs):
+        file = runs / "runs/digits-soft-1/config.toml"
+        file.write_text(file.read_text().replace("trials = 60", "trials = 2"))
+        with pytest.raises(InputError, match="digits-soft-1 was searched with --trials 2, not 60"):
+            run.main()
+        assert not (runs / "results").exists()
+
+    def test_results_of_another_configuration_are_refused(self, runs):
+        run.main()
+        file = runs / "results/digits.config.toml"
+        file.write_text(file.read_text().replace("trials = 60", "trials = 2", 1))
+        before = {path: path.read_bytes() for path in (runs / "results").iterdir()}
+        with pytest.raises(InputError, match="is of another configuration than preset digits"):
+            run.main()
+        assert {path: path.read_bytes() for path in (runs / "results").iterdir()} == before
+
+    def test_more_seeds_join_the_results(self, runs):
+        run.main()
+        file = runs / "results/digits.config.toml"
+        made = tomllib.loads(file.read_text())
+        made["preset"]["seeds"] = [0]
+        file.write_text(tomli_w.dumps(made))
+        run.main()
+        assert tomllib.loads(file.read_text())["preset"]["seeds"] == [0, 1, 2]
 
     def test_missing_weights_are_named_before_anything_runs(self, runs, monkeypatch, tmp_path):
         monkeypatch.setattr(run, "HERE", tmp_path)
