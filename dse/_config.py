@@ -14,7 +14,7 @@ from dse.samplers import NAMES as SAMPLERS
 from energy import MODELS, EnergyModel
 from luts import catalog
 from luts.errors import InputError, suggest
-from models import TOPOLOGIES, NetworkConfig, check_dataset
+from models import TOPOLOGIES, ClusterFeatures, NetworkConfig, check_dataset
 from models.training import Start
 
 ALL = "all"
@@ -49,6 +49,9 @@ class SearchConfig:
         finetune_members: how many members of the final front are fine-tuned and tested.
         seed: of data split, weights and search.
         experts: experts in a layer.
+        expert_blocks: indices of the blocks that become experts; empty for the architecture's own.
+        top_k: experts that work on one item, with the topology ``hard``.
+        cluster_features: what ``cluster`` makes its clusters of, ``raw`` or ``unit`` features.
         image_size: height and width in pixels.
         patch_size: of a vision transformer, in pixels; 0 for the architecture's own.
         train_epochs: epochs of the dense float network's training; 0 for its recipe's own.
@@ -85,6 +88,9 @@ class SearchConfig:
     finetune_members: int = 5
     seed: int = 0
     experts: int = 4
+    expert_blocks: tuple[int, ...] = ()
+    top_k: int = 1
+    cluster_features: ClusterFeatures = "raw"
     image_size: int = 32
     patch_size: int = 0
     train_epochs: float = 0.0
@@ -188,13 +194,18 @@ class SearchConfig:
 
     def network(self, *, num_classes: int, topology: str | None = None) -> NetworkConfig:
         """The network's configuration, for another topology if one is named."""
+        topology = topology or self.topology
         return NetworkConfig(
             arch=self.arch,
-            topology=topology or self.topology,
+            topology=topology,
             num_classes=num_classes,
             image_size=self.image_size,
             patch_size=self.patch_size or None,
             experts=self.experts,
+            expert_blocks=self.expert_blocks or None,
+            # In a search of all topologies it is meant for the one that takes it.
+            top_k=self.top_k if topology == "hard" or self.topology != ALL else 1,
+            cluster_features=self.cluster_features,
         )
 
     def for_topology(self, topology: str) -> "SearchConfig":
@@ -228,8 +239,9 @@ class SearchConfig:
         for key in table:
             if key not in known:
                 raise InputError(f"a search has no setting {key!r}; {suggest(key, known)}")
-        if "exact" in table:
-            table["exact"] = tuple(table["exact"])
+        for name in ("exact", "expert_blocks"):
+            if name in table:
+                table[name] = tuple(table[name])
         return cls(**table)
 
 

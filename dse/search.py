@@ -18,7 +18,7 @@ from dse._tables import closing_table, trust
 from dse._together import together_table, write_together
 from energy import MODELS
 from luts import catalog
-from luts.console import Parser, Reporter, quieten_libraries, run
+from luts.console import Parser, Reporter, indices, quieten_libraries, run
 from luts.errors import InputError
 from models import ARCHITECTURES, TOPOLOGIES
 
@@ -107,6 +107,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--train-epochs", type=float, help="of the dense float network (default: its recipe's)")
     add("--experts", type=int, help=f"experts in a layer (default {default.experts})")
+    add("--expert-blocks", type=indices, metavar="I,J,…", help="blocks that become experts")
+    add("--top-k", type=int, help=f"experts that work on one item (default {default.top_k})")
+    add(
+        "--cluster-features",
+        help=f"raw or unit: what clusters are made of (default {default.cluster_features})",
+    )
     add("--image-size", type=int, help=f"pixels (default {default.image_size})")
     add("--patch-size", type=int, help="pixels of a transformer's patch (default: its own)")
     _add_fidelity(parser)

@@ -125,6 +125,14 @@ class _Lines:
 SILENT = Reporter(quiet=True)
 
 
+def indices(text: str) -> tuple[int, ...]:
+    """The type of an option that takes numbers as in ``1,3,5``."""
+    try:
+        return tuple(int(word) for word in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"numbers are written as in 1,3,5, not {text!r}") from None
+
+
 def quieten_libraries() -> None:
     """Keep libraries' own log lines off the terminal; our reporter speaks instead."""
     logging.getLogger("optuna").setLevel(logging.WARNING)

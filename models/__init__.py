@@ -13,6 +13,7 @@ from models.emulation import (
 from models.networks import (
     ARCHITECTURES,
     TOPOLOGIES,
+    ClusterFeatures,
     ExpertLayer,
     ExpertWork,
     NetworkConfig,
@@ -46,6 +47,7 @@ __all__ = [
     "TOPOLOGIES",
     "Assignment",
     "Choice",
+    "ClusterFeatures",
     "Data",
     "EmulatedNetwork",
     "ExpertLayer",

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from luts.console import Parser, Reporter, run
+from luts.console import Parser, Reporter, indices, run
 from luts.errors import InputError
 from models.networks import ARCHITECTURES, TOPOLOGIES, NetworkConfig
 from models.training import (
@@ -77,7 +77,8 @@ def _parser() -> Parser:
     add("--topology", default="dense", help=", ".join(TOPOLOGIES) + " (default: dense)")
     add("--experts", type=int, default=4, help="experts a layer (default: 4)")
     add("--top-k", type=int, default=1, help="experts that work on one item (default: 1)")
-    add("--expert-blocks", type=_indices, metavar="I,J,…", help="blocks that become experts")
+    add("--expert-blocks", type=indices, metavar="I,J,…", help="blocks that become experts")
+    add("--cluster-features", default="raw", help="raw or unit: what clusters are made of")
     add("--dataset", default="digits", help=", ".join(DATASETS) + " (default: digits)")
     add("--data-root", type=Path, help="folder of the published archives (default: the cache)")
     add("--image-size", type=int, help="scale images to this side in pixels")
@@ -122,14 +123,8 @@ def _config(options: argparse.Namespace, *, num_classes: int, image_size: int) -
         experts=options.experts,
         expert_blocks=options.expert_blocks,
         top_k=options.top_k,
+        cluster_features=options.cluster_features,
     )
-
-
-def _indices(text: str) -> tuple[int, ...]:
-    try:
-        return tuple(int(word) for word in text.split(","))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"blocks are numbers as in 1,3,5, not {text!r}") from None
 
 
 def _device(name: str | None) -> torch.device:

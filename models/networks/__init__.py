@@ -3,7 +3,7 @@
 from models.networks._architecture import ARCHITECTURES, Architecture, architecture
 from models.networks._build import build
 from models.networks._cluster import ClusterMoE
-from models.networks._config import TOPOLOGIES, NetworkConfig
+from models.networks._config import TOPOLOGIES, ClusterFeatures, NetworkConfig
 from models.networks._experts import ExpertLayer, auxiliary_loss, every_expert_sees_everything
 from models.networks._foreign import source_digest
 from models.networks._hard import HardMoE, information_loss, load_balancing_loss
@@ -16,6 +16,7 @@ __all__ = [
     "ARCHITECTURES",
     "TOPOLOGIES",
     "Architecture",
+    "ClusterFeatures",
     "ClusterMoE",
     "ExpertLayer",
     "ExpertWork",

@@ -2,8 +2,9 @@
 
 The centroids are those of k-means over the layer's own input features, on training data, in the
 dense network at the moment of upcycling: pooled per image in a convolutional network, per token in
-a transformer. The features are taken as they are. With one cluster an expert there is nothing to
-learn in the routing, and it has no gradient. Training later moves the features, not the centroids.
+a transformer. The features are taken as they are, or each scaled to length 1. With one cluster an
+expert there is nothing to learn in the routing, and it has no gradient. Training later moves the
+features, not the centroids.
 """
 
 import warnings
@@ -12,6 +13,7 @@ import torch
 from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
 from torch import nn
+from torch.nn import functional
 
 from luts.errors import InputError
 from models.networks._experts import ExpertLayer, Granularity
@@ -27,14 +29,21 @@ class ClusterMoE(ExpertLayer):
         experts: the experts.
         centroids: float32 of shape ``(experts, D)``.
         granularity: what is routed.
+        on_unit: features are scaled to length 1 first, as those were that the centroids are of.
     """
 
     centroids: torch.Tensor
 
     def __init__(
-        self, experts: list[nn.Module], centroids: torch.Tensor, *, granularity: Granularity
+        self,
+        experts: list[nn.Module],
+        centroids: torch.Tensor,
+        *,
+        granularity: Granularity,
+        on_unit: bool = False,
     ) -> None:
         super().__init__(experts, granularity=granularity)
+        self.on_unit = on_unit
         assert len(centroids) == len(experts)
         self.register_buffer("centroids", centroids.clone())
 
@@ -47,6 +56,8 @@ class ClusterMoE(ExpertLayer):
         items = self.to_items(x)
         with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
             features = item_features(items, self.granularity).float()
+            if self.on_unit:
+                features = functional.normalize(features, dim=1)
             # |x − c|² without |x|², which all centroids have in common.
             distances = self.centroids.square().sum(dim=1) / 2 - features @ self.centroids.t()
             chosen = distances.argmin(dim=1, keepdim=True)
@@ -54,8 +65,9 @@ class ClusterMoE(ExpertLayer):
         return output.reshape(x.shape) if self.granularity == "token" else output
 
     def overhead_macs(self, items: int) -> int:
-        """One product with every centroid."""
-        return items * self.centroids.numel()
+        """One product with every centroid, and those of scaling to length 1."""
+        scaling = 2 * self.centroids.shape[1] if self.on_unit else 0
+        return items * (self.centroids.numel() + scaling)
 
 
 def centroids_of(features: torch.Tensor, count: int, *, seed: int) -> torch.Tensor:

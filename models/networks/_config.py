@@ -1,12 +1,15 @@
 """What decides a network's shape."""
 
 import dataclasses
+from typing import Literal, get_args
 
 from luts.errors import InputError, suggest
 from models.networks._architecture import architecture
 
 TOPOLOGIES: tuple[str, ...] = ("dense", "hard", "soft", "cluster")
 """Every topology."""
+
+ClusterFeatures = Literal["raw", "unit"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,6 +27,11 @@ class NetworkConfig:
             al., arXiv 2204.10598): small data sets leave more of them too few images each.
         expert_blocks: indices of the blocks that become experts; None for the architecture's own.
         top_k: experts that work on one item; 1 unless the topology is ``hard``.
+        cluster_features: what ``cluster`` makes its clusters of. ``raw``: the layer's inputs as
+            they are, so that k-means minimises the spread that each expert's int8 range has to
+            cover. ``unit``: their directions alone (spherical k-means; Dhillon, Modha, 2001),
+            blind to how strong an input is. Features of later layers would need a pass before the
+            pass.
 
     Raises:
         InputError: an unknown name or a number outside its range.
@@ -38,6 +46,7 @@ class NetworkConfig:
     experts: int = 4
     expert_blocks: tuple[int, ...] | None = None
     top_k: int = 1
+    cluster_features: ClusterFeatures = "raw"
 
     def __post_init__(self) -> None:
         if self.topology not in TOPOLOGIES:
@@ -52,6 +61,12 @@ class NetworkConfig:
         if self.topology in ("soft", "cluster") and self.top_k != 1:
             raise InputError(
                 f"top_k is for the topology hard; {self.topology} takes none, not {self.top_k}"
+            )
+        if self.cluster_features not in get_args(ClusterFeatures):
+            known = list(get_args(ClusterFeatures))
+            raise InputError(
+                f"unknown cluster features {self.cluster_features!r}; "
+                f"{suggest(self.cluster_features, known)}"
             )
         self._check_size()
 

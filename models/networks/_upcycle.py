@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import nn
+from torch.nn import functional
 
 from luts.errors import InputError
 from models.networks._architecture import architecture
@@ -187,12 +188,15 @@ def _expert_layer(
     samples = torch.cat(seen.rows)
     features = samples.shape[-1]
     if config.topology == "cluster":
+        on_unit = config.cluster_features == "unit"
         if fitted:
+            if on_unit:
+                samples = functional.normalize(samples, dim=1)
             centroids = centroids_of(samples, len(experts), seed=seed)
         else:
             generator = torch.Generator().manual_seed(seed)
             centroids = torch.randn(len(experts), features, generator=generator)
-        return ClusterMoE(experts, centroids, granularity=granularity)
+        return ClusterMoE(experts, centroids, granularity=granularity, on_unit=on_unit)
     if config.topology == "soft" and granularity == "token":
         return SoftMoE(experts, features=features, tokens=seen.items_an_image, seed=seed)
     layer: HardMoE | WeightedExperts

@@ -7,7 +7,7 @@ from torch import nn
 
 from luts.console import SILENT, Reporter
 from models.networks import NetworkConfig, build, source_digest, upcycle_
-from models.training._cache import trained
+from models.training._cache import check_making, trained
 from models.training._data import Data
 from models.training._job import Start
 from models.training._loop import fit
@@ -53,6 +53,8 @@ def base_network(
         state = read_weights(start.weights, reporter=reporter)
         network = build(config, seed=seed)
         if config.topology == "dense" or fits(network, state):
+            if config.topology != "dense":
+                check_making(start.weights, config)
             load_state_(network, state, source=start.weights)
             return network.eval()
         dense = build(dataclasses.replace(config, topology="dense"), seed=seed)
@@ -122,8 +124,12 @@ def _making(
     config: NetworkConfig, data: Data, recipe: TrainingRecipe, seed: int
 ) -> dict[str, object]:
     digest = source_digest(config.arch)
+    shape = dataclasses.asdict(config)
+    if config.cluster_features == "raw":
+        # Weights from before there was a choice keep their name.
+        del shape["cluster_features"]
     return {
-        **dataclasses.asdict(config),
+        **shape,
         # A user's file may have changed under its name.
         **({} if digest is None else {"source_sha256": digest}),
         "data": data.making,

@@ -13,6 +13,8 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from luts.console import SILENT, Reporter
+from luts.errors import InputError
+from models.networks import NetworkConfig
 from models.training._files import atomically, cache_folder
 
 Net = TypeVar("Net", bound=nn.Module)
@@ -81,6 +83,26 @@ def read_making(path: Path) -> dict[str, Any]:
     with safe_open(path, framework="pt") as file:
         metadata = file.metadata() or {}
     return dict(json.loads(metadata.get("making", "{}")))
+
+
+def check_making(source: str, config: NetworkConfig) -> None:
+    """Hold a file of weights against what its tensors do not show.
+
+    Raises:
+        InputError: it says that it was trained with another ``top_k`` or other cluster features.
+    """
+    path = Path(source)
+    if path.suffix != ".safetensors" or not path.is_file():
+        return
+    making = read_making(path)
+    for name in ("top_k", "cluster_features"):
+        wanted = getattr(config, name)
+        kept = making.get(name, wanted)
+        if kept != wanted:
+            flag = "--" + name.replace("_", "-")
+            raise InputError(
+                f"{source} was trained with {flag} {kept}, not {wanted}: say {flag} {kept}"
+            )
 
 
 def _load(net: nn.Module, path: Path) -> str | None:

@@ -10,7 +10,7 @@ from torch import nn
 from luts.console import SILENT, Reporter
 from luts.errors import InputError
 from models.networks import NetworkConfig, build, upcycle_
-from models.training._cache import save_weights
+from models.training._cache import check_making, save_weights
 from models.training._crew import is_first
 from models.training._data import Data
 from models.training._files import atomically
@@ -63,6 +63,7 @@ def starting_network(
     elif start.weights is not None:
         state = read_weights(start.weights, reporter=reporter)
         if not is_dense and not fits(net, state):
+            check_making(start.weights, config)
             net = build(config, seed=seed)
             load_state_(net, state, source=start.weights)
             return net

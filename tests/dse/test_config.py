@@ -12,6 +12,21 @@ def test_toml_round_trip():
     assert SearchConfig.from_toml(config.to_toml({"commit": "x"})) == config
 
 
+def test_the_network_is_what_was_asked_for():
+    config = SearchConfig(
+        topology="all", expert_blocks=(1, 3), top_k=2, cluster_features="unit", experts=3
+    )
+    assert SearchConfig.from_toml(config.to_toml({})) == config
+    made = {t: config.network(num_classes=10, topology=t) for t in config.topologies}
+    assert {t: network.top_k for t, network in made.items()} == {
+        **dict.fromkeys(("dense", "soft", "cluster"), 1),
+        "hard": 2,
+    }
+    assert made["cluster"].cluster_features == "unit"
+    assert made["cluster"].expert_blocks == (1, 3)
+    assert SearchConfig().network(num_classes=10).expert_blocks is None
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -35,6 +50,8 @@ def test_toml_round_trip():
         ({"finetune_epochs": float("nan")}, "positive number, not nan"),
         ({"experts": 1}, "at least 2 experts, not 1"),
         ({"patch_size": 5}, "is no multiple of 5"),
+        ({"top_k": 2, "topology": "soft"}, "top_k is for the topology hard"),
+        ({"cluster_features": "rwa"}, "unknown cluster features 'rwa'; did you mean raw"),
     ],
 )
 def test_bad_settings(settings, message):

@@ -1,9 +1,14 @@
+import dataclasses
+
 import pytest
 import torch
 from torch import nn
 
 from luts.console import Reporter
+from luts.errors import InputError
+from models.networks import NetworkConfig, build
 from models.training import cache_folder, read_making, trained, weights_path
+from models.training._cache import check_making, save_weights
 from models.training._files import atomically
 
 MAKING = {"arch": "toy", "topology": "dense", "seed": 0}
@@ -96,3 +101,14 @@ def test_the_cache_folder_can_be_chosen(tmp_path, monkeypatch):
     assert cache_folder() == tmp_path
     trained(make, MAKING, Trainer())
     assert weights_path(MAKING).is_relative_to(tmp_path) and weights_path(MAKING).exists()
+
+
+def test_weights_say_what_their_tensors_do_not(tmp_path):
+    config = NetworkConfig("vit_small", "hard", experts=2, expert_blocks=(1,), top_k=2)
+    path = tmp_path / "net.safetensors"
+    save_weights(build(config), path, {"top_k": 2})
+    check_making(str(path), config)
+    with pytest.raises(InputError, match="was trained with --top-k 2, not 1: say --top-k 2"):
+        check_making(str(path), dataclasses.replace(config, top_k=1))
+    save_weights(build(config), path, {})  # one that says nothing is taken at its word
+    check_making(str(path), dataclasses.replace(config, top_k=1))

@@ -1,9 +1,11 @@
+import dataclasses
+
 import pytest
 import torch
 from torch import nn
 
 from luts.errors import InputError
-from models.networks import ClusterMoE
+from models.networks import ClusterMoE, NetworkConfig, build, upcycle_
 from models.networks._cluster import centroids_of
 
 WIDTH = 3
@@ -68,3 +70,33 @@ def test_centroids_are_kept_and_not_learnt():
     )
     assert "centroids" in layer.state_dict()
     assert "centroids" not in dict(layer.named_parameters())
+
+
+def test_clusters_of_directions_are_blind_to_length():
+    experts = [nn.Linear(WIDTH, WIDTH) for _ in range(2)]
+    centroids = torch.tensor([[1.0, 0, 0], [0, 1.0, 0]])
+    layer = ClusterMoE(experts, centroids, granularity="token", on_unit=True)
+    x = torch.tensor([[0.1, 0.02, 0], [50.0, 1, 0], [1, 90, 0], [0.001, 0.01, 0]])
+    layer(x)
+    assert layer.work.tolist() == [2, 2]
+    layer(1000 * x)
+    assert layer.work.tolist() == [2, 2]
+    assert layer.overhead_macs(4) == 4 * (2 * WIDTH + 2 * WIDTH)
+
+
+def test_clusters_are_made_of_what_is_asked_for():
+    config = NetworkConfig("vit_small", topology="cluster", expert_blocks=(1,), experts=2)
+    images = [torch.randn(8, 3, 32, 32)]
+    centroids = {}
+    for features in ("raw", "unit"):
+        network = build(dataclasses.replace(config, topology="dense"), seed=0)
+        upcycle_(
+            network, dataclasses.replace(config, cluster_features=features), images=images, seed=0
+        )
+        (layer,) = (m for m in network.modules() if isinstance(m, ClusterMoE))
+        assert layer.on_unit == (features == "unit")
+        centroids[features] = layer.centroids
+    assert (centroids["unit"].norm(dim=1) <= 1 + 1e-5).all()
+    assert (centroids["raw"].norm(dim=1) > 1 + 1e-5).all()
+    with pytest.raises(InputError, match="unknown cluster features 'rwa'; did you mean raw"):
+        dataclasses.replace(config, cluster_features="rwa")
