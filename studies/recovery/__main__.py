@@ -47,6 +47,7 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--arch", default="resnet20", help="architecture of one ladder (default resnet20)")
     add("--topology", default="dense", help="its topology (default dense)")
+    add("--dataset", help="its data set (default: the matrix's for its networks, else digits)")
     add("--multiplier", help="print one ladder, of this multiplier")
     add("--recipe", default="free", metavar="NAME|FILE", help="of config.toml, or a TOML file")
     add("--swapped", action="store_true", help="one ladder: start with ports exchanged")
@@ -62,8 +63,15 @@ def _parser() -> argparse.ArgumentParser:
 
 def _one(config: StudyConfig, options: argparse.Namespace, reporter: Reporter) -> None:
     multiplier = luts.catalog[options.multiplier].name
-    recipe = _recipe(config, options.recipe)
-    settings = named(config.networks, f"{options.arch}-{options.topology}", "network")
+    name = f"{options.arch}-{options.topology}"
+    settings = config.networks.get(name)
+    recipe = _recipe(config, options.recipe, name)
+    if settings is None or options.dataset is not None:
+        settings = {
+            "arch": options.arch,
+            "topology": options.topology,
+            "images": options.dataset or "digits",
+        }
     found = subject(settings, config, options.images, reporter)
     cell = Cell("", multiplier, options.recipe, options.seed)
     swapped = options.swapped or options.recipe in config.swapped
@@ -71,10 +79,10 @@ def _one(config: StudyConfig, options: argparse.Namespace, reporter: Reporter) -
     print(_report.as_text(recovered, exact))
 
 
-def _recipe(config: StudyConfig, name: str) -> Recovery:
+def _recipe(config: StudyConfig, name: str, network: str) -> Recovery:
     if not name.endswith(".toml"):
         recipe: Recovery = named(config.recipes, name, "recipe")
-        return recipe
+        return config.recipe(name, network) if network in config.networks else recipe
     try:
         return Recovery.from_dict(tomllib.loads(Path(name).read_text(encoding="utf-8")))
     except (OSError, ValueError) as error:
@@ -131,14 +139,14 @@ def _estimated_hours(config: StudyConfig, subjects: dict[str, Subject], cells: l
         for recipe in dict.fromkeys(cell.recipe for cell in cells):
             count = sum(cell.network == name and cell.recipe == recipe for cell in cells)
             if count:
-                seconds += estimated_seconds(found, config.recipes[recipe], count)
+                seconds += estimated_seconds(found, config.recipe(recipe, name), count)
     return seconds / 3600
 
 
 def _run(
     config: StudyConfig, found: Subject, cell: Cell, results: Path, reporter: Reporter
 ) -> None:
-    recipe = config.recipes[cell.recipe]
+    recipe = config.recipe(cell.recipe, cell.network)
     quiet = Reporter(quiet=True)
     swapped = cell.recipe in config.swapped
     recovered, exact = run_cell(found, cell, recipe, swapped=swapped, reporter=quiet)

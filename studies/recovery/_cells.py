@@ -59,7 +59,8 @@ class StudyConfig:
         data_seed: of the split that the weights were trained with.
         calibration_images: training images for activation ranges and statistics.
         validation_images: that states are scored on.
-        networks: settings by name.
+        networks: settings by name; ``training`` says what fine-tuning is given otherwise than in
+            the recipes.
         recipes: by name.
         only: multipliers that a recipe is run for, where not all of them.
         swapped: recipes that start with the weight on the first port everywhere.
@@ -94,6 +95,16 @@ class StudyConfig:
             recipes[name] = Recovery.from_dict(images | given)
         values["seeds"] = tuple(values["seeds"])
         return cls(**values, recipes=recipes, only=only, swapped=frozenset(swapped))
+
+    def recipe(self, name: str, network: str) -> Recovery:
+        """A recipe with what the network's training needs."""
+        recipe = self.recipes[name]
+        changes = self.networks[network].get("training")
+        if recipe.fine_tuning is None or not changes:
+            return recipe
+        training = dataclasses.replace(recipe.fine_tuning.training, **changes)
+        tuning = dataclasses.replace(recipe.fine_tuning, training=training)
+        return dataclasses.replace(recipe, fine_tuning=tuning)
 
     def cells(self) -> Iterator[Cell]:
         """All cells, the cheap recipes of all networks first."""

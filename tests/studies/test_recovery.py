@@ -21,6 +21,11 @@ def test_the_committed_configuration_is_legal():
     for name, recipe in config.recipes.items():
         if recipe.fine_tuning is not None:
             assert recipe.fine_tuning.training.epochs >= 0.25, name
+    digits = config.recipe("slope-2d", "vit_small-hard").fine_tuning
+    assert (digits.training.epochs, digits.training.border) == (4.0, "zeros")
+    assert digits.gradient == "slope-2d"
+    assert config.recipe("slope-2d", "resnet20-hard") == config.recipes["slope-2d"]
+    assert config.recipe("free", "vit_small-hard") == config.recipes["free"]
     with pytest.raises(InputError, match="unknown recipe 'fre'"):
         named(config.recipes, "fre", "recipe")
 
