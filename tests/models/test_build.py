@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from luts.errors import InputError
-from models import ARCHITECTURES, NetworkConfig, build
+from models import ARCHITECTURES, NetworkConfig, build, sites
 from models.networks import expert_layers, source_digest
 from tests.models.counting import count_macs
 
@@ -46,6 +46,17 @@ def test_macs_of_vit_small_follow_from_its_width():
     patches = 64 * width * 3 * 8 * 8
     expected = 12 * block + patches + width * 200
     assert count_macs(network, torch.zeros(1, 3, 64, 64)) == expected
+
+
+@pytest.mark.parametrize(
+    ("image_size", "patch_size", "classes", "gmacs"), [(224, 16, 1000, 4.60), (64, 8, 200, 1.42)]
+)
+def test_macs_of_vit_small_with_attention_are_the_published_ones(
+    image_size, patch_size, classes, gmacs
+):
+    network = build("vit_small", num_classes=classes, image_size=image_size, patch_size=patch_size)
+    found = sites(network, torch.zeros(1, 3, image_size, image_size))
+    assert round(sum(site.macs for site in found) / 1e9, 2) == gmacs
 
 
 def test_seeds_decide_the_weights_and_nothing_else_changes():
