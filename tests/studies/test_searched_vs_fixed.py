@@ -171,4 +171,4 @@ def test_options_of_a_search():
     words = preset.command("dense", 0, run.IMAGES)
     assert words[words.index("--dataset") + 1] == f"imagefolder:{run.IMAGES}"
     assert words[words.index("--weights") + 1].endswith("resnet20-dense-0.safetensors")
-    assert words[words.index("--finetune-members") + 1] == "12"
+    assert words[words.index("--finetune-members") + 1] == "30"
