@@ -81,8 +81,9 @@ def read_weights(source: str | Path, *, reporter: Reporter = SILENT) -> dict[str
         raise InputError(f"{path} is no kind of weights that can be read: they end in {known}")
     try:
         if path.suffix.lower() == ".safetensors":
-            return load_file(path)
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
+            loaded: object = load_file(path)
+        else:
+            loaded = torch.load(path, map_location="cpu", weights_only=True)
     except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
         first_line = str(error).strip().splitlines()[0] if str(error).strip() else "empty"
         raise InputError(

@@ -39,8 +39,7 @@ def test_every_kind_of_file_is_loaded(tmp_path, net, suffix, prefix, wrapper):
     state, path = other_weights(net), tmp_path / f"weights.{suffix}"
     saved = {prefix + key: value for key, value in state.items()}
     if suffix == "safetensors":
-        if prefix or wrapper:
-            return
+        # Tensors only, so nothing wraps them.
         save_file(saved, path)
     else:
         torch.save({wrapper: saved, "epoch": 3} if wrapper else saved, path)
