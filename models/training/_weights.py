@@ -1,7 +1,6 @@
 """Reading weights that somebody else trained."""
 
 import hashlib
-import pickle
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,7 +8,6 @@ from pathlib import Path
 from urllib.parse import urlparse
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -84,11 +82,13 @@ def read_weights(source: str | Path, *, reporter: Reporter = SILENT) -> dict[str
             loaded: object = load_file(path)
         else:
             loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
-        first_line = str(error).strip().splitlines()[0] if str(error).strip() else "empty"
+    except MemoryError:
+        raise
+    except Exception as error:
+        # torch.load raises errors of many kinds for a damaged file.
+        lines = str(error).strip().splitlines() or [type(error).__name__]
         raise InputError(
-            f"{path} is damaged or holds more than weights ({first_line}): save "
-            "net.state_dict() anew"
+            f"{path} is damaged or holds more than weights ({lines[0]}): save net.state_dict() anew"
         ) from None
     return _unwrapped(loaded, path)
 

@@ -1,4 +1,5 @@
 import os
+import struct
 
 import pytest
 import torch
@@ -88,6 +89,40 @@ def test_damaged_files_are_refused_in_one_line(tmp_path, suffix, content):
     with pytest.raises(InputError, match="damaged") as error:
         read_weights(path)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("is_zip", [True, False])
+@pytest.mark.parametrize("left", [0.0, 0.01, 0.03, 0.06, 0.5, 0.9, 0.999])
+def test_cut_files_are_refused_in_one_line(tmp_path, is_zip, left):
+    path, net = tmp_path / "weights.pth", nn.Sequential(nn.Linear(30, 40), nn.BatchNorm1d(40))
+    torch.save(net.state_dict(), path, _use_new_zipfile_serialization=is_zip)
+    raw = path.read_bytes()
+    path.write_bytes(raw[: int(left * len(raw))])
+    with pytest.raises(InputError, match="damaged") as error:
+        read_weights(path)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("kind", [OSError, IndexError, struct.error])
+def test_whatever_a_damaged_file_raises_is_one_line(tmp_path, monkeypatch, kind):
+    def fail(*_, **__):
+        raise kind()
+
+    (tmp_path / "weights.pt").write_bytes(b"x")
+    monkeypatch.setattr(torch, "load", fail)
+    with pytest.raises(InputError, match=rf"damaged or holds more than weights \({kind.__name__}"):
+        read_weights(tmp_path / "weights.pt")
+
+
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, MemoryError])
+def test_an_interruption_while_reading_is_no_damage(tmp_path, monkeypatch, kind):
+    def fail(*_, **__):
+        raise kind
+
+    (tmp_path / "weights.pt").write_bytes(b"x")
+    monkeypatch.setattr(torch, "load", fail)
+    with pytest.raises(kind):
+        read_weights(tmp_path / "weights.pt")
 
 
 @pytest.mark.parametrize("content", [{"net": Attack()}, [1, 2], {}, {"epoch": 3}, nn.Linear(2, 2)])
