@@ -13,12 +13,14 @@ from torch import Tensor, nn
 
 from luts.console import SILENT, Reporter
 from luts.errors import InputError
+from models.networks._foreign import TIMM_PREFIX
 from models.training._download import ANY, Checksum, download
 from models.training._files import cache_folder
 
 WEIGHT_SUFFIXES = (".safetensors", ".pt", ".pth", ".th")
 _WRAPPERS = ("state_dict", "model_state_dict", "model")
 _SHOWN_KEYS = 8
+_VIT = "vit_small"
 
 
 def load_weights_(net: nn.Module, source: str | Path, *, reporter: Reporter = SILENT) -> None:
@@ -175,9 +177,9 @@ def load_pretrained_(
         Whether anything was adapted, so that the network needs training before it is of use.
 
     Raises:
-        InputError: nothing is published for ``arch``, or the network does not give it.
+        InputError: those of ``arch`` are not fetched here, or the network does not give them.
     """
-    if arch == "vit_small":
+    if arch == _VIT:
         state = _published_vit(reporter)
     elif (arch, 10) in _RELEASES:
         release = _RELEASES.get((arch, num_classes), _RELEASES[arch, 100])
@@ -186,8 +188,21 @@ def load_pretrained_(
             download(release.url, path, checksum=release.checksum, reporter=reporter)
         state = read_weights(path)
     else:
-        raise InputError(f"no weights are published for {arch}: give --weights, or train it")
+        raise InputError(_not_fetched(arch, num_classes))
     return _adapt_and_load(net, state, arch, reporter)
+
+
+def _not_fetched(arch: str, num_classes: int) -> str:
+    known = ", ".join(sorted({name for name, _ in _RELEASES} | {_VIT}))
+    remedy = "give --weights, or train it"
+    if arch.startswith(TIMM_PREFIX):
+        name = arch.removeprefix(TIMM_PREFIX)
+        remedy = (
+            f"save timm.create_model({name!r}, pretrained=True, num_classes={num_classes})"
+            ".state_dict(), with img_size too where it takes one, and train it on with "
+            "models.train --weights FILE"
+        )
+    return f"published weights are fetched for {known} only, not for {arch}: {remedy}"
 
 
 def _published_vit(reporter: Reporter) -> dict[str, Tensor]:

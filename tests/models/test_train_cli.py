@@ -117,7 +117,7 @@ def test_dense_weights_start_a_mixture_and_those_of_a_mixture_too(monkeypatch, t
         (("--resume",), "nothing to resume"),
         (("--weights", "/no/such.pt"), "no weights at /no/such.pt"),
         (("--weights", "x.pt", "--pretrained"), "either"),
-        (("--pretrained",), "no weights are published for tiny"),
+        (("--pretrained",), "resnet20, vgg11_bn, vgg19_bn, vit_small only, not for tiny"),
         (("--device", "abacus"), "no device 'abacus'"),
         (("--experts", 1, "--topology", "hard"), "at least 2 experts"),
         (("--expert-blocks", "1,x"), "numbers are written as in 1,3,5"),

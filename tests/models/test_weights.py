@@ -174,9 +174,20 @@ def test_a_transformer_of_another_size_gets_resized_embeddings():
     assert torch.allclose(net.pos_embed[:, 0], published.pos_embed[:, 0])
 
 
-def test_architectures_without_published_weights_say_so():
-    with pytest.raises(InputError, match="no weights are published for mlp"):
-        load_pretrained_(nn.Linear(2, 2), "mlp", num_classes=2)
+FETCHED = "published weights are fetched for resnet20, vgg11_bn, vgg19_bn, vit_small only"
+
+
+def test_architectures_whose_published_weights_are_not_fetched_say_so():
+    with pytest.raises(InputError, match=f"{FETCHED}, not for net.py:mlp: give --weights"):
+        load_pretrained_(nn.Linear(2, 2), "net.py:mlp", num_classes=2)
+
+
+def test_a_timm_network_is_told_where_its_published_weights_come_from():
+    with pytest.raises(InputError, match=f"{FETCHED}, not for timm:resnet18: ") as error:
+        load_pretrained_(nn.Linear(2, 2), "timm:resnet18", num_classes=7)
+    said = str(error.value)
+    assert "timm.create_model('resnet18', pretrained=True, num_classes=7).state_dict()" in said
+    assert "--weights FILE" in said and "\n" not in said
 
 
 def test_releases_are_checked_by_the_digits_in_their_names():
