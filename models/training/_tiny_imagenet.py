@@ -4,11 +4,13 @@ Origin: Stanford CS231N (http://cs231n.stanford.edu). Its test images have no la
 validation images are our test split, as in the literature, and validation is cut from training.
 """
 
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from luts.console import Reporter
 from luts.errors import InputError
-from models.training._decode import decode_all
+from models.training._decode import IMAGE_SUFFIXES, decode_all
 from models.training._published import Located
 from models.training._source import Source
 from models.training._store import Index, stored
@@ -34,8 +36,10 @@ def read_tiny_imagenet(located: Located, *, image_size: int | None, reporter: Re
         if strange or not train:
             raise InputError(
                 f"{located.path} is not Tiny ImageNet-200, or not all of it: it has no training "
-                f"images{f' of {strange[0]}' if strange else ''}; fetch it again"
+                f"images{f' of {strange[0]}' if strange else ''}; {_remedy(located)}"
             )
+        for part, images in (("training", train), ("validation", test)):
+            _check_counts(located, part, [label for label, _ in images], classes)
         rows = {name: row for row, (_, name) in enumerate(train + test)}
         decode_all(
             located.tree.read(rows), len(rows), out, image_size=image_size, reporter=reporter
@@ -45,13 +49,20 @@ def read_tiny_imagenet(located: Located, *, image_size: int | None, reporter: Re
         return Index(labels, [len(train), len(test), 0], classes, *_IMAGENET_STATISTICS)
 
     content = {"tree": located.tree.fingerprint(), "image_size": image_size, "set": "tiny-imagenet"}
-    return stored("tiny-imagenet", content, build)
+    source = stored("tiny-imagenet", content, build)
+    # Half a folder may have been decoded when its images were not counted yet.
+    assert source.test is not None, "the validation images are the test images"
+    for part, pool in (("training", source.train), ("validation", source.test)):
+        labels = [source.class_names[label] for label in pool.labels.tolist()]
+        _check_counts(located, part, labels, source.class_names)
+    return source
 
 
 def _is_training(name: str) -> bool:
     # train/CLASS/images/NAME.JPEG, below a top folder or not.
     parts = PurePosixPath(name).parts
-    return len(parts) >= 4 and parts[-4] == "train" and parts[-2] == "images"
+    in_place = len(parts) >= 4 and parts[-4] == "train" and parts[-2] == "images"
+    return in_place and _is_image(name)
 
 
 def _validation_images(located: Located, names: list[str]) -> list[tuple[str, str]]:
@@ -61,10 +72,43 @@ def _validation_images(located: Located, names: list[str]) -> list[tuple[str, st
     folder = PurePosixPath(annotations).parent / "images"
     lines = [line.split("\t") for line in raw.decode().splitlines() if line.strip()]
     images = [(line[1], (folder / line[0]).as_posix()) for line in lines if len(line) > 1]
-    missing = sorted({name for _, name in images} - set(names))
+    listed = {name for _, name in images}
+    missing = sorted(listed - set(names))
     if missing or not images:
         first = missing[0] if missing else _ANNOTATIONS
         raise InputError(
-            f"{located.path} is not all of Tiny ImageNet-200: nothing at {first}; fetch it again"
+            f"{located.path} is not all of Tiny ImageNet-200: nothing at {first}; "
+            f"{_remedy(located)}"
+        )
+    found = {name for name in names if PurePosixPath(name).parent == folder and _is_image(name)}
+    unlisted = sorted(found - listed)
+    if unlisted:
+        raise InputError(
+            f"{located.path} is not all of Tiny ImageNet-200: {_ANNOTATIONS} has no line for "
+            f"{unlisted[0]} ({len(unlisted)} of {len(found)} images); {_remedy(located)}"
         )
     return images
+
+
+def _is_image(name: str) -> bool:
+    path = PurePosixPath(name)
+    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
+
+
+def _check_counts(
+    located: Located, part: str, labels: Sequence[str], classes: Sequence[str]
+) -> None:
+    """Every class of the published set has as many images as any other."""
+    counts = Counter(labels)
+    most = max(counts.values())
+    short = [name for name in classes if counts[name] < most]
+    if short:
+        raise InputError(
+            f"{located.path} is not all of Tiny ImageNet-200: class {short[0]} has "
+            f"{counts[short[0]]} {part} images where others have {most} ({len(short)} of "
+            f"{len(classes)} classes have too few); {_remedy(located)}"
+        )
+
+
+def _remedy(located: Located) -> str:
+    return f"unpack {located.published.file_name} again, or remove it and it is fetched"

@@ -18,7 +18,7 @@ import torch
 from PIL import Image
 
 from luts.errors import InputError
-from models.training import _load, load_data
+from models.training import _load, _tiny_imagenet, load_data
 from models.training._download import Checksum
 from models.training._published import CIFAR10, CIFAR100, TINY_IMAGENET
 
@@ -276,6 +276,45 @@ def test_incomplete_or_other_archives_are_refused(tmp_path, monkeypatch):
     write_tar(tmp_path / "c" / "cifar-10-python.tar.gz", files)
     with pytest.raises(InputError, match=r"half-downloaded or another file \(md5 .*remove it"):
         load_data("cifar10", seed=0, root=tmp_path / "c")
+
+
+@pytest.mark.parametrize(
+    ("gone", "complaint"),
+    [
+        (("/n02_3.JPEG", "/n02_7.JPEG"), r"class n02 has 8 training images where others have 10"),
+        (("/images/n01_",), r"no training images of n01"),
+        (("/val_3.JPEG", "val_3.JPEG\t"), r"class n02 has 2 validation images where others have 3"),
+        (
+            ("val_2.JPEG\t", "val_3.JPEG\t"),
+            r"no line for .*val/images/val_2\.JPEG \(2 of 6 images\)",
+        ),
+    ],
+)
+def test_half_an_unpacked_tiny_imagenet_is_refused(tmp_path, gone, complaint):
+    files = tiny_imagenet_files()
+    annotations = "tiny-imagenet-200/val/val_annotations.txt"
+    lines = files[annotations].decode().splitlines()
+    kept = [line for line in lines if not any(part in line for part in gone)]
+    files[annotations] = "\n".join(kept).encode()
+    write_folder(
+        tmp_path,
+        {name: raw for name, raw in files.items() if not any(part in name for part in gone)},
+    )
+    with pytest.raises(InputError, match=complaint) as error:
+        load_data("tiny-imagenet", seed=0, root=tmp_path)
+    said = str(error.value)
+    assert "unpack tiny-imagenet-200.zip again" in said and "\n" not in said
+    assert not list((tmp_path / "cache").rglob("*.npy"))
+
+
+def test_half_a_tiny_imagenet_that_is_decoded_already_is_refused(tmp_path, monkeypatch):
+    files = tiny_imagenet_files()
+    write_folder(tmp_path, {name: raw for name, raw in files.items() if "n02_3" not in name})
+    with monkeypatch.context() as patch:
+        patch.setattr(_tiny_imagenet, "_check_counts", lambda *_: None)
+        load_data("tiny-imagenet", seed=0, root=tmp_path)
+    with pytest.raises(InputError, match="n02 has 9 training images where others have 10"):
+        load_data("tiny-imagenet", seed=0, root=tmp_path)
 
 
 class Attack:
