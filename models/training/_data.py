@@ -89,7 +89,17 @@ class Split:
 
 @dataclass(frozen=True, eq=False)
 class Data:
-    """A data set in three disjoint splits; ``test`` is for reported figures only."""
+    """A data set in three disjoint splits.
+
+    Args:
+        name: what it is called.
+        train: learnt from.
+        validation: chooses between networks.
+        test: for reported figures only.
+        num_classes: number of labels.
+        class_names: what the labels stand for.
+        content_sha256: of all images and labels, where the name alone does not say which they are.
+    """
 
     name: str
     train: Split
@@ -97,6 +107,7 @@ class Data:
     test: Split
     num_classes: int
     class_names: tuple[str, ...] = ()
+    content_sha256: str | None = None
 
     @property
     def image_size(self) -> int:
@@ -110,11 +121,16 @@ class Data:
 
     @property
     def making(self) -> dict[str, object]:
-        """What identifies the data among results: name, image size, images in each split."""
+        """What identifies the data among results: name, image size, images in each split.
+
+        The digest of its content is there for images of the user's own.
+        """
+        digest = self.content_sha256
         return {
             "name": self.name,
             "image_size": self.image_size,
             "train": len(self.train),
             "validation": len(self.validation),
             "test": len(self.test),
+            **({} if digest is None else {"content_sha256": digest}),
         }

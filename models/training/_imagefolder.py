@@ -37,7 +37,8 @@ def read_imagefolder(path: Path, *, image_size: int | None, reporter: Reporter) 
         counts = [len(parts[part]) for part in ("train", "test", "val")]
         return Index(labels, counts, classes, mean, std)
 
-    return stored(f"imagefolder:{path}", content, build)
+    # Under one path there may be other images tomorrow, or in another working directory.
+    return stored(f"imagefolder:{path}", content, build, with_digest=True)
 
 
 def _parts(names: list[str], path: Path) -> dict[str, list[tuple[str, str]]]:

@@ -27,7 +27,17 @@ class Pool:
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """What a reader delivers; missing validation and test pools are cut from ``train``."""
+    """What a reader delivers; missing validation and test pools are cut from ``train``.
+
+    Args:
+        name: of the data set.
+        train: training images.
+        class_names: what the labels stand for.
+        normalisation: of all its images.
+        test: test images, if it has its own.
+        validation: validation images, if it has its own.
+        content_sha256: of all images and labels, where the name alone does not say which they are.
+    """
 
     name: str
     train: Pool
@@ -35,6 +45,7 @@ class Source:
     normalisation: Normalisation
     test: Pool | None = None
     validation: Pool | None = None
+    content_sha256: str | None = None
 
 
 def splits(source: Source, *, seed: int, test_fraction: float, validation_fraction: float) -> Data:
@@ -65,7 +76,7 @@ def splits(source: Source, *, seed: int, test_fraction: float, validation_fracti
         rows = np.random.default_rng(seed).permutation(rows)
     train = source.train.split(rows, source.normalisation)
     names = source.class_names
-    return Data(source.name, train, validation, test, len(names), names)
+    return Data(source.name, train, validation, test, len(names), names, source.content_sha256)
 
 
 def _cut(

@@ -1,9 +1,11 @@
 """Decoded images in a memory map, made once for each content of a data set."""
 
+import contextlib
 import hashlib
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -39,7 +41,13 @@ class Index:
     std: list[float]
 
 
-def stored(name: str, content: Mapping[str, Any], build: Callable[[Path], Index]) -> Source:
+def stored(
+    name: str,
+    content: Mapping[str, Any],
+    build: Callable[[Path], Index],
+    *,
+    with_digest: bool = False,
+) -> Source:
     """The data set of this content, decoded now if that was never done.
 
     Args:
@@ -48,19 +56,40 @@ def stored(name: str, content: Mapping[str, Any], build: Callable[[Path], Index]
             hold it.
         build: writes ``uint8 [M, C, H, W]`` as ``.npy`` to the path it is given; says what
             it wrote.
+        with_digest: deliver the SHA-256 of images and labels too, which depends neither on the
+            place of the files nor on their times of change.
     """
     canonical = json.dumps({"format": _FORMAT, **content}, sort_keys=True)
     stem = cache_folder() / "data" / hashlib.sha256(canonical.encode()).hexdigest()[:24]
     pixel_path, index_path = stem.with_suffix(".npy"), stem.with_suffix(".json")
     source = _read(name, pixel_path, index_path)
+    digest_path = stem.with_suffix(".sha256")
     if source is None:
+        digest_path.unlink(missing_ok=True)
         with atomically(pixel_path) as temporary:
             index = build(temporary)
         with atomically(index_path) as temporary:
             temporary.write_text(json.dumps(asdict(index)))
         source = _read(name, pixel_path, index_path)
         assert source is not None, "what was just written can be read"
-    return source
+    if not with_digest:
+        return source
+    return replace(source, content_sha256=_digest(pixel_path, index_path, digest_path))
+
+
+def _digest(pixel_path: Path, index_path: Path, digest_path: Path) -> str:
+    """SHA-256 of a stored data set, taken once, as reading all pixels takes long."""
+    with contextlib.suppress(OSError):
+        known = digest_path.read_text()
+        if re.fullmatch("[0-9a-f]{64}", known):
+            return known
+    index = json.dumps(json.loads(index_path.read_text()), sort_keys=True)
+    with pixel_path.open("rb") as file:
+        pixels = hashlib.file_digest(file, "sha256").hexdigest()
+    digest = hashlib.sha256(f"{pixels} {index}".encode()).hexdigest()
+    with atomically(digest_path) as temporary:
+        temporary.write_text(digest)
+    return digest
 
 
 def channel_statistics(pixels: NDArray[np.uint8]) -> tuple[list[float], list[float]]:

@@ -22,6 +22,12 @@ def test_digits_splits_are_disjoint_stratified_and_complete():
         assert np.all(np.abs(counts - 0.1) < 0.01)
 
 
+def test_the_making_of_digits_is_name_size_and_counts():
+    making = load_data("digits", seed=0).making
+    counts = {"train": 1078, "validation": 359, "test": 360}
+    assert making == {"name": "digits", "image_size": 32, **counts}
+
+
 def test_digits_have_the_asked_size_and_are_normalised():
     data = load_data("digits", seed=0, image_size=24)
     images = data.train.images

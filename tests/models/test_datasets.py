@@ -133,6 +133,49 @@ def test_images_are_decoded_once_and_again_when_they_change(tmp_path, monkeypatc
     assert len(runs) == 3
 
 
+@pytest.mark.parametrize("kind", ["tar.xz", "zip", "another folder"])
+def test_the_same_images_have_one_digest_wherever_they_are(tmp_path, kind):
+    files = tree()
+    first = load_data(f"imagefolder:{write_folder(tmp_path / 'pets', files)}", seed=0)
+    if kind == "zip":
+        path = write_zip(tmp_path / "other.zip", files)
+    elif kind == "tar.xz":
+        path = write_tar(tmp_path / "other.tar.xz", dict(reversed(files.items())), "w:xz")
+    else:
+        path = write_folder(tmp_path / "deep" / "pets", files)
+    second = load_data(f"imagefolder:{path}", seed=1)
+    assert len(first.content_sha256) == 64
+    assert second.content_sha256 == first.content_sha256
+
+
+@pytest.mark.parametrize("change", ["pixels", "labels"])
+def test_other_images_or_labels_have_another_digest(tmp_path, change):
+    files = tree()
+    path = write_folder(tmp_path / "pets", files)
+    first = load_data(f"imagefolder:{path}", seed=0).making
+    again = load_data(f"imagefolder:{path}", seed=0).making
+    if change == "pixels":
+        files["train/ant/0.png"] = picture(90)
+    else:
+        one, other = "train/ant/0.png", "train/bee/0.png"
+        files[one], files[other] = files[other], files[one]
+    write_folder(path, files)
+    os.utime(path / "train/ant/0.png", (1, 1))
+    second = load_data(f"imagefolder:{path}", seed=0).making
+    assert first == again
+    assert {key for key in first if first[key] != second[key]} == {"content_sha256"}
+
+
+def test_a_digest_that_is_damaged_or_missing_is_taken_anew(tmp_path):
+    path = write_folder(tmp_path / "pets", tree())
+    expected = load_data(f"imagefolder:{path}", seed=0).content_sha256
+    (kept,) = (tmp_path / "cache" / "data").glob("*.sha256")
+    kept.write_text("half")
+    assert load_data(f"imagefolder:{path}", seed=0).content_sha256 == expected
+    kept.unlink()
+    assert load_data(f"imagefolder:{path}", seed=0).content_sha256 == expected
+
+
 def test_sizes_that_differ_need_an_image_size_and_grey_becomes_rgb(tmp_path):
     files = tree() | {"train/ant/odd.png": picture(9, size=(12, 8), mode="L")}
     path = write_folder(tmp_path / "pets", files)
@@ -229,6 +272,8 @@ def test_cifar_archives_and_folders(tmp_path, monkeypatch, name, published, unpa
     data = load_data(name, seed=0, root=tmp_path, download=False)
     assert data.num_classes == len(data.class_names) == (10 if name == "cifar10" else 100)
     assert data.name == name and data.image_size == 32
+    # What is published is known by its name, and so are weights in the cache.
+    assert list(data.making) == ["name", "image_size", "train", "validation", "test"]
     for split in (data.train, data.validation, data.test):
         assert torch.equal(split.gather(slice(None))[:, 0, 5, 5].long(), split.labels)
     assert load_data(name, seed=0, root=tmp_path, image_size=48).image_size == 48
