@@ -21,6 +21,7 @@ from dse._problem import Problem
 from dse._run import ASSIGNMENTS, Run
 from dse._screening import screen
 from dse._space import Codes
+from dse._stored import CONTENT
 from dse._study import Pending, SearchStudy
 from dse._trial import Trial
 from dse.samplers import SpaceExhausted, sampler_for
@@ -121,7 +122,9 @@ def open_study(prepared: Prepared) -> SearchStudy:
     """The run's study, or the shared one that the configuration names."""
     config = prepared.config
     exact = prepared.evaluator.exact_validation
+    content = prepared.evaluator.data.content_sha256
     mine = about(config) | {
+        **({} if content is None else {CONTENT: content}),
         "exact validation cross-entropy": round(exact.cross_entropy, 4),
         "images a score": prepared.evaluator.images,
     }

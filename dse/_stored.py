@@ -24,6 +24,7 @@ from luts.errors import InputError
 from models import Assignment, Choice
 
 IDENTITY = "identity"
+CONTENT = "content_sha256"
 STUDY_NAME = "search"
 SQLITE = "sqlite:///"
 FOUNDING_SECONDS = 5.0
@@ -99,15 +100,21 @@ def space_record(problem: Problem) -> dict[str, Any]:
 def check_identity(known: Mapping[str, Any], mine: Mapping[str, Any], shown: str) -> None:
     """Hold a study's identity against what it is to be continued with.
 
+    A study that does not say which images of the user's it is on is known by its exact score alone.
+
     Raises:
         InputError: they differ.
     """
     for key, value in mine.items():
-        if known.get(key) == json.loads(json.dumps(value)):
+        if known.get(key) == json.loads(json.dumps(value)) or (
+            key == CONTENT and CONTENT not in known
+        ):
             continue
         what = f"with {key} {known.get(key)!r} and not {value!r}"
         if key == "space":
             what = "over other sites or multipliers"
+        if key == CONTENT:
+            what = "on other images or labels under the same name"
         raise InputError(f"{shown} belongs to a search {what}; name another study")
 
 

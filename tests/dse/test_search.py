@@ -13,7 +13,7 @@ from dse._run import Run
 from luts.console import run
 from models import TOPOLOGIES, Assignment, NetworkConfig, Routing, build, evaluate, load_data
 from models.training._files import CACHE_VARIABLE
-from tests.dse._searching import TINY
+from tests.dse._searching import TINY, only_line
 
 CIRCUITS = ("--train-epochs", "0.5", "--multipliers", "mul8s_1KV8,mul8s_1L1G,mul8s_1KTY")
 SMALL = (*CIRCUITS, "--arch", TINY, "--topology", "hard")
@@ -211,14 +211,19 @@ def test_all_topologies_end_in_one_front(tmp_path, capsys):
     assert command("--resume", out, "--quiet") == 0
 
 
-def test_a_folder_of_images_is_searched_like_any_data_set_and_foreign_networks_are_dense(tmp_path):
-    rng = np.random.default_rng(0)
+def write_pictures(root, *, seed):
+    """24 dark and 24 light images."""
+    rng = np.random.default_rng(seed)
     for index in range(48):
         label = index % 2
         pixels = rng.integers(0, 100, size=(8, 8, 3), dtype=np.uint8) + np.uint8(120 * label)
-        folder = tmp_path / "images" / "train" / ("dark", "light")[label]
+        folder = root / "train" / ("dark", "light")[label]
         folder.mkdir(parents=True, exist_ok=True)
         Image.fromarray(pixels).save(folder / f"{index}.png")
+
+
+def test_a_folder_of_images_is_searched_like_any_data_set_and_foreign_networks_are_dense(tmp_path):
+    write_pictures(tmp_path / "images", seed=0)
     flags = ("--dataset", f"imagefolder:{tmp_path / 'images'}", "--image-size", 8)
     flags += ("--trials", 7, "--finetune", "none", "--quiet", "--out", tmp_path / "run")
     assert command(*CIRCUITS, "--arch", TINY, *flags) == 0
@@ -226,6 +231,20 @@ def test_a_folder_of_images_is_searched_like_any_data_set_and_foreign_networks_a
     config = Run.open(tmp_path / "run").config
     assert config.topology == "dense"
     assert config.dataset == f"imagefolder:{tmp_path / 'images'}"
+
+
+def test_a_study_is_not_continued_on_other_images(tmp_path, capsys):
+    folder = tmp_path / "images"
+    write_pictures(folder, seed=0)
+    flags = ("--dataset", f"imagefolder:{folder}", "--image-size", 8, "--trials", 3)
+    flags += ("--finetune", "none", "--quiet", "--out", tmp_path / "run")
+    assert command(*CIRCUITS, "--arch", TINY, *flags) == 0
+    write_pictures(folder, seed=1)
+    capsys.readouterr()
+    assert command("--resume", tmp_path / "run", "--trials", 4, "--quiet") == 2
+    assert "a search on other images or labels" in only_line(capsys.readouterr().err)
+    write_pictures(folder, seed=0)
+    assert command("--resume", tmp_path / "run", "--trials", 4, "--quiet") == 0
 
 
 def test_given_weights_are_searched_as_they_are(tmp_path):

@@ -34,6 +34,19 @@ def test_the_seed_repeats_the_list_and_another_does_not(tmp_path):
     assert lists[0] != lists[2]
 
 
+def test_a_study_says_which_images_it_is_on_or_is_continued_without(tmp_path):
+    path, digests = tmp_path / "s.db", [{"content_sha256": "a" * 64}, {"content_sha256": "b" * 64}]
+    open_study(path, about=digests[0])
+    open_study(path, about=digests[0])
+    with pytest.raises(InputError, match="a search on other images or labels"):
+        open_study(path, about=digests[1])
+    silent = tmp_path / "silent.db"
+    open_study(silent, about={"seed": 0})
+    open_study(silent, about={"seed": 0, **digests[0]})
+    with pytest.raises(InputError, match="seed 0 and not 1"):
+        open_study(silent, about={"seed": 1, **digests[0]})
+
+
 @pytest.mark.parametrize("stop", [2, 5, 17])
 def test_an_interrupted_study_goes_on_as_if_it_had_not_been(tmp_path, stop):
     whole = open_study(tmp_path / "whole.db")
