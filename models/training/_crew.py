@@ -34,8 +34,9 @@ class Crew:
         loss.backward()
 
     def share(self, positions: Tensor) -> Tensor:
-        """This process's part of a batch; never empty."""
-        return positions[self.rank :: self.size] if len(positions) >= self.size else positions
+        """This process's part of a batch, or all of it where a part would be a single image."""
+        is_enough = len(positions) >= 2 * self.size
+        return positions[self.rank :: self.size] if is_enough else positions
 
 
 class AcceleratedCrew(Crew):

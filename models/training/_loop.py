@@ -89,8 +89,8 @@ def fit(
     Raises:
         InputError: the loss is not a finite number, or ``resume`` is of another run.
     """
-    steps_an_epoch = -(-len(data.train) // recipe.batch_size)
-    total = recipe.steps(steps_an_epoch)
+    steps_an_epoch = recipe.steps_an_epoch(len(data.train))
+    total = recipe.steps(len(data.train))
     if total == 0:
         net.eval()
         return History(())
@@ -128,7 +128,8 @@ def _one_epoch(
     state.forward.train()
     order = torch.randperm(len(split), generator=generator)
     loss_sum, correct, seen = 0.0, 0, 0
-    for batch in order.split(recipe.batch_size)[: total - state.step]:
+    steps = min(recipe.steps_an_epoch(len(split)), total - state.step)
+    for batch in order.split(recipe.batch_size)[:steps]:
         positions = state.crew.share(batch)
         pixels = split.gather(positions).to(device, non_blocking=True)
         pixels = shift_and_flip(

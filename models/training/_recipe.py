@@ -80,9 +80,18 @@ class TrainingRecipe:
             value = getattr(self, name)
             _require(0 <= value < 1, name, value, "from 0 to below 1")
 
-    def steps(self, steps_an_epoch: int) -> int:
+    def steps_an_epoch(self, images: int) -> int:
+        """Optimiser steps in a pass over so many images.
+
+        One image that is left over makes none: BatchNorm has no variance of a single value a
+        channel, and PyTorch refuses it in training. Each pass leaves out another image.
+        """
+        whole, rest = divmod(images, self.batch_size)
+        return whole + (rest > 1 or (rest == 1 and whole == 0))
+
+    def steps(self, images: int) -> int:
         """Optimiser steps of the whole training: none is cut off from what was asked for."""
-        return math.ceil(round(self.epochs * steps_an_epoch, 6))
+        return math.ceil(round(self.epochs * self.steps_an_epoch(images), 6))
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "TrainingRecipe":

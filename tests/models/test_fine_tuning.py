@@ -83,6 +83,14 @@ def test_fine_tuning_learns_under_every_option(trained, data, changes):
     assert all(moved) if changes.get("learn_scales") else not any(moved)
 
 
+def test_an_image_left_over_makes_no_step(data):
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Flatten(), nn.Linear(36, 8), nn.BatchNorm1d(8), nn.Linear(8, 3))
+    few = dataclasses.replace(data, train=data.train.take(65))
+    emulated = approximated(network, few)
+    assert fine_tune_(emulated, tuning(epochs=1.5, lr=1e-4), few, seed=0).steps == 3
+
+
 def test_zero_epochs_are_said(trained, data):
     emulated = approximated(trained["plain"], data)
     tuned = fine_tune_(emulated, tuning(epochs=0.0), data, seed=0)

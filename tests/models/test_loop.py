@@ -9,6 +9,7 @@ from luts.errors import InputError
 from models.networks import ExpertLayer
 from models.training import Data, Split, TrainingRecipe, evaluate, fit, load_data
 from models.training._augment import shift_and_flip
+from models.training._crew import Crew
 
 RECIPE = TrainingRecipe(epochs=3, batch_size=32, lr=0.05, ema=0.9, shift_px=1, flip=True)
 
@@ -112,6 +113,38 @@ def test_a_fraction_of_an_epoch_stops_within_it(epochs, steps):
     net.register_forward_hook(lambda module, *_: calls.append(module.training))
     fit(net, make_data(images=100), replace(RECIPE, epochs=epochs, ema=0.0, batch_size=30), seed=0)
     assert len(calls) == steps
+
+
+@pytest.mark.parametrize(
+    ("images", "batch_size", "steps"),
+    [(33, 32, 1), (34, 32, 2), (32, 32, 1), (31, 32, 1), (65, 32, 2), (1, 32, 1), (3, 1, 3)],
+)
+def test_an_image_left_over_makes_no_step(images, batch_size, steps):
+    assert replace(RECIPE, batch_size=batch_size).steps_an_epoch(images) == steps
+
+
+@pytest.mark.parametrize("schedule", ["one-cycle", "cosine", "constant"])
+def test_batchnorm_over_single_values_is_trained_whatever_is_left_over(schedule):
+    net = nn.Sequential(nn.Flatten(), nn.Linear(16, 8), nn.BatchNorm1d(8), nn.Linear(8, 3))
+    seen, states = [], []
+    net.register_forward_hook(lambda module, inputs, _: seen.append(len(inputs[0])))
+    recipe = replace(RECIPE, epochs=2.5, schedule=schedule, ema=0.0)
+    fit(net, make_data(images=65), recipe, seed=0, on_checkpoint=states.append)
+    assert seen == [32] * 5
+    assert [state["step"] for state in states] == [2, 4] and states[0]["total_steps"] == 5
+    assert states[-1]["schedule"]["last_epoch"] == 4
+
+
+def test_no_process_gets_a_single_image_of_a_batch():
+    for size in (1, 2, 3):
+        for count in range(2, 9):
+            shares = []
+            for rank in range(size):
+                crew = Crew()
+                crew.rank, crew.size = rank, size
+                shares.append(crew.share(torch.arange(count)))
+            assert min(len(share) for share in shares) >= 2
+            assert set(torch.cat(shares).tolist()) == set(range(count))
 
 
 def test_a_loss_that_is_not_a_number_stops_training_with_a_remedy():

@@ -73,8 +73,7 @@ def fine_tune_(
     """
     before = evaluate(emulated, data.validation)
     recipe = tuning.training
-    steps_an_epoch = -(-len(data.train) // recipe.batch_size)
-    total = recipe.steps(steps_an_epoch)
+    total = recipe.steps(len(data.train))
     if total == 0:
         return FineTuned(before, before, f"{recipe.epochs:g} epochs are no step", False, 0)
     best = _Best(before, _state_of(emulated))
@@ -166,7 +165,8 @@ def _one_epoch(
     torch.manual_seed(state.epoch_seed + state.crew.rank)
     state.forward.train()
     order = torch.randperm(len(split), generator=generator)
-    for batch in order.split(recipe.batch_size)[: state.total_steps - state.step]:
+    steps = min(recipe.steps_an_epoch(len(split)), state.total_steps - state.step)
+    for batch in order.split(recipe.batch_size)[:steps]:
         positions = state.crew.share(batch)
         pixels = split.gather(positions).to(device, non_blocking=True)
         pixels = shift_and_flip(
