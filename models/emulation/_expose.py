@@ -11,13 +11,15 @@ from torch.nn.utils import parametrize
 
 from luts.errors import InputError
 from models.emulation._attention import ExposedAttention
+from models.emulation._plain import is_layer, is_plain, make_plain_
 
 
 def exposed(network: nn.Module, example_input: torch.Tensor) -> nn.Module:
     """A copy of ``network``, in evaluation mode, whose attention products can be found.
 
     `nn.MultiheadAttention` becomes `ExposedAttention`; timm's attention is asked for
-    `scaled_dot_product_attention`; fused paths of `nn.TransformerEncoder` are not taken.
+    `scaled_dot_product_attention`; fused paths of `nn.TransformerEncoder` are not taken; timm's
+    linear layers and convolutions become plain ones.
 
     Args:
         network: any network; it stays as it is.
@@ -26,14 +28,14 @@ def exposed(network: nn.Module, example_input: torch.Tensor) -> nn.Module:
     Raises:
         InputError: ``network`` itself is one layer.
     """
-    if isinstance(network, nn.MultiheadAttention) or is_plain(network, nn.Linear, nn.Conv2d):
+    copied = copy.deepcopy(network).eval()
+    for module in list(copied.modules()):
+        _simplify_(module)
+    if isinstance(copied, nn.MultiheadAttention) or is_layer(copied):
         raise InputError(
             f"a site needs a name, which a bare {type(network).__name__} has not: put it into "
             f"nn.Sequential"
         )
-    copied = copy.deepcopy(network).eval()
-    for module in list(copied.modules()):
-        _simplify_(module)
     attentions = [m for m in copied.modules() if is_plain(m, nn.MultiheadAttention)]
     if attentions:
         apart = _called_with_several(copied, attentions, example_input)
@@ -42,16 +44,6 @@ def exposed(network: nn.Module, example_input: torch.Tensor) -> nn.Module:
             made = ExposedAttention(module, is_self_attention=module not in apart)
             replace_everywhere_(copied, names[module], made)
     return copied
-
-
-def is_plain(module: nn.Module, *kinds: type[nn.Module]) -> bool:
-    """Whether ``module`` is of one of ``kinds`` and computes as that kind does."""
-    return any(
-        isinstance(module, kind)
-        and type(module).forward is kind.forward
-        and getattr(type(module), "_conv_forward", None) is getattr(kind, "_conv_forward", None)
-        for kind in kinds
-    )
 
 
 def names_of(network: nn.Module) -> dict[nn.Module, list[str]]:
@@ -73,6 +65,7 @@ def _simplify_(module: nn.Module) -> None:
         # The hardware holds the weight that comes out, not how it is made.
         for name in list(module.parametrizations):
             parametrize.remove_parametrizations(module, name)
+    make_plain_(module)
     if getattr(module, "fused_attn", None) is False:
         module.fused_attn = True
     if getattr(module, "inplace", None) is True:

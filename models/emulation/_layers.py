@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from luts import EXACT, Arithmetic, Geometry, Scaling, Selection, Task, catalog, quantise, select
+from models.emulation._plain import SameConv2d, pad_same
 from models.emulation._products import ConvProduct, LinearProduct, MatmulProduct, by_code
 from models.emulation._quantise import Observer, weight_scale
 from models.emulation._slopes import Gradient, Slopes, slopes_of
@@ -259,6 +260,7 @@ class EmulatedConv2d(EmulatedWeightSite):
         even = self.padding_mode == "zeros" and left == right and top == bottom
         self.padding = (top, left) if even else (0, 0)
         self.pads = (0, 0, 0, 0) if even else (left, right, top, bottom)
+        self.pads_same = isinstance(source, SameConv2d)
         self.follower: tuple[Follower] | None = None
 
     def task(self) -> Task:
@@ -268,7 +270,9 @@ class EmulatedConv2d(EmulatedWeightSite):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """``(B, C, H, W)`` → ``(B, out, H', W')``."""
-        if any(self.pads):
+        if self.pads_same:
+            x = pad_same(x, self)
+        elif any(self.pads):
             mode = "constant" if self.padding_mode == "zeros" else self.padding_mode
             x = F.pad(x, self.pads, mode=mode)
         if self.observed(x):

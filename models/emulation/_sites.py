@@ -11,7 +11,8 @@ from torch import nn
 
 from luts.errors import InputError
 from models.emulation._attention import AttentionInterceptor, Product
-from models.emulation._expose import exposed, is_plain
+from models.emulation._expose import exposed
+from models.emulation._plain import SameConv2d, is_layer, is_plain
 from models.emulation._unseen import UnseenProducts
 from models.networks import ExpertLayer, every_expert_sees_everything
 
@@ -48,11 +49,12 @@ class Site:
 def sites(network: nn.Module, example_input: torch.Tensor) -> tuple[Site, ...]:
     """The sites of ``network`` in the order in which it uses them.
 
-    Every `nn.Linear`, every `nn.Conv2d`, and both products of every `scaled_dot_product_attention`
-    are sites, and so are the projections and products of `nn.MultiheadAttention`: ``in_proj``
-    (where query, key and value are one tensor; else ``q_proj``, ``k_proj``, ``v_proj``), ``qk``,
-    ``av`` and ``out_proj``. A module with two names has one site. Other products (`nn.Conv1d`,
-    recurrent layers, a plain ``@``) are named in one warning.
+    Every `nn.Linear`, every `nn.Conv2d` (timm's ``Linear``, ``Conv2dSame`` and ``StdConv2d`` too),
+    and both products of every `scaled_dot_product_attention` are sites, and so are the projections
+    and products of `nn.MultiheadAttention`: ``in_proj`` (where query, key and value are one tensor;
+    else ``q_proj``, ``k_proj``, ``v_proj``), ``qk``, ``av`` and ``out_proj``. A module with two
+    names has one site. Other products (`nn.Conv1d`, recurrent layers, a plain ``@``) are named in
+    one warning.
 
     Args:
         network: any network of linear layers, convolutions and attention.
@@ -127,7 +129,7 @@ class _Recorder:
             macs, weights = output.numel() * module.in_features, module.weight.numel()
             read = inputs[0].numel()
             self._note(module, "linear", macs, module.in_features, weights, inputs=read)
-        elif is_plain(module, nn.Conv2d):
+        elif is_plain(module, nn.Conv2d, SameConv2d):
             fan_in = module.weight[0].numel()
             macs, weights = output.numel() * fan_in, module.weight.numel()
             self._note(module, "conv", macs, fan_in, weights, inputs=inputs[0].numel())
@@ -141,7 +143,7 @@ class _Recorder:
         if not self.running:
             return None
         module = self.running[-1]
-        if isinstance(module, Product | ExpertLayer) or is_plain(module, nn.Linear, nn.Conv2d):
+        if isinstance(module, Product | ExpertLayer) or is_layer(module):
             return None
         return self.names[module], module
 
