@@ -85,7 +85,9 @@ class AttentionProducts:
                 scores = scores.masked_fill(~attn_mask, -math.inf)
             else:
                 scores = scores + attn_mask
-        attention = F.dropout(scores.softmax(dim=-1), dropout_p, training=dropout_p > 0)
+        # As PyTorch does: a query that sees no key gets zeros.
+        softmax = torch.softmax if attn_mask is None else torch._safe_softmax
+        attention = F.dropout(softmax(scores, dim=-1), dropout_p, training=dropout_p > 0)
         return self.av(attention, v)
 
 
@@ -158,7 +160,9 @@ class ExposedAttention(nn.Module):
         for mask in (_by_head(attn_mask, q), _by_key(key_padding_mask)):
             if mask is not None:
                 scores = scores + _additive(mask, scores)
-        attention = F.dropout(scores.softmax(dim=-1), self.dropout, training=self.training)
+        # A query that sees no key: PyTorch gives NaN beside weights, zeros without them.
+        softmax = torch.softmax if need_weights else torch._safe_softmax
+        attention = F.dropout(softmax(scores, dim=-1), self.dropout, training=self.training)
         output = self.out_proj(self.av(attention, v).transpose(1, 2).flatten(2))
         if not is_batched:
             output = output[0]

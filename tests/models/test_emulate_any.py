@@ -1,5 +1,6 @@
 import copy
 import itertools
+import math
 import warnings
 from dataclasses import replace
 
@@ -144,6 +145,49 @@ def test_exposed_attention_computes_what_pytorch_does(batch_first, bias, extras,
             assert torch.allclose(got[0], expected[0], atol=1e-5)
             assert (got[1] is None) == (expected[1] is None)
             assert got[1] is None or torch.allclose(got[1], expected[1], atol=1e-5)
+
+
+@pytest.mark.parametrize("need_weights", [True, False])
+def test_exposed_attention_agrees_where_a_query_sees_no_key(need_weights):
+    source = nn.MultiheadAttention(8, 2, batch_first=True)
+    made, x = ExposedAttention(source, is_self_attention=True), torch.randn(3, 5, 8)
+    future = torch.ones(5, 5, dtype=torch.bool).triu()
+    nobody = torch.tensor([[False], [True], [False]]).expand(3, 5)
+    for arguments in (
+        {"key_padding_mask": nobody},
+        {"attn_mask": future},
+        {"attn_mask": torch.zeros(5, 5).masked_fill(future, -math.inf)},
+        {"attn_mask": future.T, "key_padding_mask": torch.arange(5).expand(3, 5) == 4},
+    ):
+        expected = source(x, x, x, need_weights=need_weights, **arguments)[0]
+        got = made(x, x, x, need_weights=need_weights, **arguments)[0]
+        assert torch.allclose(got, expected, atol=1e-5, equal_nan=need_weights)
+
+
+class Masked(nn.Module):
+    """Attention by function, with a mask."""
+
+    def __init__(self, mask):
+        super().__init__()
+        self.qkv = nn.Linear(8, 24)
+        self.mask = mask
+
+    def forward(self, x):
+        q, k, v = self.qkv(x).unflatten(-1, (6, 4)).transpose(1, 2).chunk(3, dim=1)
+        return nn.functional.scaled_dot_product_attention(q, k, v, self.mask)
+
+
+@pytest.mark.parametrize("kind", [torch.bool, torch.float])
+def test_a_query_that_sees_no_key_gets_zeros(kind):
+    seen = torch.ones(5, 5, dtype=torch.bool).tril(-1)
+    mask = seen if kind == torch.bool else torch.zeros(seen.shape).masked_fill(~seen, -math.inf)
+    network, x = Masked(mask).eval(), torch.randn(2, 5, 8)
+    emulated = emulate(network, EXACT, calibration=[x], method="max")
+    y, expected = emulated(x), network(x)
+    assert torch.allclose(y, expected, atol=0.05)
+    assert not expected[:, :, 0].any() and not y[:, :, 0].any()
+    y.square().sum().backward()
+    assert emulated.layer("qkv").weight.grad.isfinite().all()
 
 
 class Cross(nn.Module):
