@@ -185,8 +185,8 @@ def emulate(
         The emulated network in evaluation mode.
 
     Raises:
-        InputError: no calibration batch, a network without sites, or an assignment that does not
-            fit.
+        InputError: no calibration batch, a network without sites, a weight or activation that is
+            infinite or not a number, or an assignment that does not fit.
     """
     batches = [inputs_of(batch) for batch in calibration]
     batches = [batch for batch in batches if len(batch)]
@@ -239,6 +239,7 @@ def _replace_(network: nn.Module, found: tuple[Site, ...]) -> None:
 @torch.no_grad()
 def _calibrate_(network: nn.Module, batches: list[torch.Tensor], method: str) -> None:
     layers = [m for m in network.modules() if isinstance(m, EmulatedSite)]
+    _check_parameters(network)
     for layer in layers:
         layer.start_calibration(method)
     for batch in batches:
@@ -249,3 +250,14 @@ def _calibrate_(network: nn.Module, batches: list[torch.Tensor], method: str) ->
             network(batches[0])
     for layer in layers:
         layer.finish_calibration()
+
+
+def _check_parameters(network: nn.Module) -> None:
+    for layer_name, layer in network.named_modules():
+        if isinstance(layer, EmulatedWeightSite):
+            for name, parameter in layer.named_parameters(prefix=layer_name):
+                if not bool(torch.isfinite(parameter).all()):
+                    raise InputError(
+                        f"calibration met a weight that is infinite or not a number, in {name}: "
+                        f"load or train a network whose weights are finite"
+                    )

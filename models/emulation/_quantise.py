@@ -53,7 +53,7 @@ class Observer:
             known = list(CALIBRATION_METHODS)
             raise InputError(f"unknown calibration {method!r}; {suggest(method, known)}")
         self.method = method
-        self.largest = 0.0
+        self.largest = torch.zeros(())
         self.seen = False
         self._samples: list[torch.Tensor] = []
 
@@ -63,7 +63,8 @@ class Observer:
             return
         magnitudes = x.detach().abs().flatten()
         self.seen = True
-        self.largest = max(self.largest, float(magnitudes.max()))
+        # Unlike Python's max, it keeps what is not a number.
+        self.largest = torch.maximum(self.largest, magnitudes.max().float().cpu())
         if self.method != "max":
             step = -(-magnitudes.numel() // _SAMPLES_PER_BATCH)
             self._samples.append(magnitudes[::step].float().clone())
@@ -74,9 +75,12 @@ class Observer:
         Raises:
             InputError: something observed was infinite or not a number.
         """
-        largest = torch.tensor(self.largest)
+        largest = self.largest
         if not bool(torch.isfinite(largest)):
-            raise InputError("calibration met an activation that is infinite or not a number")
+            raise InputError(
+                "calibration met an activation that is infinite or not a number: check the inputs "
+                "and the float network's outputs"
+            )
         if self.method == "max" or not self._samples:
             return positive_scale(largest)
         samples = torch.cat(self._samples)

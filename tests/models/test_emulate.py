@@ -138,3 +138,17 @@ def test_bad_input(batch):
     with pytest.raises(InputError, match="no choice for site 'second'"):
         only = Assignment.of({"first": Choice("mul8s_1KV8")})
         models.emulate(Tiny(), only, calibration=[batch])
+
+
+@pytest.mark.parametrize("method", models.emulation.CALIBRATION_METHODS)
+@pytest.mark.parametrize("bad", [float("inf"), float("nan")])
+def test_what_is_not_finite_is_refused(batch, method, bad):
+    spoilt = batch.clone()
+    spoilt[5, 1] = bad
+    with pytest.raises(InputError, match="met an activation that is infinite or not a number"):
+        models.emulate(Tiny(), "mul8s_1KV8", calibration=[spoilt], method=method)
+    for name in ("second.weight", "second.bias", "first.weight"):
+        network = Tiny()
+        network.get_parameter(name).data[..., 2] = bad
+        with pytest.raises(InputError, match=f"weight that is infinite or not a number, in {name}"):
+            models.emulate(network, "mul8s_1KV8", calibration=[batch], method=method)

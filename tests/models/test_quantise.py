@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 from hypothesis import given
@@ -60,7 +62,16 @@ def test_mse_has_no_larger_error_than_max():
 def test_bad_input():
     with pytest.raises(InputError, match=r"unknown calibration 'mex'.*max"):
         Observer("mex")
-    observer = Observer("max")
-    observer(torch.tensor([1.0, float("inf")]))
+
+
+@pytest.mark.parametrize("method", CALIBRATION_METHODS)
+@pytest.mark.parametrize("bad", [math.inf, -math.inf, math.nan])
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_what_is_not_finite_is_refused(method, bad, place):
+    observer = Observer(method)
+    batches = [torch.ones(3), torch.ones(3), torch.ones(3)]
+    batches[place][place] = bad
+    for batch in batches:
+        observer(batch)
     with pytest.raises(InputError, match="infinite or not a number"):
         observer.scale()
