@@ -13,7 +13,7 @@ Handler = Callable[..., torch.Tensor]
 
 
 class AttentionInterceptor(TorchFunctionMode):
-    """Inside, calls of `scaled_dot_product_attention` go to ``handler(original, q, k, v, …)``."""
+    """Inside, calls of `scaled_dot_product_attention` go to ``handler(original, …)``."""
 
     def __init__(self, handler: Handler) -> None:
         super().__init__()
@@ -63,15 +63,16 @@ class AttentionProducts:
     def _attend(  # noqa: PLR0913
         self,
         original: Handler,
-        q: torch.Tensor,
-        k: torch.Tensor,
-        v: torch.Tensor,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
         attn_mask: torch.Tensor | None = None,
         dropout_p: float = 0.0,
         is_causal: bool = False,
         scale: float | None = None,
         enable_gqa: bool = False,
     ) -> torch.Tensor:
+        q, k, v = query, key, value
         if enable_gqa:
             k = k.repeat_interleave(q.shape[-3] // k.shape[-3], dim=-3)
             v = v.repeat_interleave(q.shape[-3] // v.shape[-3], dim=-3)

@@ -6,6 +6,7 @@ arXiv 1906.04721, applied to the multiplier's error instead of the rounding's.
 """
 
 from collections.abc import Callable, Collection, Mapping
+from typing import Any
 
 import torch
 
@@ -82,16 +83,17 @@ def sites_before_batchnorm(emulated: EmulatedNetwork, inputs: torch.Tensor) -> f
 
         return note
 
-    def consumed(module: torch.nn.Module, args: tuple[torch.Tensor, ...]) -> None:
-        output, name = outputs.get(id(args[0]), (None, ""))
-        if output is args[0]:
+    def consumed(module: torch.nn.Module, args: Any, kwargs: Any) -> None:
+        x = (*args, *kwargs.values())[0]
+        output, name = outputs.get(id(x), (None, ""))
+        if output is x:
             found.add(name)
 
     for name, layer in _layers(emulated).items():
         handles.append(layer.register_forward_hook(produced(name)))
     for module in emulated.modules():
         if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
-            handles.append(module.register_forward_pre_hook(consumed))
+            handles.append(module.register_forward_pre_hook(consumed, with_kwargs=True))
     with looking_at(emulated, handles), every_expert_sees_everything(emulated):
         emulated(inputs)
     return frozenset(found)

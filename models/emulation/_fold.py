@@ -28,12 +28,12 @@ class FoldableBatchNorm2d(nn.BatchNorm2d):
     switch: "Switch"
     _normalised: "weakref.ref[torch.Tensor] | None" = None
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
         """``(B, C, H, W)`` → the same shape."""
         normalised, self._normalised = self._normalised, None
-        if normalised is not None and normalised() is x:
-            return x
-        return super().forward(x)
+        if normalised is not None and normalised() is input:
+            return input
+        return super().forward(input)
 
     def is_foldable(self) -> bool:
         """Whether it maps every channel linearly just now, and nobody watches its input."""
@@ -87,7 +87,7 @@ def fold_batchnorms_(network: nn.Module, inputs: torch.Tensor) -> Switch:
         if isinstance(module, EmulatedConv2d)
     ]
     handles += [
-        module.register_forward_pre_hook(reads.normalises)
+        module.register_forward_pre_hook(reads.normalises, with_kwargs=True)
         for module in network.modules()
         if type(module) is nn.BatchNorm2d
     ]
@@ -124,9 +124,9 @@ class _Reads(TorchFunctionMode):
         assert isinstance(layer, EmulatedConv2d)
         self.given[id(output)] = (layer, output)
 
-    def normalises(self, batchnorm: nn.Module, args: tuple[Any, ...]) -> None:
+    def normalises(self, batchnorm: nn.Module, args: Any, kwargs: Any) -> None:
         """A BatchNorm's hook before forward."""
-        key = id(args[0])
+        key = id((*args, *kwargs.values())[0])
         if key in self.given:
             self.normalised[key] = batchnorm
         else:

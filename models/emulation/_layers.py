@@ -58,6 +58,10 @@ class EmulatedSite(nn.Module):
         self.register_buffer("weight_map", None)
         self._selection: Selection | None = None
 
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Forward with every operand by position, where hooks look for it, however it is named."""
+        return super().__call__(*args, *kwargs.values())
+
     def start_calibration(self, method: str) -> None:
         """Compute in float and observe the activations until `finish_calibration`."""
         self.observers = [Observer(method) for _ in range(self.operands)]

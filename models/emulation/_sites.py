@@ -100,7 +100,9 @@ class _Recorder:
         handles = []
         for module in self.names:
             handles.append(module.register_forward_pre_hook(self._enter))
-            handles.append(module.register_forward_hook(self._leave, always_call=True))
+            handles.append(
+                module.register_forward_hook(self._leave, with_kwargs=True, always_call=True)
+            )
         try:
             with self.unseen, AttentionInterceptor(self._attention):
                 yield
@@ -121,10 +123,11 @@ class _Recorder:
     def _enter(self, module: nn.Module, inputs: Any) -> None:
         self.running.append(module)
 
-    def _leave(self, module: nn.Module, inputs: Any, output: Any) -> None:
+    def _leave(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
         self.running.pop()
         if output is None:
             return
+        inputs = (*args, *kwargs.values())
         if is_plain(module, nn.Linear):
             macs, weights = output.numel() * module.in_features, module.weight.numel()
             read = inputs[0].numel()
@@ -150,13 +153,13 @@ class _Recorder:
     def _attention(
         self,
         original: Callable[..., torch.Tensor],
-        q: torch.Tensor,
-        k: torch.Tensor,
-        v: torch.Tensor,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
         *args: Any,
         **kwargs: Any,
     ) -> torch.Tensor:
-        owner = self.running[-1]
+        owner, q, k, v = self.running[-1], query, key, value
         products = q.numel() // q.shape[-1] * k.shape[-2]
         macs, read = products * q.shape[-1], q.numel() + k.numel()
         self._note(owner, "qk", macs, q.shape[-1], 0, inputs=read, suffix=".qk")

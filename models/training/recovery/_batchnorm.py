@@ -7,6 +7,7 @@ circuits change is taken over.
 """
 
 from collections.abc import Collection, Iterator, Mapping
+from typing import Any
 
 import torch
 from torch import nn
@@ -66,7 +67,9 @@ def recalibrate_(
     momenta = {name: module.momentum for name, module in found.items()}
     was_training = network.training
     network.eval()
-    handles = [m.register_forward_pre_hook(_train_unless_single) for m in found.values()]
+    handles = [
+        m.register_forward_pre_hook(_train_unless_single, with_kwargs=True) for m in found.values()
+    ]
     try:
         for module in found.values():
             module.reset_running_stats()
@@ -89,9 +92,9 @@ def recalibrate_(
     return frozenset(reached)
 
 
-def _train_unless_single(module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+def _train_unless_single(module: nn.Module, args: Any, kwargs: Any) -> None:
     """A single value a channel has no variance, and PyTorch refuses it in training."""
-    x = inputs[0]
+    x = (*args, *kwargs.values())[0]
     module.train(x.numel() > x.shape[1])
 
 
