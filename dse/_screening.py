@@ -146,6 +146,8 @@ def _sample(
         step = -(-len(rows) // SAMPLED_ROWS)
         kept = rows[::step]
         return (kept,), gradient[::step], len(rows) / max(1, len(kept))
+    if isinstance(layer, EmulatedConv2d) and gradient.dim() == 3:  # one item, without a batch
+        return operands, gradient, 1.0
     count = len(gradient)
     step = -(-count // 16)
     kept_all = tuple(x[::step] for x in operands)

@@ -273,7 +273,12 @@ class EmulatedConv2d(EmulatedWeightSite):
         return Task(self.weight.device, self.channels, len(self.weight), geometry)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """``(B, C, H, W)`` → ``(B, out, H', W')``."""
+        """``(B, C, H, W)`` → ``(B, out, H', W')``, or one item without B."""
+        if x.dim() == 3:
+            return self._convolved(x.unsqueeze(0), folds=False).squeeze(0)
+        return self._convolved(x, folds=True)
+
+    def _convolved(self, x: torch.Tensor, *, folds: bool) -> torch.Tensor:
         if self.pads_same:
             x = pad_same(x, self)
         elif any(self.pads):
@@ -287,7 +292,8 @@ class EmulatedConv2d(EmulatedWeightSite):
             return self.watched(self.learning(ConvProduct, x))
         w_scale, operand = self.prepared()
         scaling = self.scaling(w_scale)
-        if self.follower is not None and self.watcher is None and not self._forward_hooks:
+        folds = folds and self.watcher is None and not self._forward_hooks
+        if folds and self.follower is not None:
             (follower,) = self.follower
             if follower.is_foldable():
                 y = self.selection().convolve(x, operand, follower.folded(scaling))

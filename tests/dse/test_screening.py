@@ -112,3 +112,22 @@ def test_exact_choice_has_no_distortion_and_the_network_is_left_exact(small):
     names = {choice.multiplier for choice in emulated.assignment.choices.values()}
     assert names == {luts.EXACT}
     assert all(p.grad is None for p in emulated.parameters())
+
+
+class OneByOne(nn.Module):
+    """Convolves one item after the other, without a batch."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.fc = nn.Conv2d(20, 17, 3), nn.Linear(17 * 4, 3)
+
+    def forward(self, x):
+        return self.fc(torch.stack([self.conv(item) for item in x]).flatten(1))
+
+
+def test_layers_that_run_without_a_batch_are_screened():
+    inputs = torch.rand(2, 20, 4, 4)
+    emulated = models.emulate(OneByOne(), luts.EXACT, calibration=[inputs])
+    space = SearchSpace.of(emulated.sites, luts.catalog.names("mul8s"))
+    screening = screen(emulated, inputs, space, seed=0)
+    assert np.all(screening.distortion[:, -1] > 0)

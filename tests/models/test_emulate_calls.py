@@ -7,7 +7,10 @@ from torch import nn
 from models import channel_means, emulate, sites
 from models.emulation import code_histograms, sites_before_batchnorm
 from models.emulation._fold import FoldableBatchNorm2d
+from models.networks._timm import timm
 from models.training.recovery._batchnorm import recalibrate_
+
+layers = timm().layers
 
 
 class Net(nn.Module):
@@ -45,3 +48,50 @@ def test_calls_by_keyword_are_those_by_position():
     for emulated in (plain, named):
         emulated.train()(x).square().sum().backward()
     assert torch.equal(plain.layer("conv").weight.grad, named.layer("conv").weight.grad)
+
+
+class Singly(nn.Module):
+    """Convolutions of a batch, or of one item after the other."""
+
+    def __init__(self, *, batched):
+        super().__init__()
+        torch.manual_seed(0)
+        self.first = nn.Conv2d(3, 6, 3, padding="same", padding_mode="reflect")
+        self.second = nn.Conv2d(6, 4, 3, stride=2, padding=1)
+        self.third = layers.Conv2dSame(4, 5, 3, stride=2)
+        self.batched = batched
+
+    def forward(self, x):
+        def convolve(x):
+            return self.third(self.second(self.first(x).relu()))
+
+        return convolve(x) if self.batched else torch.stack([convolve(item) for item in x])
+
+
+def test_one_item_without_a_batch_is_convolved():
+    x = torch.randn(3, 3, 8, 7)
+    networks = [Singly(batched=value).eval() for value in (True, False)]
+    batched, singly = (emulate(n, "mul8s_1KR3", calibration=[x], method="max") for n in networks)
+    assert batched.sites == singly.sites
+    # Scales differ in their last bits, as float sums depend on the number of items.
+    singly.load_state_dict(batched.state_dict())
+    with torch.no_grad():
+        assert torch.equal(batched(x), singly(x))
+        torch.testing.assert_close(singly.in_float()(x), networks[0](x))
+    for emulated in (batched, singly):
+        emulated.train()(x).square().sum().backward()
+    for site in batched.sites:
+        gradients = (emulated.layer(site.name).weight.grad for emulated in (batched, singly))
+        torch.testing.assert_close(*gradients)
+
+
+def test_one_item_is_not_normalised_twice():
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)).eval()
+    network[1].running_mean.fill_(0.5)
+    x = torch.randn(2, 3, 6, 6)
+    emulated = emulate(network, "mul8s_1KR3", calibration=[x])
+    conv, norm = emulated.network
+    assert isinstance(norm, FoldableBatchNorm2d)
+    emulated.network.forward = lambda x: norm(conv(x[0]).unsqueeze(0))
+    with torch.no_grad():
+        torch.testing.assert_close(emulated(x), norm(conv(x[:1])))
