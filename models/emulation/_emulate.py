@@ -185,8 +185,8 @@ def emulate(
         The emulated network in evaluation mode.
 
     Raises:
-        InputError: no calibration batch, a network without sites, a weight or activation that is
-            infinite or not a number, or an assignment that does not fit.
+        InputError: no calibration batch, a network without sites or not in float32, a weight or
+            activation that is infinite or not a number, or an assignment that does not fit.
     """
     batches = [inputs_of(batch) for batch in calibration]
     batches = [batch for batch in batches if len(batch)]

@@ -26,7 +26,7 @@ def exposed(network: nn.Module, example_input: torch.Tensor) -> nn.Module:
         example_input: a batch as the network takes it.
 
     Raises:
-        InputError: ``network`` itself is one layer.
+        InputError: ``network`` itself is one layer, or holds a layer that is not in float32.
     """
     copied = copy.deepcopy(network).eval()
     for module in list(copied.modules()):
@@ -36,6 +36,7 @@ def exposed(network: nn.Module, example_input: torch.Tensor) -> nn.Module:
             f"a site needs a name, which a bare {type(network).__name__} has not: put it into "
             f"nn.Sequential"
         )
+    _check_precision(copied)
     attentions = [m for m in copied.modules() if is_plain(m, nn.MultiheadAttention)]
     if attentions:
         apart = _called_with_several(copied, attentions, example_input)
@@ -73,6 +74,17 @@ def _simplify_(module: nn.Module) -> None:
         module.inplace = False
     if isinstance(module, nn.TransformerEncoder):
         module.use_nested_tensor = False
+
+
+def _check_precision(network: nn.Module) -> None:
+    for layer_name, layer in network.named_modules():
+        if is_layer(layer) or is_plain(layer, nn.MultiheadAttention):
+            for name, parameter in layer.named_parameters(prefix=layer_name, recurse=False):
+                if parameter.dtype != torch.float32:
+                    raise InputError(
+                        f"layers are emulated in float32, but {name} is {parameter.dtype}: "
+                        f"convert the network with network.float()"
+                    )
 
 
 @torch.no_grad()

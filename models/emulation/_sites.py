@@ -61,7 +61,7 @@ def sites(network: nn.Module, example_input: torch.Tensor) -> tuple[Site, ...]:
         example_input: one batch as the network takes it, ``(B, …)`` with B ≥ 1.
 
     Raises:
-        InputError: the batch is empty, or the network has no site.
+        InputError: the batch is empty, the network has no site, or a layer is not in float32.
     """
     if len(example_input) < 1:
         raise InputError("finding sites takes an example batch of at least one input, not 0")

@@ -152,3 +152,18 @@ def test_what_is_not_finite_is_refused(batch, method, bad):
         network.get_parameter(name).data[..., 2] = bad
         with pytest.raises(InputError, match=f"weight that is infinite or not a number, in {name}"):
             models.emulate(network, "mul8s_1KV8", calibration=[batch], method=method)
+
+
+@pytest.mark.parametrize("kind", [torch.float64, torch.float16, torch.bfloat16])
+def test_other_precisions_are_refused(batch, kind):
+    network = Tiny().to(kind)
+    refused = pytest.raises(InputError, match=rf"first\.weight is {kind}.*network\.float\(\)")
+    for x in (batch, batch.to(kind)):
+        with refused:
+            models.emulate(network, "mul8s_1KV8", calibration=[x])
+        with refused:
+            models.sites(network, x)
+    attention = nn.Sequential(nn.MultiheadAttention(6, 2)).to(kind)
+    with pytest.raises(InputError, match=rf"0\.in_proj_weight is {kind}"):
+        models.sites(attention, batch)
+    assert len(models.emulate(network.float(), "mul8s_1KV8", calibration=[batch]).sites) == 2
