@@ -7,7 +7,9 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.utils import parametrize
+from torch.nn.utils import parametrize, prune, remove_spectral_norm, remove_weight_norm
+from torch.nn.utils.spectral_norm import SpectralNorm
+from torch.nn.utils.weight_norm import WeightNorm
 
 from luts.errors import InputError
 from models.emulation._attention import ExposedAttention
@@ -28,7 +30,7 @@ def exposed(network: nn.Module, example_input: torch.Tensor) -> nn.Module:
     Raises:
         InputError: ``network`` itself is one layer, or holds a layer that is not in float32.
     """
-    copied = copy.deepcopy(network).eval()
+    copied = _copied(network).eval()
     for module in list(copied.modules()):
         _simplify_(module)
     if isinstance(copied, nn.MultiheadAttention) or is_layer(copied):
@@ -61,11 +63,19 @@ def replace_everywhere_(network: nn.Module, names: list[str], module: nn.Module)
         network.set_submodule(name, module)
 
 
+def _copied(network: nn.Module) -> nn.Module:
+    """A deep copy, in which what autograd computed (a weight, say, made by a hook) is constant."""
+    computed = {
+        id(value): value.detach().clone()
+        for module in network.modules()
+        for value in vars(module).values()
+        if isinstance(value, torch.Tensor) and not value.is_leaf
+    }
+    return copy.deepcopy(network, computed)
+
+
 def _simplify_(module: nn.Module) -> None:
-    if parametrize.is_parametrized(module):
-        # The hardware holds the weight that comes out, not how it is made.
-        for name in list(module.parametrizations):
-            parametrize.remove_parametrizations(module, name)
+    _bake_(module)
     make_plain_(module)
     if getattr(module, "fused_attn", None) is False:
         module.fused_attn = True
@@ -74,6 +84,20 @@ def _simplify_(module: nn.Module) -> None:
         module.inplace = False
     if isinstance(module, nn.TransformerEncoder):
         module.use_nested_tensor = False
+
+
+def _bake_(module: nn.Module) -> None:
+    """The hardware holds the weight that comes out, not how it is made."""
+    if parametrize.is_parametrized(module):
+        for name in list(module.parametrizations):
+            parametrize.remove_parametrizations(module, name)
+    for hook in list(module._forward_pre_hooks.values()):
+        if isinstance(hook, WeightNorm):
+            remove_weight_norm(module, hook.name)
+        elif isinstance(hook, SpectralNorm):
+            remove_spectral_norm(module, hook.name)
+        elif isinstance(hook, prune.BasePruningMethod):
+            prune.remove(module, hook._tensor_name)  # type: ignore[no-untyped-call]
 
 
 def _check_precision(network: nn.Module) -> None:

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import prune
 
 from luts import EXACT
 from models import TrainingRecipe, emulate, evaluate, fit, load_data, sites
@@ -264,6 +265,42 @@ def test_unfused_attention_of_timm_has_its_products():
     emulated = emulate(network, EXACT, calibration=[images], method="max")
     with torch.no_grad():
         assert torch.allclose(emulated(images), network(images), atol=0.05)
+
+
+def weight_normed(layer):
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*weight_norm.*deprecated")
+        return nn.utils.weight_norm(layer)
+
+
+WEIGHTS_BY_HOOK = {
+    "weight_norm": weight_normed,
+    "spectral_norm": nn.utils.spectral_norm,
+    "pruned": lambda layer: prune.random_unstructured(layer, "weight", 0.5),
+}
+
+
+@pytest.mark.parametrize("with_gradient", [False, True])
+@pytest.mark.parametrize("kind", WEIGHTS_BY_HOOK)
+def test_weights_that_a_hook_makes_are_baked(kind, with_gradient):
+    made = WEIGHTS_BY_HOOK[kind]
+    network = nn.Sequential(made(nn.Conv2d(3, 4, 3)), nn.Flatten(), made(nn.Linear(4 * 16, 2)))
+    images = torch.randn(4, 3, 6, 6)
+    with torch.set_grad_enabled(with_gradient):  # if so, autograd's weight stays in the layer
+        expected = network.eval()(images).detach()
+    state = copy.deepcopy(network.state_dict())
+    emulated = emulate(network, EXACT, calibration=[images], method="max")
+    with torch.no_grad():
+        torch.testing.assert_close(emulated.in_float()(images), expected)
+        assert torch.allclose(emulated(images), expected, atol=0.03 * float(expected.abs().max()))
+    emulated.train()(images).square().sum().backward()
+    for name in ("0", "2"):
+        weight = emulated.layer(name).weight
+        assert isinstance(weight, nn.Parameter) and weight.grad.abs().max() > 0
+    assert set(emulated.network.state_dict()) >= {"0.weight", "2.weight"}
+    assert all(torch.equal(value, state[key]) for key, value in network.state_dict().items())
+    assert len(network[0]._forward_pre_hooks) == 1
+    assert torch.equal(network(images), expected)
 
 
 def test_relu_in_place_right_after_a_convolution_trains():
