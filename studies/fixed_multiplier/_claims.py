@@ -302,10 +302,7 @@ def _cluster_is_the_exception(grid: Grid) -> Finding:
 
 
 def _hard_beats_dense(grid: Grid) -> Finding:
-    """Accuracy of hard less that of dense, interpolated to hard's energy; aggressive circuits.
-
-    Beyond dense's cheapest point its accuracy there is taken, which favours dense.
-    """
+    """Accuracy of hard less that of dense at hard's energy; aggressive circuits."""
     dense, hard = grid.of("dense"), grid.of("hard")
     differences = np.array(
         [
@@ -322,11 +319,18 @@ def _hard_beats_dense(grid: Grid) -> Finding:
 
 
 def _at_equal_energy(grid: Grid, one: int, other: int, seed: int) -> np.ndarray:
-    order = np.argsort(grid.energy[other, :, seed])
+    """Accuracy of ``one`` less what ``other`` reaches for the same energy; all circuits.
+
+    The other may spend less than it is allowed, so it has the best of its cheaper circuits, and
+    between two of them a straight line, not a step: topologies differ a little in energy at the
+    same circuit, and a step would then compare different circuits. Below its cheapest circuit it
+    has that one's accuracy. All of this favours the other.
+    """
+    order = np.argsort(grid.energy[other, :, seed], kind="stable")
     interpolated = np.interp(
         grid.energy[one, :, seed],
         grid.energy[other, order, seed],
-        grid.accuracy[other, order, seed],
+        np.maximum.accumulate(grid.accuracy[other, order, seed]),
     )
     return grid.accuracy[one, :, seed] - interpolated
 

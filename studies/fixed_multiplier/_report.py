@@ -99,10 +99,11 @@ def as_markdown(claims: list[_claims.Claim], preset: Preset, caption: str) -> st
         f"fully*: at most {_claims.FULL_POINTS:g} point stays lost after retraining; *fails*: "
         f"more than {_claims.FAIL_POINTS:g} points stay lost; *aggressive*: less than "
         f"{_claims.AGGRESSIVE_POWER:g} of the exact multiplier's power, *moderate*: the others "
-        "that err. *More resilient* and *beats* must be clear of the confidence interval; with "
-        "one seed there is none and the sign decides. A claim holds if it does on every network "
-        "named under *measured on*; only seeds of which all eight multipliers and all topologies "
-        "that it compares are there count.",
+        "that err. *At equal cost*: dense has the best accuracy that any of its circuits reaches "
+        "for hard's energy or less, on a straight line between circuits. *More resilient* and "
+        "*beats* must be clear of the confidence interval; with one seed there is none and the "
+        "sign decides. A claim holds if it does on every network named under *measured on*; only "
+        "seeds of which all eight multipliers and all topologies that it compares are there count.",
         "",
         caption.replace("\n", ". ") + ".",
         "",

@@ -177,6 +177,27 @@ def test_equal_cost_is_interpolated():
     assert difference[0] == pytest.approx(0.5)
 
 
+def test_dense_may_use_a_cheaper_circuit_that_is_better():
+    rows = table(seeds=(0,), archs=("vit_small",))
+    for topology, name, accuracy in (
+        ("dense", "mul8s_1L1G", 96.0),
+        ("dense", "mul8s_1L2D", 60.0),
+        ("dense", "mul8s_1L2H", 60.0),
+        ("dense", "mul8s_1KR3", 50.0),
+        ("hard", "mul8s_1L2D", 80.0),
+        ("hard", "mul8s_1L1G", 96.0),
+        ("hard", "mul8s_1KR3", 50.0),
+    ):
+        here = (rows["topology"] == topology) & (rows["multiplier"] == name)
+        rows.loc[here, "test_accuracy_pct"] = accuracy
+    grid = _claims.complete_grid(rows, "vit_small", "retrained")
+    difference = _claims._at_equal_energy(grid, grid.of("hard"), grid.of("dense"), 0)
+    # 1L2D costs more than 1L1G, and 1L2H more than both: 96 % is never out of reach.
+    assert difference[grid.names.index("1L2D")] == pytest.approx(80 - 96)
+    assert difference[grid.names.index("1L1G")] == pytest.approx(0)
+    assert _claims.judge(rows)[5].verdict == FAILS
+
+
 def test_a_real_data_set_goes_before_the_digits():
     rows = table()
     real = rows[rows["arch"] == "vit_small"].assign(dataset="tiny-imagenet")
