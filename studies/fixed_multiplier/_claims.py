@@ -5,6 +5,7 @@ numbers. The constants here are our reading of these words.
 """
 
 import dataclasses
+import itertools
 from collections.abc import Callable
 
 import numpy as np
@@ -12,7 +13,7 @@ import pandas as pd
 
 from luts import catalog
 from models import TOPOLOGIES
-from studies.fixed_multiplier._tables import half_width
+from studies.fixed_multiplier._verdicts import MISSING, Estimate, all_of, estimate, highest
 
 ALIKE_POINTS = 2.0
 """Topologies degrade alike if the drops of any two differ by at most this much everywhere."""
@@ -26,7 +27,6 @@ FAIL_POINTS = 5.0
 AGGRESSIVE_POWER = 0.5
 """A multiplier below this relative power is aggressive, one from there to 1 moderate."""
 
-HOLDS, FAILS, MISSING = "holds", "does not hold", "not measured here"
 VGGS = ("vgg11_bn", "vgg19_bn")
 CNNS = ("resnet20", *VGGS)
 VIT = ("vit_small",)
@@ -38,7 +38,7 @@ class Claim:
 
     Attributes:
         statement: what the paper says, in our words.
-        verdict: `HOLDS`, `FAILS` or `MISSING`.
+        verdict: one of those in `_verdicts`.
         figure: ours, with its spread over seeds.
         basis: networks, data sets and seeds that it rests on; what is lacking, where it does.
     """
@@ -53,7 +53,7 @@ class Claim:
 class Finding:
     """What one network says to a claim."""
 
-    holds: bool
+    verdict: str
     figure: str
 
 
@@ -183,11 +183,11 @@ def _judged(
         bases.append(f"{grid.arch} on {grid.dataset}, {seeds}")
     if not findings:
         return Claim(statement, MISSING, "–", f"cells are missing: {', '.join(lacking)}")
-    holds = all(found.holds for _, found in findings)
+    verdict = all_of(found.verdict for _, found in findings)
     if lacking:
         bases.append(f"not measured: {', '.join(lacking)}")
     figure = "; ".join(f"{arch}: {found.figure}" for arch, found in findings)
-    return Claim(statement, HOLDS if holds else FAILS, figure, "; ".join(bases))
+    return Claim(statement, verdict, figure, "; ".join(bases))
 
 
 def complete_grid(
@@ -235,70 +235,72 @@ def _dense_is_most_resilient(grid: Grid) -> Finding:
     """Mean drop over the seven circuits that err: dense's against every other topology's."""
     mean = grid.drop[:, grid.inexact].mean(axis=1)  # [topology, seed]
     dense = mean[grid.of("dense")]
-    texts, holds = [f"dense loses {_pm(dense)} points on average"], True
-    link = "beyond that "
-    for topology in TOPOLOGIES[1:]:
-        more = mean[grid.of(topology)] - dense
-        texts.append(f"{link}{topology} {_pm(more, sign='+')}")
-        link = ""
-        holds &= _clearly_positive(more)
-    return Finding(holds, ", ".join(texts))
-
-
-def _all_degrade_alike(grid: Grid) -> Finding:
-    """The largest difference between any two topologies' drops at any circuit."""
-    mean = grid.drop.mean(axis=2)  # [topology, multiplier]
-    spans = mean.max(axis=0) - mean.min(axis=0)
-    at = int(spans.argmax())
-    worst, best = int(mean[:, at].argmax()), int(mean[:, at].argmin())
-    difference = grid.drop[worst, at] - grid.drop[best, at]
+    more = {t: estimate(mean[grid.of(t)] - dense) for t in grid.topologies if t != "dense"}
+    beyond = ", ".join(f"{topology} {its.text('+')}" for topology, its in more.items())
     return Finding(
-        bool(spans[at] <= ALIKE_POINTS),
-        f"drops differ by at most {_pm(difference)} points (at {grid.names[at]}, "
-        f"{TOPOLOGIES[worst]} loses most and {TOPOLOGIES[best]} least)",
+        all_of(its.above(0) for its in more.values()),
+        f"dense loses {estimate(dense).text()} points on average, beyond that {beyond}",
     )
 
 
-def _recovers_fully(grid: Grid) -> Finding:
-    mean = grid.drop.mean(axis=2)
-    topology, at = np.unravel_index(int(mean.argmax()), mean.shape)
+def _all_degrade_alike(grid: Grid) -> Finding:
+    """Differences of every two topologies' drops at every circuit, each with its own interval.
+
+    Both signs are tried. A largest difference per seed would hide no sign either, but it grows with
+    the noise of the 42 from which it is taken, and would tell apart what only scatters.
+    """
+    pairs = list(itertools.permutations(range(len(grid.topologies)), 2))
+    differences = np.stack([grid.drop[one] - grid.drop[other] for one, other in pairs])
+    (pair, at), widest = highest(differences, ALIKE_POINTS)
+    one, other = (grid.topologies[index] for index in pairs[pair])
     return Finding(
-        bool(mean.max() <= FULL_POINTS),
-        f"at most {_pm(grid.drop[topology, at])} points stay lost ({TOPOLOGIES[topology]} at "
+        widest.at_most(ALIKE_POINTS),
+        f"drops of two topologies differ by up to {widest.text()} points ({one} less {other} at "
         f"{grid.names[at]})",
     )
 
 
+def _recovers_fully(grid: Grid) -> Finding:
+    lost, where = _stays_lost(grid, grid.topologies, grid.inexact, FULL_POINTS)
+    return Finding(lost.at_most(FULL_POINTS), f"up to {lost.text()} points stay lost ({where})")
+
+
 def _recovers_where_moderate(grid: Grid) -> Finding:
     """Every topology: full recovery at every moderate circuit, failure at an aggressive one."""
-    mean = grid.drop.mean(axis=2)
-    moderate = mean[:, grid.moderate].max(axis=1)
-    aggressive = mean[:, grid.aggressive].max(axis=1)
-    claimed = [t for t in TOPOLOGIES if (grid.arch, t) != ("vgg11_bn", "cluster")]
-    fails = all(aggressive[grid.of(t)] > FAIL_POINTS for t in claimed)
-    lost = ", ".join(f"{t} {aggressive[grid.of(t)]:.1f}" for t in claimed)
-    worst = int(moderate.argmax())
-    at = int(np.where(grid.moderate, mean[worst], -np.inf).argmax())
+    lost, where = _stays_lost(grid, grid.topologies, grid.moderate, FULL_POINTS)
+    claimed = tuple(t for t in grid.topologies if (grid.arch, t) != ("vgg11_bn", "cluster"))
+    fails, text = _each_fails(grid, claimed)
     return Finding(
-        bool(moderate.max() <= FULL_POINTS) and fails,
-        f"moderate: at most {_pm(grid.drop[worst, at])} points stay lost "
-        f"({TOPOLOGIES[worst]} at {grid.names[at]}); aggressive, worst circuit: {lost}",
+        all_of([lost.at_most(FULL_POINTS), fails]),
+        f"moderate: up to {lost.text()} points stay lost ({where}); aggressive, worst circuit: "
+        f"{text}",
     )
 
 
 def _cluster_is_the_exception(grid: Grid) -> Finding:
     """Cluster never fails at an aggressive circuit, each of the others at one at least."""
-    mean = grid.drop.mean(axis=2)[:, grid.aggressive]
-    worst = mean.max(axis=1)
-    cluster = grid.of("cluster")
-    others = [grid.of(t) for t in TOPOLOGIES if t != "cluster"]
-    at = int(np.flatnonzero(grid.aggressive)[int(mean[cluster].argmax())])
-    lost = ", ".join(f"{TOPOLOGIES[t]} {worst[t]:.1f}" for t in others)
+    lost, where = _stays_lost(grid, ("cluster",), grid.aggressive, FAIL_POINTS)
+    fails, text = _each_fails(grid, tuple(t for t in grid.topologies if t != "cluster"))
     return Finding(
-        bool(worst[cluster] <= FAIL_POINTS and (worst[others] > FAIL_POINTS).all()),
-        f"cluster loses at most {_pm(grid.drop[cluster, at])} points (at {grid.names[at]}), "
-        f"the others: {lost}",
+        all_of([lost.at_most(FAIL_POINTS), fails]),
+        f"up to {lost.text()} points stay lost ({where}), the others: {text}",
     )
+
+
+def _each_fails(grid: Grid, topologies: tuple[str, ...]) -> tuple[str, str]:
+    """Whether each loses too much at an aggressive circuit at least, and how much."""
+    worst = {t: _stays_lost(grid, (t,), grid.aggressive, FAIL_POINTS)[0] for t in topologies}
+    text = ", ".join(f"{topology} {lost.text()}" for topology, lost in worst.items())
+    return all_of(lost.above(FAIL_POINTS) for lost in worst.values()), text
+
+
+def _stays_lost(
+    grid: Grid, topologies: tuple[str, ...], circuits: np.ndarray, limit: float
+) -> tuple[Estimate, str]:
+    """The drop that decides whether all of some are at most ``limit``, and where it is."""
+    drop = grid.drop[[grid.of(topology) for topology in topologies]][:, circuits]
+    (topology, at), lost = highest(drop, limit)
+    return lost, f"{topologies[topology]} at {grid.names[np.flatnonzero(circuits)[at]]}"
 
 
 def _hard_beats_dense(grid: Grid) -> Finding:
@@ -311,11 +313,12 @@ def _hard_beats_dense(grid: Grid) -> Finding:
         ]
     ).T  # [multiplier, seed]
     names = [name for name, is_so in zip(grid.names, grid.aggressive, strict=True) if is_so]
-    each = ", ".join(f"{n} {_pm(d, sign='+')}" for n, d in zip(names, differences, strict=True))
-    mean = differences.mean(axis=0)
-    return Finding(
-        _clearly_positive(mean), f"hard less dense: {_pm(mean, sign='+')} points ({each})"
+    each = ", ".join(
+        f"{name} {estimate(there).text('+')}"
+        for name, there in zip(names, differences, strict=True)
     )
+    mean = estimate(differences.mean(axis=0))
+    return Finding(mean.above(0), f"hard less dense: {mean.text('+')} points ({each})")
 
 
 def _at_equal_energy(grid: Grid, one: int, other: int, seed: int) -> np.ndarray:
@@ -333,15 +336,3 @@ def _at_equal_energy(grid: Grid, one: int, other: int, seed: int) -> np.ndarray:
         np.maximum.accumulate(grid.accuracy[other, order, seed]),
     )
     return grid.accuracy[one, :, seed] - interpolated
-
-
-def _clearly_positive(values: np.ndarray) -> bool:
-    """The mean is above zero, by more than its confidence interval where that is known."""
-    width = half_width(values)
-    return bool(values.mean() - (0.0 if np.isnan(width) else width) > 0)
-
-
-def _pm(values: np.ndarray, sign: str = "") -> str:
-    """A mean over seeds with half its 95 % confidence interval, if there are several seeds."""
-    mean, width = f"{values.mean():{sign}.2f}", half_width(values)
-    return mean if np.isnan(width) else f"{mean} ± {width:.2f}"

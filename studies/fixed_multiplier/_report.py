@@ -7,6 +7,7 @@ from models.training import atomically
 from studies.fixed_multiplier import _claims, _figures, _tables
 from studies.fixed_multiplier._plan import Preset
 from studies.fixed_multiplier._results import Results
+from studies.fixed_multiplier._verdicts import FAILS, OPEN
 
 
 def write(results: Results, preset: Preset) -> str:
@@ -93,22 +94,43 @@ def as_markdown(claims: list[_claims.Claim], preset: Preset, caption: str) -> st
         f"the {order} on the circuit's first port.",
         "A proxy can only hint at a claim.",
         "",
-        "How we read the claims' words (the abstract gives no numbers): *drop* is test accuracy "
-        "lost to the exact multiplier of the same network, recovery and seed; *alike*: drops "
-        f"differ by at most {_claims.ALIKE_POINTS:g} points at every multiplier; *recovers "
-        f"fully*: at most {_claims.FULL_POINTS:g} point stays lost after retraining; *fails*: "
-        f"more than {_claims.FAIL_POINTS:g} points stay lost; *aggressive*: less than "
-        f"{_claims.AGGRESSIVE_POWER:g} of the exact multiplier's power, *moderate*: the others "
-        "that err. *At equal cost*: dense has the best accuracy that any of its circuits reaches "
-        "for hard's energy or less, on a straight line between circuits. *More resilient* and "
-        "*beats* must be clear of the confidence interval; with one seed there is none and the "
-        "sign decides. A claim holds if it does on every network named under *measured on*; only "
-        "seeds of which all eight multipliers and all topologies that it compares are there count.",
+        _reading(),
+        "",
+        _judging(),
         "",
         caption.replace("\n", ". ") + ".",
         "",
     ]
     return "\n".join(lines)
+
+
+def _reading() -> str:
+    return (
+        "How we read the claims' words (the abstract gives no numbers): *drop* is test accuracy "
+        "lost to the exact multiplier of the same network, recovery and seed; *alike*: the drops "
+        f"of any two topologies differ by at most {_claims.ALIKE_POINTS:g} points at every "
+        f"multiplier, whichever loses more; *recovers fully*: at most {_claims.FULL_POINTS:g} "
+        f"point stays lost after retraining; *fails*: more than {_claims.FAIL_POINTS:g} points "
+        f"stay lost; *aggressive*: less than {_claims.AGGRESSIVE_POWER:g} of the exact "
+        "multiplier's power, *moderate*: the others that err. *At equal cost*: dense has the best "
+        "accuracy that any of its circuits reaches for hard's energy or less, on a straight line "
+        "between circuits. A claim holds if it does on every network named under *measured on*; "
+        "only seeds of which all eight multipliers and all topologies that it compares are there "
+        "count."
+    )
+
+
+def _judging() -> str:
+    return (
+        "How we judge: with several seeds by the ends of the 95 % confidence interval of a mean "
+        "over seeds. *At most* a limit needs the upper end at or below it; *more than* a limit, "
+        "*more resilient* and *beats* need the lower end above it (above 0). Where the opposite "
+        f"is as clear, the claim *{FAILS}*; where an interval straddles the limit, the claim is "
+        f"*{OPEN}*: these seeds do not tell. What is said of every topology or multiplier must be "
+        "clear at each of them, and the figure is of the one that decides. Intervals are not "
+        "widened for their number, so a verdict that one of many points decides alone is less "
+        "certain than 95 %. With one seed there is no interval and the mean decides."
+    )
 
 
 def _numbered(claims: list[_claims.Claim]) -> list[tuple[int, _claims.Claim]]:

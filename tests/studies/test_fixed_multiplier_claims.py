@@ -9,8 +9,16 @@ import pytest
 from luts import catalog
 from models import TOPOLOGIES
 from studies.fixed_multiplier import _claims, _figures, _report, _tables
-from studies.fixed_multiplier._claims import FAILS, HOLDS, MISSING
 from studies.fixed_multiplier._plan import read_preset
+from studies.fixed_multiplier._verdicts import (
+    FAILS,
+    HOLDS,
+    MISSING,
+    OPEN,
+    all_of,
+    estimate,
+    highest,
+)
 
 NAMES = catalog.names("paper")
 POWER = {name: catalog[name].power_mw / catalog["mul8s_1KV8"].power_mw for name in NAMES}
@@ -115,14 +123,82 @@ def test_each_claim_fails_where_the_world_is_otherwise(number, world):
 CNN = ["resnet20", "vgg11_bn"]
 
 
-def test_a_difference_within_the_spread_does_not_hold():
+def scattered(shifts, **where):
+    """The paper's world with points added to some drops, one number a seed."""
     rows = table()
-    is_hard = (rows["arch"] == "vit_small") & (rows["topology"] == "hard")
-    shifts = rows.loc[is_hard, "seed"].map({0: 12.0, 1: -12.0, 2: 0.0})
-    rows.loc[is_hard, "test_accuracy_pct"] += shifts
-    claim = _claims.judge(rows)[5]
-    assert claim.verdict == FAILS
-    assert "hard less dense: +" in claim.figure
+    chosen = pd.Series(True, index=rows.index)
+    for column, values in where.items():
+        chosen &= rows[column].isin(values)
+    more = rows.loc[chosen, "seed"].map(dict(enumerate(shifts)))
+    rows.loc[chosen, "drop_points"] += more
+    rows.loc[chosen, "test_accuracy_pct"] -= more
+    return rows
+
+
+RETRAINED = {"recovery": ["retrained"]}
+VGG = {"arch": ["vgg11_bn"], **RETRAINED}
+
+
+@pytest.mark.parametrize(
+    ("number", "shifts", "where"),
+    [
+        (1, (-40, 40, 0), {"arch": ["resnet20"], "topology": ["hard"], "recovery": ["none"]}),
+        # Opposite signs over seeds, whose mean is none.
+        (
+            2,
+            (-20, 0, 20),
+            {"arch": ["vit_small"], "topology": ["soft"], "multiplier": ["mul8s_1KR6"]},
+        ),
+        (3, (-9, 11, 0.1), {"arch": ["resnet20"], "multiplier": ["mul8s_1KR3"], **RETRAINED}),
+        (4, (-9, 11, 0.1), {"multiplier": MODERATE[-1:], **VGG}),
+        (4, (-60, 60, 0), {"topology": ["dense"], "multiplier": AGGRESSIVE, **VGG}),
+        (5, (-20, 20, 0), {"topology": ["cluster"], "multiplier": ["mul8s_1KR3"], **VGG}),
+        (5, (-60, 60, 0), {"topology": ["hard"], "multiplier": AGGRESSIVE, **VGG}),
+        (6, (-12, 12, 0), {"arch": ["vit_small"], "topology": ["hard"], **RETRAINED}),
+    ],
+)
+def test_what_straddles_a_limit_is_open(number, shifts, where):
+    claim = _claims.judge(scattered(shifts, **where))[number - 1]
+    assert claim.verdict == OPEN
+    assert "±" in claim.figure
+
+
+def test_seeds_that_agree_are_not_open():
+    where = {"arch": ["resnet20"], "multiplier": ["mul8s_1KR3"], **RETRAINED}
+    assert verdicts(scattered((0.5, 0.6, 0.5), **where))[2] == HOLDS
+    assert verdicts(scattered((2.5, 2.6, 2.5), **where))[2] == FAILS
+    hard = {"arch": ["vit_small"], "topology": ["hard"], **RETRAINED}
+    assert verdicts(scattered((9, 10, 11), **hard))[5] == FAILS
+
+
+def test_a_network_that_does_not_goes_before_one_that_is_open():
+    rows = scattered((-40, 40, 0), arch=["resnet20"], topology=["hard"], recovery=["none"])
+    worse = (rows["arch"] == "vgg11_bn") & (rows["topology"] == "hard")
+    rows.loc[worse & (rows["recovery"] == "none"), "drop_points"] -= 20
+    assert verdicts(rows)[0] == FAILS
+
+
+def test_a_limit_is_held_against_the_whole_interval():
+    narrow, wide = np.array([0.9, 0.9, 0.9]), np.array([-9.0, 11.0, 0.7])
+    assert (estimate(narrow).at_most(1), estimate(narrow).above(1)) == (HOLDS, FAILS)
+    assert estimate(wide).mean == pytest.approx(0.9)
+    assert (estimate(wide).at_most(1), estimate(wide).above(1)) == (OPEN, OPEN)
+    assert (estimate(narrow).at_most(0.5), estimate(narrow).above(0.5)) == (FAILS, HOLDS)
+    # A limit that is reached exactly is not passed.
+    assert (estimate(np.ones(2)).at_most(1), estimate(np.ones(2)).above(1)) == (HOLDS, FAILS)
+    # A single seed: the mean decides.
+    assert estimate(np.array([1.1])).at_most(1) == FAILS
+    assert estimate(np.array([-1.234])).text("+") == "-1.23"
+    assert estimate(np.array([1.0, 2.0])).text() == "1.50 ± 6.35"
+
+
+def test_the_highest_point_decides_for_all():
+    low, wide, sure = [0.0, 0.1, 0.2], [-20.0, 0.0, 20.0], [3.0, 3.1, 3.2]
+    assert highest(np.array([[low, wide], [low, sure]]), 1.0)[0] == (1, 1)
+    assert highest(np.array([[low, wide], [low, low]]), 1.0)[0] == (0, 1)
+    assert all_of([HOLDS, OPEN]) == OPEN
+    assert all_of([HOLDS, OPEN, FAILS]) == FAILS
+    assert all_of([HOLDS]) == HOLDS
 
 
 def test_missing_cells_are_said_and_never_filled():
@@ -215,6 +291,7 @@ def test_the_page_has_a_row_a_claim_and_names_its_assumptions():
     assert all(line.count("|") == rows[0].count("|") for line in rows)
     assert "vit_small on digits (a proxy of Tiny ImageNet-200), 3 seeds" in page
     assert "an assumption" in page
+    assert "straddles the limit, the claim is *open within the spread*" in page
 
 
 def test_half_width_is_students():

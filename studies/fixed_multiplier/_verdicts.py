@@ -1,0 +1,80 @@
+"""What means over seeds say against a limit: yes, no, or neither within their spread."""
+
+import dataclasses
+from collections.abc import Iterable
+
+import numpy as np
+
+from studies.fixed_multiplier._tables import half_width
+
+HOLDS, FAILS, OPEN = "holds", "does not hold", "open within the spread"
+MISSING = "not measured here"
+
+
+@dataclasses.dataclass(frozen=True)
+class Estimate:
+    """A mean over seeds and its 95 % confidence interval (Student's t).
+
+    Attributes:
+        mean: in percentage points, as everything here.
+        half_width: of the interval; None of a single seed, where the mean decides.
+    """
+
+    mean: float
+    half_width: float | None
+
+    @property
+    def low(self) -> float:
+        """Lower end of the interval."""
+        return self.mean - (self.half_width or 0.0)
+
+    @property
+    def high(self) -> float:
+        """Upper end of the interval."""
+        return self.mean + (self.half_width or 0.0)
+
+    def at_most(self, limit: float) -> str:
+        """Whether it is at or below a limit, with all of its interval: a verdict."""
+        if self.high <= limit:
+            return HOLDS
+        return FAILS if self.low > limit else OPEN
+
+    def above(self, limit: float) -> str:
+        """Whether it is above a limit, with all of its interval: the opposite of `at_most`."""
+        return {HOLDS: FAILS, FAILS: HOLDS, OPEN: OPEN}[self.at_most(limit)]
+
+    def text(self, sign: str = "") -> str:
+        """The mean, ± half its interval where that is known; ``sign="+"`` shows a plus."""
+        mean = f"{self.mean:{sign}.2f}"
+        return mean if self.half_width is None else f"{mean} ± {self.half_width:.2f}"
+
+
+def estimate(values: np.ndarray) -> Estimate:
+    """Of one value a seed."""
+    width = half_width(values)
+    return Estimate(float(values.mean()), None if np.isnan(width) else width)
+
+
+def highest(values: np.ndarray, limit: float) -> tuple[tuple[int, ...], Estimate]:
+    """The point that decides whether all are at most ``limit``, and whether any is above it.
+
+    It is the one that is most clearly above, or else the one that may reach highest; so its own
+    verdict is that of all points together. Each point has its own interval: all are at or below
+    the limit only if every interval is.
+
+    Args:
+        values: ``[..., seed]``.
+        limit: in the values' unit.
+
+    Returns:
+        Its index along all axes but the last, and its estimate.
+    """
+    found = [(index, estimate(values[index])) for index in np.ndindex(values.shape[:-1])]
+    surest = max(found, key=lambda point: point[1].low)
+    return surest if surest[1].low > limit else max(found, key=lambda point: point[1].high)
+
+
+def all_of(verdicts: Iterable[str]) -> str:
+    """Of parts that must all hold: one that does not is enough against it."""
+    given = set(verdicts)
+    return next((verdict for verdict in (FAILS, OPEN) if verdict in given), HOLDS)
