@@ -24,7 +24,7 @@ from models.training import (
     load_weights_,
     state_digest,
 )
-from studies.fixed_multiplier._plan import Cell, NetworkPlan, Preset
+from studies.fixed_multiplier._plan import Base, Cell, NetworkPlan, Preset
 from studies.fixed_multiplier._results import Record
 
 CIFAR10_IMAGES = "cifar10-images"
@@ -86,7 +86,7 @@ class Bench:
         self.on_weights = on_weights
         self._making = making()
         self._data: dict[tuple[str, int | None, int], Data] = {}
-        self._subject: tuple[tuple[str, str, str, int], Subject] | None = None
+        self._subject: tuple[Base, Subject] | None = None
 
     def data(self, plan: NetworkPlan, seed: int) -> Data:
         """The images, split by ``seed``.

@@ -12,6 +12,9 @@ from models import TOPOLOGIES, NetworkConfig, TrainingRecipe
 from models.training import default_recipe
 
 HERE = Path(__file__).parent
+Base = tuple[str, str, str, int]
+"""What identifies a float network: architecture, data set, topology, seed."""
+
 RECOVERIES = ("none", "recalibrated", "retrained")
 LEAST_EPOCHS = 0.25
 """A network that is retrained for less counts as not measured."""
@@ -44,8 +47,8 @@ class Cell:
         return "-".join(str(word).replace("/", "_") for word in words)
 
     @property
-    def base(self) -> tuple[str, str, str, int]:
-        """What identifies the float network that it starts from."""
+    def base(self) -> Base:
+        """The float network that it starts from."""
         return (self.arch, self.dataset, self.topology, self.seed)
 
 

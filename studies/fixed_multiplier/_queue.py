@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import json
+import platform
 import time
 import warnings
 from typing import Any, Protocol
@@ -15,10 +16,11 @@ from optuna.trial import FrozenTrial, TrialState
 from dse._heart import Heart
 from dse._storage import BEAT_SECONDS, open_storage
 from luts.errors import InputError
-from studies.fixed_multiplier._plan import Cell, Preset
+from studies.fixed_multiplier._plan import Base, Cell, Preset
 from studies.fixed_multiplier._results import Record, Results
 
-_CELL, _RECORD, _SETTINGS, _QUEUED = "cell", "record", "settings", "queued"
+_CELL, _RECORD, _MACHINE = "cell", "record", "machine"
+_SETTINGS, _QUEUED = "settings", "queued"
 WAIT_SECONDS = 60.0
 
 
@@ -77,7 +79,7 @@ class Shared:
     """Cells as trials of an Optuna study, in the same database as a search's.
 
     A waiting trial is taken by setting its state, which only one process can. While it is measured
-    it gives signs of life; the cell of a process that died waits again for whoever starts next.
+    it gives signs of life; the cell of a process that died waits again.
 
     Args:
         url: of the database server.
@@ -111,6 +113,8 @@ class Shared:
             self._join(preset, name)
         self._heart = Heart(self._storage, beat_seconds)
         self._taken: dict[Cell, int] = {}
+        self._last: Base | None = None
+        self._machine = platform.node()
         self._requeue_dead()
 
     def _found(self, preset: Preset) -> None:
@@ -149,8 +153,12 @@ class Shared:
         return len(running) - len(self._taken)
 
     def take(self) -> Cell | None:
-        """The first waiting cell that no other process was quicker to take."""
-        for trial in self._waiting():
+        """A waiting cell; of a float network that no other process trains, as long as there is one.
+
+        The network that this process had last goes first, then those that nobody is at and of
+        which no other machine has measured a cell, then the rest; within them, the usual order.
+        """
+        while (trial := self._next()) is not None:
             # Before the state changes, so that a process that dies in between leaves a trace.
             self._storage.record_heartbeat(trial._trial_id)
             with contextlib.suppress(UpdateFinishedTrialError):
@@ -158,6 +166,7 @@ class Shared:
                     self._heart.add(trial._trial_id)
                     cell = _cell(trial)
                     self._taken[cell] = trial._trial_id
+                    self._last = cell.base
                     return cell
         return None
 
@@ -168,6 +177,7 @@ class Shared:
         accuracy = record["test"]["accuracy"]
         with contextlib.suppress(UpdateFinishedTrialError):
             self._storage.set_trial_user_attr(trial_id, _RECORD, record)
+            self._storage.set_trial_user_attr(trial_id, _MACHINE, self._machine)
             self._storage.set_trial_state_values(trial_id, TrialState.COMPLETE, [accuracy])
 
     def give_back(self, cell: Cell) -> None:
@@ -194,6 +204,26 @@ class Shared:
         trials = self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
         ordered = sorted(trials, key=lambda trial: trial.number)
         return [trial for trial in ordered if _cell(trial) in self._mine]
+
+    def _next(self) -> FrozenTrial | None:
+        elsewhere = self._bases_elsewhere()
+
+        def place(trial: FrozenTrial) -> tuple[bool, bool, int]:
+            base = _cell(trial).base
+            return (base != self._last, base in elsewhere, trial.number)
+
+        return min(self._waiting(), key=place, default=None)
+
+    def _bases_elsewhere(self) -> set[Base]:
+        """Float networks that another process is at, or that another machine has."""
+        states = (TrialState.RUNNING, TrialState.COMPLETE)
+        mine = set(self._taken.values())
+        return {
+            _cell(trial).base
+            for trial in self._study.get_trials(deepcopy=False, states=states)
+            if trial._trial_id not in mine
+            and (not trial.state.is_finished() or trial.user_attrs.get(_MACHINE) != self._machine)
+        }
 
     def _requeue_dead(self) -> None:
         for trial_id in self._storage._get_stale_trial_ids(self._study._study_id):

@@ -2,35 +2,17 @@
 
 import dataclasses
 import json
-import sys
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from luts import InputError, catalog
-from luts.console import run
 from models.training._files import CACHE_VARIABLE
 from studies.fixed_multiplier import __main__ as study
 from studies.fixed_multiplier._plan import HERE, Cell, read_preset
-from studies.fixed_multiplier._queue import Shared
-from studies.fixed_multiplier._results import Results, cell_of
-
-TINY = """
-[tiny]
-multipliers = "mul8s_1KV8,mul8s_1L1G"
-calibration_images = 32
-validation_images = 40
-test_images = 50
-[[tiny.networks]]
-arch = "resnet20"
-dataset = "digits"
-image_size = 8
-topologies = ["dense", "hard"]
-seeds = [0, 1]
-base_epochs = 1.0
-retrain_epochs = 0.25
-"""
+from studies.fixed_multiplier._results import Results
+from tests.studies.tiny_matrix import TINY, command, record
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -46,15 +28,6 @@ def config(tmp_path):
     path = tmp_path / "presets.toml"
     path.write_text(TINY)
     return path
-
-
-def command(*arguments):
-    """Exit status of ``python -m studies.fixed_multiplier`` with these arguments."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["studies.fixed_multiplier", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            run(study.main)
-    return ended.value.code
 
 
 def states(folder):
@@ -155,43 +128,6 @@ def test_a_stopped_run_goes_on_and_repeats_its_figures(finished, config, tmp_pat
             assert mine[key] == theirs[key], name
 
 
-@pytest.fixture
-def stand_in(monkeypatch):
-    """Cells measured without a network; what was measured, in order."""
-    measured = []
-
-    def measure(bench, cell):
-        measured.append(cell)
-        return record(cell, bench.preset)
-
-    monkeypatch.setattr(study.Bench, "measure", measure)
-    monkeypatch.setattr(study, "estimated_hours", lambda *a: 0.0)
-    return measured
-
-
-def record(cell, preset, *, weights="ab" * 32):
-    score = {"accuracy": 0.5, "cross_entropy": 1.0, "images": 50}
-    power = catalog[cell.multiplier].power_mw / catalog["mul8s_1KV8"].power_mw
-    return {
-        "cell": vars(cell),
-        "settings": preset.settings(cell),
-        "test": score,
-        "validation": None,
-        "energy_rel": power,
-        "power_rel": power,
-        "how": "",
-        "note": "",
-        "seconds": 1.0,
-        "base": {
-            "weights": "",
-            "weights_sha256": weights,
-            "data": {"name": "digits"},
-            "float_test": score,
-        },
-        "making": {"commit": "c", "device": "d", "threads": 1, "versions": {"torch": "2"}},
-    }
-
-
 def test_the_parts_cover_everything_once_and_share_no_float_network(config):
     preset = read_preset("tiny", config)
     parts = [preset.part(index, 3) for index in (1, 2, 3)]
@@ -200,55 +136,6 @@ def test_the_parts_cover_everything_once_and_share_no_float_network(config):
     )
     bases = [{cell.base for cell in part} for part in parts]
     assert sum(map(len, bases)) == len(set().union(*bases)) == 4
-
-
-def test_machines_share_cells_through_a_database(config, tmp_path, stand_in):
-    url = f"sqlite:///{tmp_path / 'shared.db'}"
-    preset = read_preset("tiny", config)
-    results = Results(tmp_path / "other", preset)
-    other = Shared(url, preset, preset.cells(), results)
-    first = other.take()
-    assert first == preset.cells()[0]
-    flags = ("--preset", "tiny", "--config", config, "--storage", url, "--quiet")
-    assert command(*flags, "--results", tmp_path / "mine") == 0
-    assert first not in stand_in
-    assert sorted(stand_in, key=str) == sorted(preset.cells()[1:], key=str)
-    other.done(first, record(first, preset))
-    assert other.take() is None
-    assert other.collect() == 24
-    other.close()
-    assert len(results.records()) == 24
-    assert {cell_of(found) for found in results.records()} == set(preset.cells())
-    # Who was first gets the last cell by asking again; nobody measures it twice.
-    assert command(*flags, "--results", tmp_path / "mine") == 0
-    assert len(stand_in) == 23
-    assert len(Results(tmp_path / "mine", preset).records()) == 24
-
-
-def test_the_cell_of_a_machine_that_died_is_measured_by_another(config, tmp_path):
-    url = f"sqlite:///{tmp_path / 'shared.db'}"
-    preset = read_preset("tiny", config)
-    dead = Shared(url, preset, preset.cells(), Results(tmp_path / "a", preset), beat_seconds=1)
-    cell = dead.take()
-    dead.close()  # no more signs of life; the cell was not given back
-    with dead._storage.engine.connect() as connection:
-        old = "UPDATE trial_heartbeats SET heartbeat = '2000-01-01 00:00:00'"
-        connection.exec_driver_sql(old)
-        connection.commit()
-    heir = Shared(url, preset, preset.cells(), Results(tmp_path / "b", preset), beat_seconds=1)
-    assert heir.take() == cell
-    heir.give_back(cell)
-    assert heir.take() == cell
-    heir.close()
-
-
-def test_a_database_of_other_settings_is_refused(config, tmp_path, stand_in, capsys):
-    url = f"sqlite:///{tmp_path / 'shared.db'}"
-    flags = ("--preset", "tiny", "--storage", url, "--results", tmp_path / "r")
-    assert command(*flags, "--config", config, "--quiet") == 0
-    config.write_text(TINY.replace("retrain_epochs = 0.25", "retrain_epochs = 0.5"))
-    assert command(*flags[:-1], tmp_path / "r2", "--config", config) == 2
-    assert "made with other settings" in capsys.readouterr().err
 
 
 def test_the_order_of_cells():
