@@ -33,21 +33,27 @@ def main() -> None:
         return
     cells = _cells(preset, options)
     place = Place(options.images, options.data_root, _device(options.device))
-    bench = Bench(preset, place, reporter, on_weights=results.check_weights)
     queue: Queue = Alone(cells, results)
     if options.storage:
         queue = Shared(options.storage, preset, cells, results)
     try:
+        bench = Bench(preset, place, reporter, on_weights=queue.check_weights)
         _announce(bench, queue, reporter)
         work(queue, bench, results, reporter)
     except KeyboardInterrupt:
         reporter.note("stopped; the same command goes on")
         raise
     finally:
+        _leave(queue)
+    print(_report.write(results, preset))
+
+
+def _leave(queue: Queue) -> None:
+    try:
         if isinstance(queue, Shared):
             queue.collect()
+    finally:
         queue.close()
-    print(_report.write(results, preset))
 
 
 def work(queue: Queue, bench: Bench, results: Results, reporter: Reporter) -> None:

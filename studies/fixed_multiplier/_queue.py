@@ -40,6 +40,13 @@ class Queue(Protocol):
     def give_back(self, cell: Cell) -> None:
         """Let somebody else take it."""
 
+    def check_weights(self, cell: Cell, sha256: str) -> None:
+        """Hold a float network against the one that its other cells were computed with.
+
+        Raises:
+            InputError: they started from other weights.
+        """
+
     def close(self) -> None:
         """Let go of what it holds; may be called twice."""
 
@@ -70,6 +77,10 @@ class Alone:
 
     def give_back(self, cell: Cell) -> None:
         """Its file is not there."""
+
+    def check_weights(self, cell: Cell, sha256: str) -> None:
+        """Against the files."""
+        self._results.check_weights(cell, sha256)
 
     def close(self) -> None:
         """Nothing is held."""
@@ -187,8 +198,17 @@ class Shared:
         with contextlib.suppress(UpdateFinishedTrialError):
             self._storage.set_trial_state_values(trial_id, TrialState.WAITING)
 
+    def check_weights(self, cell: Cell, sha256: str) -> None:
+        """Against what all machines have measured so far."""
+        self.collect()
+        self._results.check_weights(cell, sha256)
+
     def collect(self) -> int:
-        """Copy the records of all machines into the results folder; how many are complete."""
+        """Copy the records of all machines into the results folder; how many are complete.
+
+        Raises:
+            InputError: cells of one float network started from different weights.
+        """
         complete = self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
         for trial in complete:
             self._results.keep(_cell(trial), trial.user_attrs[_RECORD])

@@ -6,7 +6,7 @@ from typing import Any
 
 from luts.errors import InputError
 from models.training import atomically
-from studies.fixed_multiplier._plan import Cell, Preset
+from studies.fixed_multiplier._plan import Base, Cell, Preset
 
 Record = dict[str, Any]
 
@@ -19,22 +19,30 @@ class Results:
         preset: what its cells belong to.
 
     Raises:
-        InputError: a cell in it is damaged or was computed with other settings.
+        InputError: a cell in it is damaged or was computed with other settings, or cells of one
+            float network started from different weights.
     """
 
     def __init__(self, path: Path, preset: Preset) -> None:
         self.path = path
         self.preset = preset
+        self._weights: dict[Base, tuple[str, str]] = {}
         # Damage and other settings are noticed before any work.
         for record in self.records():
             self._check(record)
+            self._same_weights(record)
 
     def has(self, cell: Cell) -> bool:
         """Whether the cell was computed."""
         return self._file(cell).exists()
 
     def keep(self, cell: Cell, record: Record) -> None:
-        """Write a cell, whole or not at all; one that is there already stays."""
+        """Write a cell, whole or not at all; one that is there already stays.
+
+        Raises:
+            InputError: another cell of its float network started from other weights.
+        """
+        self._same_weights(record)
         if self.has(cell):
             return
         with atomically(self._file(cell)) as temporary:
@@ -65,6 +73,17 @@ class Results:
                     f"({sha256[:12]}…): put those back, move the cells of this network away, or "
                     f"name another folder with --results"
                 )
+
+    def _same_weights(self, record: Record) -> None:
+        cell, sha256 = cell_of(record), record["base"]["weights_sha256"]
+        theirs, name = self._weights.setdefault(cell.base, (sha256, cell.name))
+        if theirs != sha256:
+            raise InputError(
+                f"{name} ({theirs[:12]}…) and {cell.name} ({sha256[:12]}…) are cells of one float "
+                f"network but started from different weights: keep those of one of them in "
+                f"{self.path}/cells and measure the others again (with --storage, in a new "
+                f"database)"
+            )
 
     def _file(self, cell: Cell) -> Path:
         return self.path / "cells" / f"{cell.name}.json"

@@ -268,8 +268,26 @@ def test_a_kept_cell_is_never_replaced(tmp_path, config):
     results = Results(tmp_path, preset)
     cell = preset.cells()[0]
     results.keep(cell, record(cell, preset))
-    results.keep(cell, record(cell, preset, weights="00" * 32))
-    assert results.read(cell)["base"]["weights_sha256"] == "ab" * 32
+    results.keep(cell, record(cell, preset) | {"seconds": 2.0})
+    assert results.read(cell)["seconds"] == 1.0
+
+
+def test_cells_of_one_float_network_with_different_weights_are_refused(tmp_path, config):
+    preset = read_preset("tiny", config)
+    cell, sibling = preset.cells()[:2]
+    results = Results(tmp_path / "a", preset)
+    results.keep(cell, record(cell, preset))
+    both = rf"{cell.name} \(abab.*{sibling.name} \(0000.* different weights"
+    with pytest.raises(InputError, match=both):
+        results.keep(sibling, record(sibling, preset, weights="00" * 32))
+    assert not results.has(sibling)
+    # Folders of several machines, put together.
+    other = Results(tmp_path / "b", preset)
+    other.keep(sibling, record(sibling, preset, weights="00" * 32))
+    for path in (tmp_path / "b/cells").iterdir():
+        path.rename(tmp_path / "a/cells" / path.name)
+    with pytest.raises(InputError, match="different weights"):
+        Results(tmp_path / "a", preset)
 
 
 def test_committed_results_belong_to_their_presets():

@@ -2,6 +2,7 @@
 
 import pytest
 
+from luts import InputError
 from models.training._files import CACHE_VARIABLE
 from studies.fixed_multiplier import __main__ as study
 from studies.fixed_multiplier import _queue
@@ -152,3 +153,35 @@ def test_who_comes_second_looks_again(join, monkeypatch):
 
     monkeypatch.setattr(other._storage, "set_trial_state_values", late)
     assert other.take().base != taken[0].base
+
+
+def test_machines_that_started_from_different_weights_are_told(join, config):
+    preset = read_preset("tiny", config)
+    same = preset.cells()[:2]
+    one, other = join("a", same), join("b", same)
+    first, second = one.take(), other.take()
+    one.done(first, record(first, preset))
+    # The network was trained anew, while the first machine was still measuring.
+    with pytest.raises(InputError, match="started from other weights"):
+        other.check_weights(second, "00" * 32)
+    other.check_weights(second, "ab" * 32)
+    other.done(second, record(second, preset, weights="00" * 32))
+    for queue in (one, other):
+        with pytest.raises(InputError, match=f"{first.name} .*{second.name} .*different weights"):
+            queue.collect()
+
+
+def test_a_refusal_at_the_end_closes_the_database(config, tmp_path, stand_in, monkeypatch, capsys):
+    measure, closed = study.Bench.measure, []
+
+    def mixed(bench, cell):
+        found = measure(bench, cell)
+        return found | {"base": found["base"] | {"weights_sha256": f"{len(stand_in):064}"}}
+
+    monkeypatch.setattr(study.Bench, "measure", mixed)
+    monkeypatch.setattr(Shared, "close", lambda queue: closed.append(queue._heart.stop()))
+    url = f"sqlite:///{tmp_path / 'shared.db'}"
+    flags = ("--preset", "tiny", "--config", config, "--storage", url, "--quiet")
+    assert command(*flags, "--results", tmp_path / "r") == 2
+    assert "different weights" in capsys.readouterr().err
+    assert len(closed) == 1
