@@ -44,14 +44,19 @@ def main() -> None:
         reporter.note("stopped; the same command goes on")
         raise
     finally:
-        _leave(queue)
+        _leave(queue, reporter)
     print(_report.write(results, preset))
 
 
-def _leave(queue: Queue) -> None:
+def _leave(queue: Queue, reporter: Reporter) -> None:
     try:
         if isinstance(queue, Shared):
             queue.collect()
+            if queue.elsewhere:
+                reporter.note(
+                    f"cells still with other processes: {queue.elsewhere}; the same command "
+                    f"collects them later, and measures those of a process that has died"
+                )
     finally:
         queue.close()
 

@@ -90,7 +90,8 @@ class Shared:
     """Cells as trials of an Optuna study, in the same database as a search's.
 
     A waiting trial is taken by setting its state, which only one process can. While it is measured
-    it gives signs of life; the cell of a process that died waits again.
+    it gives signs of life; the cell of a process that died waits again, which is looked for when a
+    process starts and when it finds nothing else.
 
     Args:
         url: of the database server.
@@ -159,7 +160,7 @@ class Shared:
 
     @property
     def elsewhere(self) -> int:
-        """Cells that other processes are at."""
+        """How many cells other processes are at, dead ones that nobody has noticed included."""
         running = self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
         return len(running) - len(self._taken)
 
@@ -226,13 +227,17 @@ class Shared:
         return [trial for trial in ordered if _cell(trial) in self._mine]
 
     def _next(self) -> FrozenTrial | None:
+        waiting = self._waiting()
+        if not waiting:
+            self._requeue_dead()
+            waiting = self._waiting()
         elsewhere = self._bases_elsewhere()
 
         def place(trial: FrozenTrial) -> tuple[bool, bool, int]:
             base = _cell(trial).base
             return (base != self._last, base in elsewhere, trial.number)
 
-        return min(self._waiting(), key=place, default=None)
+        return min(waiting, key=place, default=None)
 
     def _bases_elsewhere(self) -> set[Base]:
         """Float networks that another process is at, or that another machine has."""

@@ -55,15 +55,16 @@ def stand_in(monkeypatch):
     return measured
 
 
-def test_machines_share_cells_through_a_database(config, tmp_path, stand_in):
+def test_machines_share_cells_through_a_database(config, tmp_path, stand_in, capsys):
     url = f"sqlite:///{tmp_path / 'shared.db'}"
     preset = read_preset("tiny", config)
     results = Results(tmp_path / "other", preset)
     other = Shared(url, preset, preset.cells(), results)
     first = other.take()
     assert first == preset.cells()[0]
-    flags = ("--preset", "tiny", "--config", config, "--storage", url, "--quiet")
+    flags = ("--preset", "tiny", "--config", config, "--storage", url)
     assert command(*flags, "--results", tmp_path / "mine") == 0
+    assert "cells still with other processes: 1;" in capsys.readouterr().err
     assert first not in stand_in
     assert sorted(stand_in, key=str) == sorted(preset.cells()[1:], key=str)
     other.done(first, record(first, preset))
@@ -74,8 +75,29 @@ def test_machines_share_cells_through_a_database(config, tmp_path, stand_in):
     assert {cell_of(found) for found in results.records()} == set(preset.cells())
     # Who was first gets the last cell by asking again; nobody measures it twice.
     assert command(*flags, "--results", tmp_path / "mine") == 0
+    assert "other processes" not in capsys.readouterr().err
     assert len(stand_in) == 23
     assert len(Results(tmp_path / "mine", preset).records()) == 24
+
+
+def die(queue):
+    """Give no more signs of life, for long; what it took is not given back."""
+    queue.close()
+    with queue._storage.engine.connect() as connection:
+        old = "UPDATE trial_heartbeats SET heartbeat = '2000-01-01 00:00:00'"
+        connection.exec_driver_sql(old)
+        connection.commit()
+    queue.close()
+
+
+def test_the_cell_of_a_machine_that_dies_later_is_taken_by_who_is_there(join, config):
+    last = read_preset("tiny", config).cells()[-1:]
+    dead, heir = join("a", last), join("b", last)
+    assert dead.take() == last[0]
+    assert heir.take() is None
+    die(dead)
+    assert heir.take() == last[0]
+    assert heir.elsewhere == 0
 
 
 def test_the_cell_of_a_machine_that_died_is_measured_by_another(config, tmp_path):
@@ -83,11 +105,7 @@ def test_the_cell_of_a_machine_that_died_is_measured_by_another(config, tmp_path
     preset = read_preset("tiny", config)
     dead = Shared(url, preset, preset.cells(), Results(tmp_path / "a", preset), beat_seconds=1)
     cell = dead.take()
-    dead.close()  # no more signs of life; the cell was not given back
-    with dead._storage.engine.connect() as connection:
-        old = "UPDATE trial_heartbeats SET heartbeat = '2000-01-01 00:00:00'"
-        connection.exec_driver_sql(old)
-        connection.commit()
+    die(dead)
     heir = Shared(url, preset, preset.cells(), Results(tmp_path / "b", preset), beat_seconds=1)
     assert heir.take() == cell
     heir.give_back(cell)
