@@ -14,7 +14,7 @@ from luts.console import Parser, Reporter, quieten_libraries, run
 from luts.errors import InputError
 from studies._images import IMAGES
 from studies.fixed_multiplier import _report
-from studies.fixed_multiplier._bench import Bench, Place
+from studies.fixed_multiplier._bench import Bench, Place, check_data
 from studies.fixed_multiplier._estimate import estimated_hours
 from studies.fixed_multiplier._plan import HERE, Cell, Preset, read_preset
 from studies.fixed_multiplier._queue import Alone, Queue, Shared
@@ -35,6 +35,8 @@ def main() -> None:
     place = Place(options.images, options.data_root, _device(options.device))
     queue: Queue = Alone(cells, results)
     if options.storage:
+        # A database that is filled once accepts no corrected preset.
+        check_data(preset, cells, place, reporter)
         queue = Shared(options.storage, preset, cells, results)
     try:
         bench = Bench(preset, place, reporter, on_weights=queue.check_weights)

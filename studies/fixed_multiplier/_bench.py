@@ -2,7 +2,7 @@
 
 import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import torch
@@ -215,6 +215,17 @@ def read_data(plan: NetworkPlan, seed: int, place: Place, reporter: Reporter) ->
     data = load_data(source, seed=seed, image_size=plan.image_size, reporter=reporter)
     # The folder that the images were in is no part of the result.
     return dataclasses.replace(data, name=f"imagefolder:{place.images.name}")
+
+
+def check_data(preset: Preset, cells: Iterable[Cell], place: Place, reporter: Reporter) -> None:
+    """Read the images of every network that some cells need, once.
+
+    Raises:
+        InputError: they are not there.
+    """
+    seeds = {preset.network(cell): cell.seed for cell in cells}
+    for plan, seed in seeds.items():
+        read_data(plan, seed, place, reporter)
 
 
 def _network(

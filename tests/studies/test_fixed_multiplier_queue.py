@@ -80,6 +80,15 @@ def test_machines_share_cells_through_a_database(config, tmp_path, stand_in, cap
     assert len(Results(tmp_path / "mine", preset).records()) == 24
 
 
+def test_no_study_is_made_before_its_images_are_found(config, tmp_path, capsys):
+    config.write_text(TINY.replace('"digits"', '"cifar10-images"'))
+    database = tmp_path / "shared.db"
+    flags = ("--preset", "tiny", "--config", config, "--storage", f"sqlite:///{database}")
+    assert command(*flags, "--images", tmp_path / "no.tar.xz", "--results", tmp_path / "r") == 2
+    assert "no.tar.xz" in capsys.readouterr().err
+    assert not database.exists()
+
+
 def die(queue):
     """Give no more signs of life, for long; what it took is not given back."""
     queue.close()
