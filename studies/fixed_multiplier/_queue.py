@@ -116,42 +116,26 @@ class Shared:
         self._mine = set(cells)
         self._results = results
         self._storage: RDBStorage = open_storage(url, beat_seconds=beat_seconds)
-        name = f"fixed_multiplier-{preset.name}"
-        try:
-            self._study = optuna.create_study(storage=self._storage, study_name=name)
-            self._found(preset)
-        except DuplicatedStudyError:
-            self._study = optuna.load_study(storage=self._storage, study_name=name)
-            self._join(preset, name)
         self._heart = Heart(self._storage, beat_seconds)
         self._taken: dict[Cell, int] = {}
         self._last: Base | None = None
         self._machine = platform.node()
-        self._requeue_dead()
+        try:
+            self._study = self._open(preset, f"fixed_multiplier-{preset.name}")
+            self._requeue_dead()
+        except BaseException:
+            self.close()
+            raise
 
-    def _found(self, preset: Preset) -> None:
-        self._study.set_user_attr(_SETTINGS, _settings(preset))
-        for cell in preset.cells():
-            attributes = {_CELL: dataclasses.asdict(cell)}
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-                self._study.enqueue_trial({}, user_attrs=attributes)
-        self._study.set_user_attr(_QUEUED, True)
-
-    def _join(self, preset: Preset, name: str) -> None:
-        until = time.monotonic() + WAIT_SECONDS
-        while not self._study.user_attrs.get(_QUEUED):
-            if time.monotonic() > until:
-                raise InputError(
-                    f"study {name} was never filled: whoever made it has stopped; delete it with "
-                    f"optuna delete-study --study-name {name}"
-                )
-            time.sleep(0.5)
-        if self._study.user_attrs.get(_SETTINGS) != _settings(preset):
-            raise InputError(
-                f"study {name} in this database was made with other settings than preset "
-                f"{preset.name} has now; name another database, or use the same configuration"
-            )
+    def _open(self, preset: Preset, name: str) -> optuna.Study:
+        try:
+            study = optuna.create_study(storage=self._storage, study_name=name)
+        except DuplicatedStudyError:
+            study = optuna.load_study(storage=self._storage, study_name=name)
+            _join(study, preset)
+        else:
+            _found(study, preset)
+        return study
 
     @property
     def waiting(self) -> list[Cell]:
@@ -266,3 +250,29 @@ def _settings(preset: Preset) -> dict[str, Any]:
     """The preset as the database gives it back."""
     found: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(preset)))
     return found
+
+
+def _found(study: optuna.Study, preset: Preset) -> None:
+    study.set_user_attr(_SETTINGS, _settings(preset))
+    for cell in preset.cells():
+        attributes = {_CELL: dataclasses.asdict(cell)}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            study.enqueue_trial({}, user_attrs=attributes)
+    study.set_user_attr(_QUEUED, True)
+
+
+def _join(study: optuna.Study, preset: Preset) -> None:
+    name, until = study.study_name, time.monotonic() + WAIT_SECONDS
+    while not study.user_attrs.get(_QUEUED):
+        if time.monotonic() > until:
+            raise InputError(
+                f"study {name} was never filled: whoever made it has stopped; delete it with "
+                f"optuna delete-study --study-name {name}"
+            )
+        time.sleep(0.5)
+    if study.user_attrs.get(_SETTINGS) != _settings(preset):
+        raise InputError(
+            f"study {name} in this database was made with other settings than preset "
+            f"{preset.name} has now; name another database, or use the same configuration"
+        )

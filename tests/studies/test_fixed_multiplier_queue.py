@@ -2,6 +2,7 @@
 
 import pytest
 
+from dse._storage import open_storage
 from luts import InputError
 from models.training._files import CACHE_VARIABLE
 from studies.fixed_multiplier import __main__ as study
@@ -78,6 +79,23 @@ def test_machines_share_cells_through_a_database(config, tmp_path, stand_in, cap
     assert "other processes" not in capsys.readouterr().err
     assert len(stand_in) == 23
     assert len(Results(tmp_path / "mine", preset).records()) == 24
+
+
+def test_a_refusal_lets_go_of_the_database(join, config, monkeypatch):
+    join("a").close()
+    config.write_text(TINY.replace("test_images = 50", "test_images = 60"))
+    opened, preset = [], read_preset("tiny", config)
+
+    def remembered(*arguments, **keywords):
+        opened.append(open_storage(*arguments, **keywords))
+        return opened[-1]
+
+    monkeypatch.setattr(_queue, "open_storage", remembered)
+    url = f"sqlite:///{config.parent / 'shared.db'}"
+    with pytest.raises(InputError, match="made with other settings"):
+        Shared(url, preset, preset.cells(), Results(config.parent / "b", preset))
+    pool = opened[0].engine.pool
+    assert pool.checkedin() + pool.checkedout() == 0
 
 
 def test_no_study_is_made_before_its_images_are_found(config, tmp_path, capsys):
