@@ -216,7 +216,7 @@ def read_preset(name: str, path: Path = HERE / "config.toml") -> Preset:
 
 def _network(preset: str, given: Mapping[str, Any]) -> NetworkPlan:
     table = _known(NetworkPlan, given, f"a network of preset {preset}")
-    table["seeds"] = tuple(table.get("seeds", ()))
+    table["seeds"] = _seeds(table.get("seeds", []), f"preset {preset}")
     missing = [
         field.name
         for field in dataclasses.fields(NetworkPlan)
@@ -233,14 +233,28 @@ def _network(preset: str, given: Mapping[str, Any]) -> NetworkPlan:
     return network
 
 
+def _seeds(given: object, title: str) -> tuple[int, ...]:
+    if not isinstance(given, list) or any(type(seed) is not int or seed < 0 for seed in given):
+        raise InputError(
+            f"seeds of {title} are a list of whole numbers from 0, as in [0, 1, 2], not {given!r}"
+        )
+    return tuple(given)
+
+
 def _words(
     table: Mapping[str, Any], key: str, known: tuple[str, ...], title: str
 ) -> tuple[str, ...]:
     """Words of a setting, in the order in which they are known; all of them by default."""
-    given = table.get(key, known)
+    given = table.get(key, list(known))
+    if not isinstance(given, list) or not given:
+        raise InputError(
+            f"{key} of {title} is a list of at least one of {', '.join(known)}, not {given!r}; "
+            f"leave it out for all of them"
+        )
     for word in given:
         if word not in known:
-            raise InputError(f"{key} of {title}: unknown {word!r}; {suggest(word, list(known))}")
+            hint = suggest(str(word), list(known))
+            raise InputError(f"{key} of {title}: unknown {word!r}; {hint}")
     return tuple(word for word in known if word in given)
 
 
