@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from dse._compare import TOPOLOGY_COLOURS
 from studies.fixed_multiplier._tables import SUBJECT
@@ -46,7 +47,7 @@ def draw_without(path: Path, table: pd.DataFrame, caption: str) -> None:
         axes[1, column].invert_yaxis()
     axes[0, 0].set_ylabel("test top-1 accuracy (%)")
     axes[1, 0].set_ylabel("drop from the exact multiplier (points)")
-    axes[0, 0].legend(fontsize=8)
+    _name_topologies(axes[0, 0], part)
     figure.suptitle("One multiplier everywhere, without retraining")
     _save(figure, path, f"solid: as approximated; dashed: recalibrated; {BANDS}\n{caption}")
 
@@ -66,7 +67,7 @@ def draw_retrained(path: Path, table: pd.DataFrame, caption: str) -> None:
         axis.grid(alpha=0.25)
     axes[0].set_ylabel("test top-1 accuracy (%)")
     if subjects:
-        axes[0].legend(fontsize=8)
+        _name_topologies(axes[0], part)
     else:
         axes[0].set_title("no retrained cell was measured")
     figure.suptitle("One multiplier everywhere, retrained through the circuits")
@@ -93,7 +94,6 @@ def _line(
         markersize=5,
         linestyle="--" if dashed else "-",
         linewidth=1.0 if dashed else 1.6,
-        label=None if dashed else topology,
     )
     half = line[width].to_numpy()
     if not np.isnan(half).all():
@@ -101,6 +101,16 @@ def _line(
         if value == "test_accuracy_pct":
             low, high = np.clip(low, 0, 100), np.clip(high, 0, 100)
         axis.fill_between(places, low, high, color=colour, alpha=0.06 if dashed else 0.15, lw=0)
+
+
+def _name_topologies(axis: Axes, table: pd.DataFrame) -> None:
+    """A legend of what any panel shows; the one that it stands in may lack some."""
+    lines = [
+        Line2D([], [], color=colour, marker="o", markersize=5, linewidth=1.6, label=topology)
+        for topology, colour in TOPOLOGY_COLOURS.items()
+        if topology in set(table["topology"])
+    ]
+    axis.legend(handles=lines, fontsize=8)
 
 
 def _subjects(table: pd.DataFrame) -> list[tuple[tuple[str, str], pd.DataFrame]]:

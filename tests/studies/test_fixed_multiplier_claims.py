@@ -313,3 +313,16 @@ def test_figures_draw_gaps_and_one_seed(tmp_path):
             path = tmp_path / f"{name}-{kind}.png"
             draw(path, summary, "a caption")
             assert path.stat().st_size > 10_000
+
+
+@pytest.mark.parametrize("draw", [_figures.draw_without, _figures.draw_retrained])
+def test_the_legend_names_what_any_panel_shows(draw, tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(_figures, "_save", lambda figure, *arguments: drawn.append(figure))
+    rows = table(seeds=(0,))
+    first = (rows["arch"] == "resnet20") & rows["topology"].isin(["soft", "cluster"])
+    draw(tmp_path / "figure.png", _tables.summary(rows[~first]), "a caption")
+    legend = drawn[0].axes[0].get_legend()
+    assert [text.get_text() for text in legend.get_texts()] == list(TOPOLOGIES)
+    colours = dict(zip(TOPOLOGIES, legend.legend_handles, strict=True))
+    assert {t: line.get_color() for t, line in colours.items()} == _figures.TOPOLOGY_COLOURS
