@@ -15,6 +15,7 @@ from dse._rungs import Rungs, dominated_ranks, thinned_front
 from dse._study import SearchStudy
 from dse._trial import Trial
 from luts.console import Reporter
+from luts.errors import InputError
 from models import Routing, Score
 
 BEST_FIXED_MARGIN = 0.01
@@ -65,7 +66,18 @@ def close(
     config: SearchConfig,
     reporter: Reporter,
 ) -> Closing:
-    """Fine-tune and test what is reported; what an earlier run has done already is not repeated."""
+    """Fine-tune and test what is reported; what an earlier run has done already is not repeated.
+
+    Args:
+        study: with the trials.
+        evaluator: tunes and scores.
+        problem: what was searched.
+        config: what the search was asked to do.
+        reporter: shows the progress.
+
+    Raises:
+        InputError: no trial was scored as the search compares them, or none meets its limit.
+    """
     trials = {trial.number: trial for trial in study.trials()}
     ranked = _ranked(list(trials.values()), config)
     front = ranked[0]
@@ -108,7 +120,13 @@ def _ranked(trials: list[Trial], config: SearchConfig) -> list[tuple[int, ...]]:
     """Non-dominated ranks within the fidelity that the search compares."""
     # The cheap recovery has other names on other networks; only fine-tuning sets scores apart.
     tuned = config.finetune == "every"
-    return dominated_ranks([t for t in trials if (t.fidelity == "fine-tuned") == tuned], 3)
+    compared = [t for t in trials if (t.fidelity == "fine-tuned") == tuned]
+    if not compared:
+        raise InputError(
+            f"none of {len(trials)} trials was scored {'after' if tuned else 'without'} "
+            f"fine-tuning, as --finetune {config.finetune} compares them; name another study"
+        )
+    return dominated_ranks(compared, 3)
 
 
 def _rank_correlation(problem: Problem, trials: dict[int, Trial]) -> float | None:

@@ -9,7 +9,7 @@ from dse._config import ALL, SearchConfig
 from dse._problem import Problem
 from dse._run import DATABASE
 from dse._space import SearchSpace
-from dse._stored import STUDY_NAME, check_identity, read_study, space_record
+from dse._stored import SINCE, STUDY_NAME, check_identity, read_study, space_record
 from energy import CostModel, Workload
 from models import ExpertWork, Routing, Site
 
@@ -42,9 +42,17 @@ def problem_of(
 
 
 def about(config: SearchConfig) -> dict[str, Any]:
-    """What must agree, besides sites and choices, for a study to be continued."""
-    names = ("arch", "topology", "dataset", "image_size", "seed", "energy_model")
-    return {name: getattr(config, name) for name in names}
+    """What must agree, besides sites and choices, for a study to be continued.
+
+    All that decides what a trial is and how it is scored, or tuned at the close. Where the weights
+    and the data come from may differ from machine to machine; their scores tell them apart.
+    """
+    names = ("arch", "topology", "dataset", "image_size", "seed", "energy_model", *SINCE)
+    found = {name: getattr(config, name) for name in names}
+    found["rung_images"] = config.scored_images
+    if config.finetune == "none":
+        found["finetune_epochs"] = None
+    return found
 
 
 def check(config: SearchConfig, path: Path | None) -> None:

@@ -26,6 +26,19 @@ from models import Assignment, Choice
 IDENTITY = "identity"
 CONTENT = "content_sha256"
 STUDY_NAME = "search"
+SINCE = (
+    "finetune",
+    "finetune_epochs",
+    "rung_images",
+    "calibration_images",
+    "objective",
+    "max_distinct",
+    "max_drop",
+    "max_energy",
+    CONTENT,
+)
+"""Settings in a study's identity that studies of earlier versions do not tell."""
+
 SQLITE = "sqlite:///"
 FOUNDING_SECONDS = 5.0
 """How long a study on a server may take from being made to saying what it is."""
@@ -100,15 +113,15 @@ def space_record(problem: Problem) -> dict[str, Any]:
 def check_identity(known: Mapping[str, Any], mine: Mapping[str, Any], shown: str) -> None:
     """Hold a study's identity against what it is to be continued with.
 
-    A study that does not say which images of the user's it is on is known by its exact score alone.
+    What a study of an earlier version does not tell is not compared.
 
     Raises:
         InputError: they differ.
     """
     for key, value in mine.items():
-        if known.get(key) == json.loads(json.dumps(value)) or (
-            key == CONTENT and CONTENT not in known
-        ):
+        if key in SINCE and key not in known:
+            continue
+        if known.get(key) == json.loads(json.dumps(value)):
             continue
         what = f"with {key} {known.get(key)!r} and not {value!r}"
         if key == "space":

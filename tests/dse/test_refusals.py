@@ -1,5 +1,6 @@
 """What cannot be searched is refused in one line, before any work, and nothing is altered."""
 
+import json
 import re
 import shutil
 import sqlite3
@@ -7,6 +8,7 @@ import sqlite3
 import pytest
 
 from dse import _steps, search
+from dse._stored import SINCE
 from models.training._files import CACHE_VARIABLE
 from tests.dse._searching import FAST, TINY, call, only_line, state_of
 
@@ -140,6 +142,12 @@ def test_a_database_of_another_version(refused, tmp_path, finished):
         (("--exact", "head"), "over other sites or multipliers"),
         (("--energy-model", "memory"), "with energy_model 'multipliers' and not 'memory'"),
         (("--seed", 5), "with seed 0 and not 5"),
+        (("--finetune", "every"), "with finetune 'none' and not 'every'"),
+        (("--finetune", "front"), "with finetune 'none' and not 'front'"),
+        (("--rung-images", 50), "with rung_images 1000 and not 50"),
+        (("--max-distinct", 2), "with max_distinct None and not 2"),
+        (("--objective", "accuracy", "--max-energy", 0.9), "with objective 'pareto'"),
+        (("--objective", "energy", "--max-drop", 1), "with objective 'pareto'"),
     ],
 )
 def test_a_study_of_another_search(words, message, refused, tmp_path, finished):
@@ -151,6 +159,21 @@ def test_a_study_of_another_search(words, message, refused, tmp_path, finished):
     assert re.search(message, line)
     assert "name another study" in line
     assert file.read_bytes() == before
+
+
+def test_a_study_of_an_earlier_version_tells_less(tmp_path, finished):
+    file = tmp_path / "shared.db"
+    shutil.copy(finished / "study.db", file)
+    with sqlite3.connect(file) as older:
+        key = "key = 'identity'"
+        (text,) = older.execute(f"SELECT value_json FROM study_user_attributes WHERE {key}")
+        identity = {k: v for k, v in json.loads(*text).items() if k not in SINCE}
+        update = f"UPDATE study_user_attributes SET value_json = ? WHERE {key}"
+        older.execute(update, (json.dumps(identity),))
+    older.close()
+    where = ("--storage", f"sqlite:///{file}", "--study", "search", "--out", tmp_path / "run")
+    with pytest.raises(AssertionError, match="went to work"):
+        call(search, *HARD, *where)
 
 
 def test_a_run_with_the_study_of_another(refused, tmp_path, finished):

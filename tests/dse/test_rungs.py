@@ -5,9 +5,11 @@ import dataclasses
 import pandas as pd
 import pytest
 
+from dse._closing import close
 from dse._config import SearchConfig
 from dse._rungs import Rungs, dominated_ranks
 from luts import InputError
+from luts.console import SILENT
 from models import Score
 from tests.dse._stand_in import open_study, problem_of, run_to
 from tests.dse.test_search import CIRCUITS, DENSE, command, one_cache  # noqa: F401
@@ -85,6 +87,12 @@ def test_the_answer_holds_on_all_images(study):
     strict.evaluator.exact_validation = Score(1.0, 0.0, 400)
     with pytest.raises(InputError, match="none of 16 trials reaches"):
         strict.answer(problem)
+
+
+def test_trials_of_another_fidelity_alone_cannot_be_closed(study):
+    config = dataclasses.replace(SearchConfig(), finetune="every")
+    with pytest.raises(InputError, match="none of 16 trials was scored after fine-tuning"):
+        close(study, None, problem_of(), config, SILENT)
 
 
 def test_a_search_on_fewer_images_says_so_everywhere(tmp_path):
