@@ -203,6 +203,8 @@ def _loop(
     shown, exhausted = 0, False
     while True:
         study.requeue_dead()
+        # Whoever noticed that a process died, its trials wait for anyone.
+        exhausted = exhausted and not study.waiting
         while not exhausted and len(crew.busy) < crew.size and study.open < config.trials:
             try:
                 pending = study.ask()
@@ -221,10 +223,12 @@ def _loop(
         done = min(study.complete, config.trials)
         advance(done - shown, status=status)
         shown = done
-        if not crew.busy and (exhausted or done >= config.trials):
+        if crew.busy:
+            continue
+        if done >= config.trials or (exhausted and not (study.running or study.waiting)):
             return
-        if not crew.busy and study.open >= config.trials:
-            time.sleep(WAIT_SECONDS)  # other processes have the last trials
+        if exhausted or study.open >= config.trials:
+            time.sleep(WAIT_SECONDS)  # other processes have the last trials, and may die
 
 
 def _trial(problem: Problem, pending: Pending, outcome: Outcome) -> Trial:

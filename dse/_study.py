@@ -258,6 +258,16 @@ class SearchStudy:
         """Number of trials that are scored or being scored, by whichever process."""
         return len(self._in_state(TrialState.COMPLETE, TrialState.RUNNING))
 
+    @property
+    def running(self) -> int:
+        """Number of trials that are being scored, by whichever process."""
+        return len(self._in_state(TrialState.RUNNING))
+
+    @property
+    def waiting(self) -> int:
+        """Number of trials in the queue."""
+        return len(self._in_state(TrialState.WAITING))
+
     def _in_state(self, *states: TrialState) -> list[FrozenTrial]:
         return self._study.get_trials(deepcopy=False, states=states)
 

@@ -1,0 +1,73 @@
+"""The loop of a search among other processes, on a cheap stand-in for scoring."""
+
+import contextlib
+import types
+
+import pytest
+import sqlalchemy
+
+from dse import _steps
+from dse._config import SearchConfig
+from dse._crew import Alone, Outcome
+from models import Score
+from tests.dse._stand_in import SITES, open_study, problem_of
+
+
+def work(study, total):
+    """The loop until its end."""
+    crew = Alone(lambda job: Outcome(Score(0.9, 0.1, 100), "bias-corrected", None, "", 0.0))
+    config = SearchConfig(trials=total, finetune="none")
+    _steps._loop(config, study.problem, study, crew, lambda *_, **__: None)
+
+
+@pytest.fixture
+def two(tmp_path):
+    """Two processes' views of a study of four assignments, two of them fixed multipliers."""
+    problem = problem_of(SITES[:2], ["mul8s_1KV8", "mul8s_1L1G"])
+    url = f"sqlite:///{tmp_path / 'shared.db'}"
+    with contextlib.ExitStack() as stack:
+        made = [open_study(url, "uniform", problem=problem, beat_seconds=60) for _ in range(2)]
+        for study in made:
+            stack.callback(study.close)
+        yield made
+
+
+def asleep(study, monkeypatch, once):
+    """Call ``once`` while the loop waits for the first time; it may not wait for ever."""
+    waits = []
+
+    def sleep(seconds):
+        waits.append(seconds)
+        if len(waits) == 1:
+            once()
+        assert len(waits) < 5, "the loop waits for nothing"
+
+    monkeypatch.setattr(_steps, "time", types.SimpleNamespace(sleep=sleep))
+    return waits
+
+
+def test_an_exhausted_sampler_leaves_no_trial_of_a_dead_process(two, monkeypatch):
+    study, other = two
+    lost = other.ask()
+
+    def die():
+        other.close()
+        with study._rdb.engine.begin() as connection:
+            long_ago = "UPDATE trial_heartbeats SET heartbeat = '2001-01-01 00:00:00'"
+            connection.execute(sqlalchemy.text(long_ago))
+
+    waits = asleep(study, monkeypatch, die)
+    work(study, 4)
+    assert len(waits) == 1
+    assert lost.assignment in [t.assignment for t in study.trials()]
+    assert study.complete == 2
+    assert study.open == 2
+
+
+def test_an_exhausted_sampler_waits_for_the_trials_of_others(two, monkeypatch):
+    study, other = two
+    pending = other.ask()
+    waits = asleep(study, monkeypatch, lambda: other.give_back(pending))
+    work(study, 4)
+    assert len(waits) == 1
+    assert pending.number in [t.number for t in study.trials()]
