@@ -1,12 +1,14 @@
-"""Signs of life of running trials, which Optuna sends for ``optimize`` but not for ask and tell."""
+"""Signs of life, which Optuna sends for ``optimize`` but not for ask and tell."""
 
+import functools
 import threading
+from collections.abc import Callable
 
 from optuna.storages import RDBStorage
 
 
 class Heart:
-    """Beats for a set of trials from a thread of its own until stopped.
+    """Beats for a set of things, mostly trials, from a thread of its own until stopped.
 
     Args:
         storage: with a heartbeat interval.
@@ -16,24 +18,29 @@ class Heart:
     def __init__(self, storage: RDBStorage, interval: float) -> None:
         self._storage = storage
         self._interval = interval
-        self._trials: set[int] = set()
+        self._beats: dict[int | str, Callable[[], None]] = {}
         self._lock = threading.Lock()
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
 
     def add(self, trial_id: int) -> None:
         """Beat for a trial now and from now on."""
-        self._storage.record_heartbeat(trial_id)
+        beat = functools.partial(self._storage.record_heartbeat, trial_id)
+        beat()
+        self.keep(trial_id, beat)
+
+    def keep(self, key: int | str, beat: Callable[[], None]) -> None:
+        """Call ``beat`` from now on, from another thread; ``key`` names it for `remove`."""
         with self._lock:
-            self._trials.add(trial_id)
+            self._beats[key] = beat
         if self._thread is None:
             self._thread = threading.Thread(target=self._beat, name="heart", daemon=True)
             self._thread.start()
 
-    def remove(self, trial_id: int) -> None:
-        """Beat for a trial no more."""
+    def remove(self, key: int | str) -> None:
+        """Beat for a trial, or what else `keep` was given, no more."""
         with self._lock:
-            self._trials.discard(trial_id)
+            self._beats.pop(key, None)
 
     def stop(self) -> None:
         """End the thread."""
@@ -44,10 +51,10 @@ class Heart:
     def _beat(self) -> None:
         while not self._stopped.wait(self._interval):
             with self._lock:
-                trials = sorted(self._trials)
-            for trial_id in trials:
+                beats = list(self._beats.values())
+            for beat in beats:
                 try:
-                    self._storage.record_heartbeat(trial_id)
+                    beat()
                 except Exception:
                     pass
             self._storage.remove_session()

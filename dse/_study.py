@@ -22,6 +22,7 @@ from dse._space import Codes
 from dse._storage import BEAT_SECONDS, GRACE, open_storage
 from dse._stored import IDENTITY, STUDY_NAME, check_identity, space_record
 from dse._trial import Trial
+from dse._turn import Turn
 from dse.samplers import ASSIGNMENT, RESULT, AssignmentSampler, codes_of, record_of
 from luts.errors import InputError
 from models import Assignment, Score
@@ -29,7 +30,10 @@ from models import Assignment, Score
 WORST = 1e6
 """Stands for a score that is not finite."""
 
+POLL_SECONDS = 0.2
+
 _SEEDED = "seeded"
+_SEEDER = "seeder"
 _CLOSING = "closing:"
 _SCREENING = "screening"
 
@@ -93,8 +97,10 @@ class SearchStudy:
         self._study, self.is_founder = _opened(storage, name, sampler, problem)
         self._claim(f"study {name!r}" if self._is_shared else str(where), about or {})
         self._heart: Heart | None = None
+        self._seeding: Turn | None = None
         if self._is_shared:
             self._heart = Heart(self._rdb, beat_seconds)
+            self._seeding = Turn(self._rdb, self._study._study_id, _SEEDER)
         self._first_seen: dict[int, float] = {}
         self._trials: dict[int, Trial] = {}
         if not self._is_shared:
@@ -126,7 +132,7 @@ class SearchStudy:
             found = self._study.user_attrs.get(key)
             if found is not None or time.monotonic() >= until:
                 return found
-            time.sleep(0.2)
+            time.sleep(POLL_SECONDS)
 
     def use(self, sampler: AssignmentSampler) -> None:
         """Let ``sampler`` propose trials."""
@@ -139,6 +145,8 @@ class SearchStudy:
         """
         if self._heart is not None:
             self._heart.stop()
+        if self._seeding is not None:
+            self._seeding.leave()
         self._disconnect()
 
     def _disconnect(self) -> None:
@@ -152,16 +160,25 @@ class SearchStudy:
     def needs_seeds(self) -> bool:
         """Whether this process has to queue the first trials.
 
-        A study is seeded by whoever made it; the others wait, and take over if nothing comes.
+        One of all processes does; the others wait here, and one of them takes over if it dies.
         """
-        if self._study.user_attrs.get(_SEEDED):
-            return False
-        if self.is_founder or not self._is_shared:
-            return True
-        return not self._wait_for(_SEEDED, seconds=max(60.0, 2 * self._grace))
+        while not self._study.user_attrs.get(_SEEDED):
+            if self._heart is None or self._seeding is None:
+                return True
+            if self._seeding.take(self._grace):
+                self._heart.keep(_SEEDER, self._seeding.renew)
+                # Whoever had the turn before may have finished since the last look.
+                return not self._study.user_attrs.get(_SEEDED)
+            time.sleep(POLL_SECONDS)
+        return False
 
     def seed(self, assignments: list[tuple[Codes, str]]) -> None:
-        """Queue the first trials, each codes and an origin; what is queued already is left out."""
+        """Queue the first trials, each codes and an origin; what is queued already is left out.
+
+        All are left to another process that has taken this one for dead meanwhile.
+        """
+        if self._seeding is not None and self._seeding.is_lost and not self.needs_seeds:
+            return
         known = {
             codes_of(t.user_attrs[ASSIGNMENT]).tobytes()
             for t in self._study.get_trials(deepcopy=False)
@@ -172,6 +189,8 @@ class SearchStudy:
                 known.add(codes.tobytes())
                 self.enqueue(codes, origin)
         self._study.set_user_attr(_SEEDED, True)
+        if self._heart is not None:
+            self._heart.remove(_SEEDER)
 
     def enqueue(self, codes: Codes, origin: str) -> None:
         """Queue an assignment, given by its codes, to be tried before the sampler is asked."""

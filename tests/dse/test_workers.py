@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -189,6 +190,24 @@ def test_machines_share_a_study_and_one_of_them_dies(server):
         assert len({t.number for t in trials}) == total
         assert len({t.assignment.digest for t in trials}) == total
         assert study.open == total
+
+
+def test_one_of_many_that_join_at_once_seeds(server):
+    studies = [open_study(server, "random", name="crowd", beat_seconds=1) for _ in range(4)]
+    with contextlib.ExitStack() as stack:
+        for study in studies:
+            stack.callback(study.close)
+        with ThreadPoolExecutor(4) as threads:
+            seeders = list(threads.map(_seeds, studies[1:]))  # the one that made it is gone
+        assert sorted(seeders) == [False, False, True]
+        assert studies[0].waiting == 3
+
+
+def _seeds(study):
+    if not study.needs_seeds:
+        return False
+    seeded(study)
+    return True
 
 
 def test_a_server_keeps_what_sqlite_keeps(server, tmp_path):
