@@ -143,8 +143,11 @@ class Evaluator:
         self._cache = ScoreCache(self._making(network)) if cached else None
 
     def _making(self, network: nn.Module) -> dict[str, Any]:
+        exact = self.exact_validation
         return {
             "weights": state_digest(network.state_dict()),
+            # Weights do not tell what is between the layers, such as an activation function.
+            "exact": [round(exact.accuracy, 6), round(exact.cross_entropy, 6)],
             "images": state_digest(
                 {
                     "calibration": self.inputs,

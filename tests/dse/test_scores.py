@@ -1,6 +1,7 @@
 """Kept scores: found again under the same making alone, and never in the way."""
 
 import pytest
+from torch import nn
 
 from dse._evaluate import Evaluator
 from dse._scores import ScoreCache
@@ -53,3 +54,19 @@ def test_an_evaluator_finds_what_another_has_scored(tmp_path, monkeypatch):
     assert fewer.score.images == 50
     net[0].weight.data.mul_(-1)
     assert evaluator().score(chosen).score != measured.score
+
+
+def test_the_same_weights_in_another_network_are_scored_anew(tmp_path, monkeypatch):
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path))
+    data = Data("bright", split(128, 0), split(96, 1), split(64, 2), num_classes=2)
+    first, second = network(batchnorm=False), network(batchnorm=False)
+    second[1] = nn.LeakyReLU(0.5)
+    assert first.state_dict().keys() == second.state_dict().keys()
+    scores = []
+    for net in (first, second):
+        evaluator = Evaluator(net, data, calibration_images=64, cached=True)
+        chosen = Assignment.uniform(evaluator.emulated.sites, "mul8s_1L2H")
+        scores.append(evaluator.score(chosen).score)
+        alone = Evaluator(net, data, calibration_images=64)
+        assert scores[-1] == alone.score(chosen).score
+    assert scores[0] != scores[1]
