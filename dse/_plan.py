@@ -75,11 +75,10 @@ def check(config: SearchConfig, path: Path | None) -> None:
 
 def _check_one(config: SearchConfig, path: Path | None) -> None:
     workload = Workload.of(config.network(num_classes=CLASSES.get(config.dataset, 10)))
-    free = dataclasses.replace(config, objective="pareto", max_energy=None, max_drop=None)
-    problem = problem_of(free, workload.sites, workload.uniform, workload.layers)
-    if config.max_energy is not None:
-        # Refuses what is out of reach; what is near its limit is held against measured routing.
-        dataclasses.replace(problem, max_energy=MARGIN * config.max_energy)
+    # Refuses what is out of reach; what is near its limit is held against measured routing.
+    limit = None if config.max_energy is None else MARGIN * config.max_energy
+    near = dataclasses.replace(config, max_energy=limit)
+    problem = problem_of(near, workload.sites, workload.uniform, workload.layers)
     where: Path | str | None = config.storage or (None if path is None else path / DATABASE)
     if where is None:
         return

@@ -2,6 +2,8 @@
 
 import dataclasses
 import functools
+import itertools
+from collections.abc import Iterator
 from typing import Literal
 
 import numpy as np
@@ -60,6 +62,35 @@ class Problem:
                 f"no assignment has an energy of at most {self.max_energy:g}: the least is "
                 f"{self.least_energy:.4f}; allow more, or name cheaper multipliers"
             )
+        self._check_choice()
+
+    def _check_choice(self) -> None:
+        limits = []
+        if self.max_distinct is not None:
+            limits.append(f"--max-distinct {self.max_distinct}")
+        if self.max_energy is not None:
+            limits.append(f"an energy of at most {self.max_energy:g}")
+        if limits and not self._has_choice:
+            raise InputError(
+                f"at most one assignment meets {' and '.join(limits)}, so there is nothing to "
+                f"search; allow more, or name other multipliers"
+            )
+
+    @property
+    def _has_choice(self) -> bool:
+        """Whether more than one assignment meets the constraints.
+
+        Among the choices of any few circuits, one is the cheapest at every group. So where mixed
+        assignments meet the constraints, a fixed one does, or one a step away from a fixed one.
+        """
+        if self.max_distinct is None:
+            cheapest, second = np.sort(self.energy, axis=1)[:, :2].T
+            least = self.constant + float(cheapest.sum() + (second - cheapest).min())
+            return self.max_energy is None or least <= self.max_energy + 1e-12
+        fixed = [c for c in map(self.space.uniform, range(self.choices)) if self.is_feasible(c)]
+        return len(fixed) > 1 or any(
+            map(self.is_feasible, itertools.chain(*map(self.steps, fixed)))
+        )
 
     @classmethod
     def of(
@@ -159,6 +190,14 @@ class Problem:
     def distinct(self, codes: Codes) -> int:
         """Number of circuits in the network under an assignment, fixed sites included."""
         return len(set(self.circuit[codes].tolist()) | self.fixed_circuits)
+
+    def steps(self, codes: Codes) -> Iterator[Codes]:
+        """All assignments that differ from ``codes``, shape ``(groups,)``, at one group."""
+        for group, code in itertools.product(range(self.size), range(self.choices)):
+            if code != codes[group]:
+                near = codes.copy()
+                near[group] = code
+                yield near
 
     def is_feasible(self, codes: Codes) -> bool:
         """Whether an assignment meets the constraints."""

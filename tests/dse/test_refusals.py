@@ -64,6 +64,11 @@ def refused(tmp_path, capsys):
             ("--exact", "*mlp*", "--objective", "accuracy", "--max-energy", 0.3),
             "energy of at most 0.3",
         ),
+        (("--max-distinct", 1), "at most one assignment meets --max-distinct 1, so"),
+        (
+            ("--max-distinct", 1, "--multipliers", "mul8s_1L1G,mul8s_1KTY"),
+            "at most one assignment meets --max-distinct 1, so",
+        ),
         (("--max-distinct", 0), "at least 1, not 0"),
         (("--only", "mul8s_1KV8"), "leaves 1 of the multipliers"),
         (("--objective", "energy"), "--max-drop belong together"),
