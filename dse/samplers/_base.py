@@ -7,6 +7,7 @@ queued with an assignment keep it.
 
 import abc
 import itertools
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -83,14 +84,17 @@ class AssignmentSampler(BaseSampler, abc.ABC):
         self._history.update(study, without=trial.number)
         codes, extra = self.propose(self._history, rng)
         codes = self._new(self.problem.repair(codes, rng), rng)
-        was_known = self._history.is_known(codes)
         record = record_of(codes, self.name, **extra)
         study._storage.set_trial_user_attr(trial._trial_id, ASSIGNMENT, record)
         self._history.update(study, without=trial.number)
-        return was_known or not self._history.is_known(codes)
+        return not self._history.is_known(codes)
 
     def _new(self, codes: Codes, rng: np.random.Generator) -> Codes:
-        """``codes``, or an assignment near them that was not tried."""
+        """``codes``, or an assignment near them that was not tried.
+
+        Raises:
+            SpaceExhausted: all that meet the constraints were tried.
+        """
         if not self._history.is_known(codes):
             return codes
         for changes in range(1, 60):
@@ -100,13 +104,27 @@ class AssignmentSampler(BaseSampler, abc.ABC):
             near = self.problem.repair(near, rng)
             if not self._history.is_known(near):
                 return near
-        if self.problem.choices ** min(self.problem.size, 20) > ENUMERABLE:
-            return codes
-        for every in itertools.product(range(self.problem.choices), repeat=self.problem.size):
-            near = np.array(every, dtype=np.int64)
+        for near in self._listed(codes):
             if self.problem.is_feasible(near) and not self._history.is_known(near):
                 return near
         raise SpaceExhausted(f"all {len(self._history)} assignments were tried")
+
+    def _listed(self, codes: Codes) -> Iterator[Codes]:
+        """All assignments of a small space; else fixed ones, and all a step from what was tried.
+
+        From a fixed assignment every other one of its circuits is reached step by step without
+        leaving the constraints, so that something new is among these as long as there is any.
+        """
+        problem = self.problem
+        if problem.choices ** min(problem.size, 20) <= ENUMERABLE:
+            every = itertools.product(range(problem.choices), repeat=problem.size)
+            yield from (np.array(one, dtype=np.int64) for one in every)
+            return
+        yield from problem.steps(codes)
+        fixed = [self.space.uniform(code) for code in range(problem.choices)]
+        yield from fixed
+        for start in (*fixed, *self._history.every):
+            yield from problem.steps(start)
 
     def infer_relative_search_space(
         self, study: Study, trial: FrozenTrial

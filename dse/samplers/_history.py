@@ -69,6 +69,11 @@ class History:
         return self._codes[: self._count]
 
     @property
+    def every(self) -> list[Codes]:
+        """Codes of each trial that is complete or being tried, int64 of shape ``(groups,)``."""
+        return [*self.codes.astype(np.int64), *self.pending]
+
+    @property
     def values(self) -> npt.NDArray[np.float64]:
         """Their objectives, float64 of shape ``(trials, objectives)``."""
         return self._values[: self._count]

@@ -113,6 +113,26 @@ class TestEverySampler:
         assert study.open == len(found)
 
 
+@pytest.mark.parametrize("name", ["random", "nsga2", "mcts", "guided"])
+@pytest.mark.parametrize(
+    ("names", "limits", "feasible"),
+    [
+        # layer0 dearer in three ways, layer1 in two, or both in four; or nothing
+        (["mul8s_1KV8", "mul8s_1KTY", "mul8s_1L1G"], {"max_energy": 0.29647 + 2e-4}, 10),
+        (["mul8s_1KV8", "mul8s_1L1G"], {"max_distinct": 1}, 2),
+        (["mul8s_1KV8", "mul8s_1KTY", "mul8s_1L1G"], {"max_distinct": 1}, 2 + 2**16),
+    ],
+)
+def test_constraints_that_leave_few_assignments_end_the_search(name, names, limits, feasible):
+    count = 16 if "max_distinct" in limits else 12  # too many assignments to list
+    sites = [type(SITES[0])(f"layer{i}", "linear", 2**i, 8) for i in range(count)]
+    study = open_study(
+        InMemoryStorage(), name, problem=problem_of(sites, names, **limits), budget=TOTAL
+    )
+    digests = [t.assignment.digest for t in run_to(study, 14)]
+    assert len(set(digests)) == len(digests) == min(feasible, 14)
+
+
 @pytest.mark.parametrize("algorithm", [n for n in NAMES if n not in MOST])
 def test_other_algorithms_of_pymoo_run_and_repeat(algorithm):
     lists = []
