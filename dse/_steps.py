@@ -211,6 +211,9 @@ def _loop(
             except SpaceExhausted:
                 exhausted = True
                 break
+            if study.open_before(pending) >= config.trials:
+                study.give_back(pending)  # another process has asked for the last one just before
+                break
             epochs = config.finetune_epochs if config.finetune == "every" else 0.0
             job = Job(pending.assignment, epochs, config.seed + pending.number)
             crew.submit(pending, job)

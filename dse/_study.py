@@ -277,6 +277,11 @@ class SearchStudy:
         """Number of trials that are scored or being scored, by whichever process."""
         return len(self._in_state(TrialState.COMPLETE, TrialState.RUNNING))
 
+    def open_before(self, pending: Pending) -> int:
+        """Number of trials with a lower number that are scored or being scored."""
+        found = self._in_state(TrialState.COMPLETE, TrialState.RUNNING)
+        return sum(trial.number < pending.number for trial in found)
+
     @property
     def running(self) -> int:
         """Number of trials that are being scored, by whichever process."""

@@ -10,7 +10,7 @@ from dse import _steps
 from dse._config import SearchConfig
 from dse._crew import Alone, Outcome
 from models import Score
-from tests.dse._stand_in import SITES, open_study, problem_of
+from tests.dse._stand_in import SITES, open_study, problem_of, run_to, score, seeded
 
 
 def work(study, total):
@@ -22,7 +22,7 @@ def work(study, total):
 
 @pytest.fixture
 def two(tmp_path):
-    """Two processes' views of a study of four assignments, two of them fixed multipliers."""
+    """Two processes' views of a study with two assignments to propose."""
     problem = problem_of(SITES[:2], ["mul8s_1KV8", "mul8s_1L1G"])
     url = f"sqlite:///{tmp_path / 'shared.db'}"
     with contextlib.ExitStack() as stack:
@@ -71,3 +71,28 @@ def test_an_exhausted_sampler_waits_for_the_trials_of_others(two, monkeypatch):
     work(study, 4)
     assert len(waits) == 1
     assert pending.number in [t.number for t in study.trials()]
+
+
+@pytest.mark.parametrize("queued", [0, 3])
+def test_the_last_trial_is_one_process_s_alone(tmp_path, monkeypatch, queued):
+    study = open_study(tmp_path / "s.db", "random")
+    seeded(study, range(queued))
+    ask, taken = study.ask, []
+
+    def ask_at_once():
+        if study.complete == 1 and not taken:
+            taken.append(ask())  # another process saw the same number of open trials
+        return ask()
+
+    monkeypatch.setattr(study, "ask", ask_at_once)
+    waits = asleep(study, monkeypatch, lambda: study.tell(*scored(study, taken[0])))
+    work(study, 2)
+    assert len(waits) == 1
+    assert study.open == 2
+    assert study.waiting == max(1, queued - 2)
+    run_to(study, 4)
+    assert [t.number for t in study.trials()] == [0, 1, 2, 3]
+
+
+def scored(study, pending):
+    return pending, score(study.problem, pending)
