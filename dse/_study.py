@@ -244,6 +244,7 @@ class SearchStudy:
         if self._heart is not None:
             self._heart.remove(pending._trial_id)
         with contextlib.suppress(UpdateFinishedTrialError):
+            self._forget_beat(pending._trial_id)
             self._study._storage.set_trial_state_values(pending._trial_id, TrialState.WAITING)
 
     def trials(self) -> list[Trial]:
@@ -307,10 +308,9 @@ class SearchStudy:
         # may differ.
         now = time.monotonic()
         beating = self._beating() if running else set()
-        for trial in running:
-            seen = self._first_seen.setdefault(trial._trial_id, now)
-            if trial._trial_id not in beating and now - seen > self._grace:
-                stale.add(trial._trial_id)
+        silent = [t._trial_id for t in running if t._trial_id not in beating]
+        self._first_seen = {key: self._first_seen.get(key, now) for key in silent}
+        stale |= {key for key in silent if now - self._first_seen[key] > self._grace}
         dead = [trial for trial in running if trial._trial_id in stale]
         self._requeue(dead)
         return len(dead)
@@ -320,14 +320,19 @@ class SearchStudy:
             rows = connection.execute(sqlalchemy.text("SELECT trial_id FROM trial_heartbeats"))
             return {int(row[0]) for row in rows}
 
+    def _forget_beat(self, trial_id: int) -> None:
+        """So that a trial does not look dead from when it is taken up again to its first beat."""
+        if self._is_shared:
+            with self._rdb.engine.begin() as connection:
+                delete = sqlalchemy.text("DELETE FROM trial_heartbeats WHERE trial_id = :id")
+                connection.execute(delete, {"id": trial_id})
+
     def _requeue(self, trials: list[FrozenTrial]) -> None:
         storage = self._study._storage
         for trial in trials:
             state = TrialState.WAITING if ASSIGNMENT in trial.user_attrs else TrialState.FAIL
             with contextlib.suppress(UpdateFinishedTrialError):
-                if self._is_shared:
-                    # Whoever takes it has until the next beat before it looks dead again.
-                    self._rdb.record_heartbeat(trial._trial_id)
+                self._forget_beat(trial._trial_id)
                 storage.set_trial_state_values(trial._trial_id, state)
 
     # --- the close ---------------------------------------------------------------------------

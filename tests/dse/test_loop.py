@@ -9,6 +9,7 @@ import sqlalchemy
 from dse import _steps
 from dse._config import SearchConfig
 from dse._crew import Alone, Outcome
+from dse._study import _quiet
 from models import Score
 from tests.dse._stand_in import SITES, open_study, problem_of, run_to, score, seeded
 
@@ -32,6 +33,19 @@ def two(tmp_path):
         yield made
 
 
+def age_beats(study):
+    """As if all signs of life were old."""
+    with study._rdb.engine.begin() as connection:
+        long_ago = "UPDATE trial_heartbeats SET heartbeat = '2001-01-01 00:00:00'"
+        connection.execute(sqlalchemy.text(long_ago))
+
+
+def take(study):
+    """Ask as a process does that dies, or is slow, before the first sign of life."""
+    with _quiet():
+        study._study.ask()
+
+
 def asleep(study, monkeypatch, once):
     """Call ``once`` while the loop waits for the first time; it may not wait for ever."""
     waits = []
@@ -52,9 +66,7 @@ def test_an_exhausted_sampler_leaves_no_trial_of_a_dead_process(two, monkeypatch
 
     def die():
         other.close()
-        with study._rdb.engine.begin() as connection:
-            long_ago = "UPDATE trial_heartbeats SET heartbeat = '2001-01-01 00:00:00'"
-            connection.execute(sqlalchemy.text(long_ago))
+        age_beats(study)
 
     waits = asleep(study, monkeypatch, die)
     work(study, 4)
@@ -71,6 +83,33 @@ def test_an_exhausted_sampler_waits_for_the_trials_of_others(two, monkeypatch):
     work(study, 4)
     assert len(waits) == 1
     assert pending.number in [t.number for t in study.trials()]
+
+
+@pytest.mark.parametrize("again", ["given back", "requeued"])
+def test_a_trial_just_taken_from_the_queue_is_not_dead(two, again):
+    study, other = two
+    pending = study.ask()
+    age_beats(study)
+    if again == "given back":
+        study.give_back(pending)
+    else:
+        assert other.requeue_dead() == 1
+    age_beats(study)  # it may wait for long
+    take(study)  # and its first sign of life is still to come
+    assert other.requeue_dead() == 0
+    other._grace = -1.0
+    assert other.requeue_dead() == 1
+
+
+def test_a_trial_is_silent_from_when_it_runs(two):
+    study, other = two
+    take(study)  # its process dies before the first sign of life
+    assert other.requeue_dead() == 0
+    other._first_seen = dict.fromkeys(other._first_seen, -1000.0)
+    assert other.requeue_dead() == 1
+    assert other.requeue_dead() == 0  # it waits
+    take(study)
+    assert other.requeue_dead() == 0
 
 
 @pytest.mark.parametrize("queued", [0, 3])
