@@ -9,7 +9,7 @@ from dse._config import ALL, SearchConfig
 from dse._problem import Problem
 from dse._run import DATABASE
 from dse._space import SearchSpace
-from dse._stored import SINCE, STUDY_NAME, check_identity, read_study, space_record
+from dse._stored import SCORING, STUDY_NAME, check_identity, read_study, space_record
 from energy import CostModel, Workload
 from models import ExpertWork, Routing, Site
 
@@ -47,7 +47,7 @@ def about(config: SearchConfig) -> dict[str, Any]:
     All that decides what a trial is and how it is scored, or tuned at the close. Where the weights
     and the data come from may differ from machine to machine; their scores tell them apart.
     """
-    names = ("arch", "topology", "dataset", "image_size", "seed", "energy_model", *SINCE)
+    names = ("arch", "topology", "dataset", "image_size", "seed", "energy_model", *SCORING)
     found = {name: getattr(config, name) for name in names}
     found["rung_images"] = config.scored_images
     if config.finetune == "none":

@@ -26,7 +26,7 @@ from models import Assignment, Choice
 IDENTITY = "identity"
 CONTENT = "content_sha256"
 STUDY_NAME = "search"
-SINCE = (
+SCORING = (
     "finetune",
     "finetune_epochs",
     "rung_images",
@@ -35,9 +35,11 @@ SINCE = (
     "max_distinct",
     "max_drop",
     "max_energy",
-    CONTENT,
 )
-"""Settings in a study's identity that studies of earlier versions do not tell."""
+"""Settings that decide what a trial is and how it is scored.
+
+Studies of earlier versions do not tell them, nor `CONTENT`.
+"""
 
 SQLITE = "sqlite:///"
 FOUNDING_SECONDS = 5.0
@@ -119,7 +121,7 @@ def check_identity(known: Mapping[str, Any], mine: Mapping[str, Any], shown: str
         InputError: they differ.
     """
     for key, value in mine.items():
-        if key in SINCE and key not in known:
+        if key in (*SCORING, CONTENT) and key not in known:
             continue
         if known.get(key) == json.loads(json.dumps(value)):
             continue
