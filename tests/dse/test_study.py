@@ -78,7 +78,9 @@ def test_trials_survive_the_database(tmp_path):
 
 
 def test_a_database_of_another_space_or_none_is_refused(tmp_path):
-    seeded(open_study(tmp_path / "s.db", about={"dataset": "digits"}))
+    study = open_study(tmp_path / "s.db", about={"dataset": "digits"})
+    seeded(study)
+    study.close()  # or the file changes whenever its last connection is collected
     before = (tmp_path / "s.db").read_bytes()
     with pytest.raises(InputError, match="over other sites or multipliers"):
         open_study(tmp_path / "s.db", problem=problem_of(names=["mul8s_1KV8", "mul8s_1L1G"]))
