@@ -1,12 +1,9 @@
 """Readers of published archives and of image folders, on small imitations of them."""
 
 import http.server
-import io
 import os
 import pickle
-import tarfile
 import threading
-import zipfile
 from dataclasses import replace
 from functools import partial
 from hashlib import md5
@@ -15,12 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from luts.errors import InputError
 from models.training import _load, _tiny_imagenet, load_data
 from models.training._download import Checksum
 from models.training._published import CIFAR10, CIFAR100, TINY_IMAGENET
+from tests.models.image_files import picture, tree, write_folder, write_tar, write_zip
 
 REAL_IMAGES = Path(os.environ.get("REFERENCE_DATA", "../shared")) / "data"
 
@@ -28,48 +25,6 @@ REAL_IMAGES = Path(os.environ.get("REFERENCE_DATA", "../shared")) / "data"
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("AXDSE_CACHE", str(tmp_path / "cache"))
-
-
-def picture(colour: int, *, size: tuple[int, int] = (8, 8), mode: str = "RGB") -> bytes:
-    raw = io.BytesIO()
-    fill = colour if mode in ("L", "I;16") else (colour, 255 - colour, 7)
-    Image.new(mode, size, fill).save(raw, "PNG")
-    return raw.getvalue()
-
-
-def tree(parts=("train", "test"), per_class: int = 20) -> dict[str, bytes]:
-    """Class ``ant`` is dark and class ``bee`` is light, so that labels can be checked."""
-    return {
-        f"{part}/{name}/{i}.png": picture(base + i)
-        for part in parts
-        for name, base in (("ant", 0), ("bee", 200))
-        for i in range(per_class)
-    }
-
-
-def write_folder(root: Path, files: dict[str, bytes]) -> Path:
-    for name, raw in files.items():
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_bytes(raw)
-    return root
-
-
-def write_tar(path: Path, files: dict[str, bytes], mode: str = "w:gz") -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tarfile.open(path, mode) as archive:
-        for name, raw in files.items():
-            member = tarfile.TarInfo(name)
-            member.size = len(raw)
-            archive.addfile(member, io.BytesIO(raw))
-    return path
-
-
-def write_zip(path: Path, files: dict[str, bytes]) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with zipfile.ZipFile(path, "w") as archive:
-        for name, raw in files.items():
-            archive.writestr(name, raw)
-    return path
 
 
 def labels_follow_colours(split) -> bool:
