@@ -8,7 +8,7 @@ import sqlite3
 import pytest
 
 from dse import _steps, search
-from dse._stored import SINCE
+from dse._stored import SCORING
 from models.training._files import CACHE_VARIABLE
 from tests.dse._searching import FAST, TINY, call, only_line, state_of
 
@@ -172,7 +172,7 @@ def test_a_study_of_an_earlier_version_tells_less(tmp_path, finished):
     with sqlite3.connect(file) as older:
         key = "key = 'identity'"
         (text,) = older.execute(f"SELECT value_json FROM study_user_attributes WHERE {key}")
-        identity = {k: v for k, v in json.loads(*text).items() if k not in SINCE}
+        identity = {k: v for k, v in json.loads(*text).items() if k not in SCORING}
         update = f"UPDATE study_user_attributes SET value_json = ? WHERE {key}"
         older.execute(update, (json.dumps(identity),))
     older.close()
