@@ -7,6 +7,7 @@ queued with an assignment keep it.
 
 import abc
 import itertools
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -23,6 +24,9 @@ from dse.samplers._record import ASSIGNMENT, record_of
 
 ENUMERABLE = 20_000
 """Spaces up to this size are listed to find what was not tried."""
+
+LOOKS, LOOK_SECONDS = 20, 0.1
+"""How often, and how far apart, a trial looks whether others leave it the last assignment."""
 
 Extra = dict[str, Any]
 
@@ -72,6 +76,8 @@ class AssignmentSampler(BaseSampler, abc.ABC):
             while not self._claim(study, trial, rng):
                 pass
         except SpaceExhausted:
+            if self._keeps_last(study, trial):
+                return
             study._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
             raise
 
@@ -88,6 +94,32 @@ class AssignmentSampler(BaseSampler, abc.ABC):
         study._storage.set_trial_user_attr(trial._trial_id, ASSIGNMENT, record)
         self._history.update(study, without=trial.number)
         return not self._history.is_known(codes)
+
+    def _keeps_last(self, study: Study, trial: FrozenTrial) -> bool:
+        """Whether the last proposal is this trial's after all, the others that made it having left.
+
+        Of trials that take the last assignment at once all see each other and find nothing else;
+        the one with the lowest number stays. It waits for the others to leave: one of them may not
+        have seen it, and is being scored.
+        """
+        for _ in range(LOOKS):
+            trials = study.get_trials(deepcopy=False)
+            record = trials[trial.number].user_attrs.get(ASSIGNMENT)
+            if record is None:
+                return False
+            rivals = [
+                other
+                for other in trials
+                if other.number != trial.number
+                and other.state != TrialState.FAIL
+                and other.user_attrs.get(ASSIGNMENT, {}).get("codes") == record["codes"]
+            ]
+            if not rivals:
+                return True
+            if any(r.number < trial.number or r.state != TrialState.RUNNING for r in rivals):
+                return False
+            time.sleep(LOOK_SECONDS)
+        return False
 
     def _new(self, codes: Codes, rng: np.random.Generator) -> Codes:
         """``codes``, or an assignment near them that was not tried.

@@ -1,6 +1,9 @@
 """What every sampler must do, on a cheap stand-in for scoring."""
 
+import threading
 import tracemalloc
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -8,7 +11,16 @@ from optuna.storages import InMemoryStorage
 from optuna.trial import TrialState, create_trial
 
 from dse._pareto import hypervolume
-from dse.samplers import ASSIGNMENT, NAMES, RESULT, SpaceExhausted, record_of, sampler_for
+from dse.samplers import (
+    ASSIGNMENT,
+    NAMES,
+    RESULT,
+    History,
+    SpaceExhausted,
+    _base,
+    record_of,
+    sampler_for,
+)
 from luts import InputError
 from tests.dse._stand_in import (
     SITES,
@@ -195,6 +207,61 @@ def test_two_that_propose_the_same_at_once_part(name, monkeypatch):
     monkeypatch.setattr(sampler, "propose", propose)
     assert first.ask().codes.tolist() != found[0].tolist()
     assert first.open == 8
+
+
+@pytest.mark.parametrize("processes", [2, 3])
+def test_the_last_assignment_goes_to_one_of_those_who_take_it_at_once(processes, monkeypatch):
+    storage, problem = InMemoryStorage(), problem_of(SITES[:2], ["mul8s_1KV8", "mul8s_1L1G"])
+    studies = [open_study(storage, "random", problem=problem) for _ in range(processes)]
+    run_to(studies[0], 3)
+    together = threading.Barrier(processes, timeout=10)
+    monkeypatch.setattr(History, "update", _in_step(together, History.update))
+
+    def ask(study):
+        try:
+            return study._study.ask().number
+        except SpaceExhausted:
+            return None
+
+    with ThreadPoolExecutor(processes) as threads:
+        asked = list(threads.map(ask, studies))
+    assert sorted(asked, key=str) == [3] + [None] * (processes - 1)
+    assert studies[0].open == 4
+
+
+def test_an_assignment_that_is_being_scored_is_not_taken_away(monkeypatch):
+    monkeypatch.setattr(_base, "LOOKS", 2)
+    storage, problem = InMemoryStorage(), problem_of(SITES[:2], ["mul8s_1KV8", "mul8s_1L1G"])
+    first, second = (open_study(storage, "random", problem=problem) for _ in range(2))
+    run_to(first, 3)
+    write, numbers = storage.set_trial_user_attr, []
+
+    def late(*words):
+        monkeypatch.undo()
+        monkeypatch.setattr(_base, "LOOKS", 2)
+        numbers.append(second.ask().number)  # it saw nobody
+        write(*words)
+
+    monkeypatch.setattr(storage, "set_trial_user_attr", late)
+    with pytest.raises(SpaceExhausted):
+        first.ask()
+    assert numbers == [4]
+    assert first.open == 4
+
+
+def _in_step(barrier, update):
+    """All have looked before any writes or gives up, and have written before any looks again."""
+    looks = Counter()
+
+    def wait(history, study, **words):
+        looks[history] += 1
+        if looks[history] == 2:
+            barrier.wait()
+        update(history, study, **words)
+        if looks[history] in (1, 3):
+            barrier.wait()
+
+    return wait
 
 
 def test_the_greedy_path_gets_cheaper_step_by_step():
