@@ -30,6 +30,9 @@ SAMPLED_IMAGES = 64
 
 Matrix = npt.NDArray[np.float64]
 
+Call = tuple[tuple[torch.Tensor, ...], torch.Tensor]
+"""What went into a site, and a gradient at what came out."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Screening:
@@ -66,34 +69,35 @@ def screen(
     """
     emulated.assign_(Assignment.uniform(emulated.sites, EXACT))
     batch = inputs[:SAMPLED_IMAGES]
-    operands, gradients = one_gradient_pass(emulated, batch, space.free, seed=seed)
+    calls = one_gradient_pass(emulated, batch, space.free, seed=seed)
     arithmetics = [
         Arithmetic(space.catalog[choice.multiplier], choice.swapped) for choice in space.choices
     ]
     rows = []
     for name in reporter.track(space.free, "screen"):
-        if name not in operands:  # an expert that the batch did not reach
-            rows.append(np.zeros(len(arithmetics)))
-            continue
-        layer = emulated.layer(name)
-        rows.append(_distortions(layer, operands[name], gradients[name], arithmetics) / len(batch))
+        # No call of an expert that the batch did not reach; several of a layer that is shared.
+        row = np.zeros(len(arithmetics))
+        for operands, gradient in calls.get(name, ()):
+            row += _distortions(emulated.layer(name), operands, gradient, arithmetics) / len(batch)
+        rows.append(row)
     return Screening(np.stack(rows))
 
 
 def one_gradient_pass(
     emulated: EmulatedNetwork, batch: torch.Tensor, names: tuple[str, ...], *, seed: int
-) -> tuple[dict[str, tuple[torch.Tensor, ...]], dict[str, torch.Tensor]]:
-    """Operands of every site, and the gradient of a random projection of the logits there."""
-    operands: dict[str, tuple[torch.Tensor, ...]] = {}
-    gradients: dict[str, torch.Tensor] = {}
+) -> dict[str, list[Call]]:
+    """Operands of every call of a site, and the gradient of a random projection of the logits."""
+    operands: dict[tuple[str, int], tuple[torch.Tensor, ...]] = {}
+    gradients: dict[tuple[str, int], torch.Tensor] = {}
 
     def watch(name: str) -> torch.utils.hooks.RemovableHandle:
         def note(
             module: torch.nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor
         ) -> None:
-            operands[name] = tuple(x.detach() for x in inputs)
+            call = (name, sum(site == name for site, _ in operands))
+            operands[call] = tuple(x.detach() for x in inputs)
             output.register_hook(  # type: ignore[no-untyped-call]
-                lambda gradient: gradients.update({name: gradient})
+                lambda gradient: gradients.update({call: gradient})
             )
 
         return emulated.layer(name).register_forward_hook(note)
@@ -109,7 +113,11 @@ def one_gradient_pass(
         for handle in handles:
             handle.remove()
         emulated.zero_grad(set_to_none=True)
-    return {name: operands[name] for name in gradients}, gradients
+    found: dict[str, list[Call]] = {}
+    for (name, number), inputs in operands.items():
+        if (name, number) in gradients:
+            found.setdefault(name, []).append((inputs, gradients[name, number]))
+    return found
 
 
 @torch.no_grad()

@@ -85,8 +85,11 @@ def _squared_gradients(
     emulated: EmulatedNetwork, batch: torch.Tensor, space: SearchSpace, seed: int
 ) -> dict[str, float]:
     """Sum over an image's outputs of the squared gradient of the projected logits."""
-    _, gradients = one_gradient_pass(emulated, batch, space.free, seed=seed)
-    return {name: float((g.double() ** 2).sum()) / len(batch) for name, g in gradients.items()}
+    found = one_gradient_pass(emulated, batch, space.free, seed=seed)
+    return {
+        name: sum(float((gradient.double() ** 2).sum()) for _, gradient in calls) / len(batch)
+        for name, calls in found.items()
+    }
 
 
 def estimators(forward_images: int) -> dict[str, Estimator]:

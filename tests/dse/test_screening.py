@@ -1,3 +1,4 @@
+import copy
 import itertools
 
 import numpy as np
@@ -131,3 +132,27 @@ def test_layers_that_run_without_a_batch_are_screened():
     space = SearchSpace.of(emulated.sites, luts.catalog.names("mul8s"))
     screening = screen(emulated, inputs, space, seed=0)
     assert np.all(screening.distortion[:, -1] > 0)
+
+
+class Twice(nn.Module):
+    """Two linear layers with the same weights, or one that runs twice."""
+
+    def __init__(self, *, is_shared):
+        super().__init__()
+        torch.manual_seed(3)
+        self.first = nn.Linear(24, 6)
+        self.second = self.first if is_shared else copy.deepcopy(self.first)
+
+    def forward(self, x):
+        return self.first(x) + 3 * self.second(x.flip(1))
+
+
+def test_every_run_of_a_shared_layer_counts():
+    inputs = torch.rand(16, 24)
+    rows = {}
+    for is_shared in (True, False):
+        emulated = models.emulate(Twice(is_shared=is_shared), luts.EXACT, calibration=[inputs])
+        space = SearchSpace.of(emulated.sites, luts.catalog.names("mul8s"))
+        rows[is_shared] = screen(emulated, inputs, space, seed=0).distortion
+    assert rows[True].shape == (1, 19) and rows[False].shape == (2, 19)
+    np.testing.assert_allclose(rows[True][0], rows[False].sum(axis=0), rtol=1e-4)
