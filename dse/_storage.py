@@ -20,7 +20,24 @@ GRACE = 6
 ATTEMPTS = 5
 
 
-def open_storage(where: Path | str, *, beat_seconds: int = BEAT_SECONDS) -> RDBStorage:
+class Database(RDBStorage):
+    """Optuna's storage, whose connections are closed when it cannot be made, and by `close`."""
+
+    def __init__(self, url: str, **settings: Any) -> None:
+        try:
+            super().__init__(url, **settings)
+        except BaseException:
+            if hasattr(self, "scoped_session"):
+                self.close()
+            raise
+
+    def close(self) -> None:
+        """Let go of the database, as far as this thread holds it."""
+        self.remove_session()
+        self.engine.dispose()
+
+
+def open_storage(where: Path | str, *, beat_seconds: int = BEAT_SECONDS) -> Database:
     """A study's database, made if it is empty.
 
     Args:
@@ -43,12 +60,12 @@ def open_storage(where: Path | str, *, beat_seconds: int = BEAT_SECONDS) -> RDBS
     return storage
 
 
-def _made(url: str, *, is_file: bool, beat_seconds: int) -> RDBStorage:
+def _made(url: str, *, is_file: bool, beat_seconds: int) -> Database:
     for attempt in range(ATTEMPTS):
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", ExperimentalWarning)
-                return RDBStorage(
+                return Database(
                     url,
                     heartbeat_interval=None if is_file else beat_seconds,
                     grace_period=None if is_file else GRACE * beat_seconds,

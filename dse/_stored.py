@@ -12,12 +12,11 @@ from typing import Any
 
 import optuna
 import sqlalchemy
-from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 
 from dse._problem import Problem
 from dse._run import Run
-from dse._storage import check_tables, database_url, without_password
+from dse._storage import Database, check_tables, database_url, without_password
 from dse.samplers import ASSIGNMENT, codes_of
 from luts import EXACT, catalog
 from luts.errors import InputError
@@ -180,7 +179,7 @@ def _identity(study: optuna.Study, *, seconds: float) -> Any:
 
 
 @contextlib.contextmanager
-def reading(where: Path | str) -> Iterator[tuple[RDBStorage | None, str]]:
+def reading(where: Path | str) -> Iterator[tuple[Database | None, str]]:
     """The database, or None if it is empty; a file is read from a copy.
 
     SQLite writes beside a file that is in write-ahead mode even to read it.
@@ -204,16 +203,15 @@ def reading(where: Path | str) -> Iterator[tuple[RDBStorage | None, str]]:
         try:
             yield storage, shown
         finally:
-            storage.remove_session()
-            storage.engine.dispose()
+            storage.close()
 
 
-def _opened(url: str, shown: str) -> RDBStorage:
+def _opened(url: str, shown: str) -> Database:
     settings = {}
     if url.startswith("postgresql"):
         settings = {"connect_args": {"options": "-c default_transaction_read_only=on"}}
     try:
-        return RDBStorage(url, skip_table_creation=True, engine_kwargs=settings)
+        return Database(url, skip_table_creation=True, engine_kwargs=settings)
     except (sqlalchemy.exc.SQLAlchemyError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[0]
         raise InputError(f"{shown} is not the database of a search: {reason}") from error

@@ -94,8 +94,12 @@ class SearchStudy:
             storage = open_storage(storage, beat_seconds=beat_seconds)
         self._storage = storage
         self._grace = GRACE * beat_seconds
-        self._study, self.is_founder = _opened(storage, name, sampler, problem)
-        self._claim(f"study {name!r}" if self._is_shared else str(where), about or {})
+        try:
+            self._study, self.is_founder = _opened(storage, name, sampler, problem)
+            self._claim(f"study {name!r}" if self._is_shared else str(where), about or {})
+        except BaseException:
+            self._disconnect()
+            raise
         self._heart: Heart | None = None
         self._seeding: Turn | None = None
         if self._is_shared:
@@ -119,11 +123,7 @@ class SearchStudy:
         known = self._wait_for(IDENTITY)
         if known is None:
             raise InputError(f"{shown} was made by something else than this program")
-        try:
-            check_identity(known, mine, shown)
-        except InputError:
-            self._disconnect()
-            raise
+        check_identity(known, mine, shown)
 
     def _wait_for(self, key: str, seconds: float = 5.0) -> Any:
         """A study attribute that another process is about to set."""

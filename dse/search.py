@@ -199,7 +199,7 @@ def _check(config: SearchConfig, path: Path | None) -> None:
     """Refuse what cannot be searched before anything is made or changed."""
     check(config, path)
     if config.storage:
-        open_storage(config.storage)
+        open_storage(config.storage).close()
 
 
 def _resumed(arguments: argparse.Namespace) -> Run:

@@ -16,7 +16,10 @@ from pathlib import Path
 import pytest
 import sqlalchemy
 
+from dse import search
+from dse._config import SearchConfig
 from dse._crew import Job, Outcome, Pool
+from dse._storage import Database, database_url, open_storage
 from dse._stored import read_study, reading
 from luts import InputError
 from models import Score
@@ -236,14 +239,74 @@ def test_reading_a_study_alters_nothing_and_needs_no_right_to(server):
     assert len(read_study(server, "read").codes) == 6
 
 
-def test_a_server_with_tables_of_another_program_is_left_alone(server):
+def test_a_refusal_leaves_no_connection(server):
+    import optuna
+    import psycopg
+
+    _create(server, "refusing")
+    url = server.removesuffix("postgres") + "refusing"
+    open_storage(url).close()
+    open_study(url, "random", about={"dataset": "digits"}).close()
+    there = Database(database_url(url))
+    optuna.create_study(storage=there, study_name="another's")
+    there.close()
+    kept = []  # a reference to what was refused keeps its connections open
+    for about, name, message in (
+        ({"dataset": "cifar10"}, "search", "with dataset 'digits' and not 'cifar10'"),
+        ({}, "another's", "made by something else"),
+    ):
+        with pytest.raises(InputError, match=message) as refused:
+            open_study(url, "random", name=name, about=about)
+        kept.append(refused)
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = 'v0.9.0.a'")
+    for refusing in (open_storage, read_study):
+        with pytest.raises(InputError, match="is not the database of a search") as refused:
+            refusing(url)
+        kept.append(refused)
+    assert _connections(server, "refusing") == 0
+
+
+def _create(server, database):
     import psycopg
 
     with psycopg.connect(server, autocommit=True) as connection:
-        connection.execute("CREATE DATABASE birds")
-        other = server.removesuffix("postgres") + "birds"
-        with psycopg.connect(other) as inside:
-            inside.execute("CREATE TABLE studies (patient TEXT)")
+        connection.execute(f"CREATE DATABASE {database}")
+
+
+def _connections(server, database):
+    """Number of open connections to a database, once those that were closed are gone."""
+    import psycopg
+
+    query = "SELECT count(*) FROM pg_stat_activity WHERE datname = %s"
+    with psycopg.connect(server, autocommit=True) as connection:
+        for _ in range(20):
+            (count,) = connection.execute(query, (database,)).fetchone()
+            if not count:
+                break
+            time.sleep(0.1)
+    return count
+
+
+def test_the_check_of_a_storage_leaves_no_connection(server):
+    _create(server, "checked")
+    url = server.removesuffix("postgres") + "checked"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(search, "check", lambda *words: None)
+        made = []
+        patch.setattr(search, "open_storage", lambda url: made.append(open_storage(url)) or made[0])
+        search._check(SearchConfig(storage=url, study="mine"), None)
+    assert made
+    assert _connections(server, "checked") == 0
+
+
+def test_a_server_with_tables_of_another_program_is_left_alone(server):
+    import psycopg
+
+    _create(server, "birds")
+    other = server.removesuffix("postgres") + "birds"
+    with psycopg.connect(other) as inside:
+        inside.execute("CREATE TABLE studies (patient TEXT)")
     for refused in (read_study, functools.partial(open_study, name="search")):
         with pytest.raises(InputError, match="another schema, without the table"):
             refused(other)
