@@ -152,8 +152,16 @@ def _wait_until_it_answers(url):
     raise TimeoutError(url)
 
 
-def _work_on(url, total, name, dies_after, pause):
-    """One of many machines: the loop of a search, with the stand-in."""
+def _work_on(url, total, name, dies_after, is_alone):
+    """One of many machines: the loop of a search, with the stand-in.
+
+    Args:
+        url: of the server.
+        total: trials.
+        name: of the study.
+        dies_after: trials that it scores before it dies, or None.
+        is_alone: set once the other one has died, or None; until then trials are left for it.
+    """
     study = open_study(url, "guided", name=name, beat_seconds=1, budget=total)
     if study.needs_seeds:
         seeded(study)
@@ -166,23 +174,26 @@ def _work_on(url, total, name, dies_after, pause):
         pending = study.ask()
         if scored == dies_after:
             os.kill(os.getpid(), signal.SIGKILL)
-        time.sleep(pause)
+        time.sleep(0.05)
         study.tell(pending, score(study.problem, pending))
         scored += 1
+        if is_alone is not None and scored == 5:
+            assert is_alone.wait(timeout=100)
     study.close()
 
 
 def test_machines_share_a_study_and_one_of_them_dies(server):
     context = multiprocessing.get_context("forkserver")
-    total = 16
+    total, is_alone = 16, context.Event()
     workers = [
-        context.Process(target=_work_on, args=(server, total, "shared", dies_after, 0.05))
-        for dies_after in (2, None)
+        context.Process(target=_work_on, args=(server, total, "shared", *how))
+        for how in ((2, None), (None, is_alone))
     ]
     for worker in workers:
         worker.start()
-    for worker in workers:
-        worker.join(timeout=120)
+    workers[0].join(timeout=100)
+    is_alone.set()
+    workers[1].join(timeout=100)
     assert [worker.exitcode for worker in workers] == [-signal.SIGKILL, 0]
     with contextlib.closing(
         open_study(server, "guided", name="shared", beat_seconds=1, budget=total)
