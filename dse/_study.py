@@ -94,6 +94,8 @@ class SearchStudy:
             storage = open_storage(storage, beat_seconds=beat_seconds)
         self._storage = storage
         self._grace = GRACE * beat_seconds
+        if sampler is not None:
+            sampler.has_rivals = self._is_shared
         try:
             self._study, self.is_founder = _opened(storage, name, sampler, problem)
             self._claim(f"study {name!r}" if self._is_shared else str(where), about or {})
@@ -136,6 +138,7 @@ class SearchStudy:
 
     def use(self, sampler: AssignmentSampler) -> None:
         """Let ``sampler`` propose trials."""
+        sampler.has_rivals = self._is_shared
         self._study.sampler = sampler
 
     def close(self) -> None:
@@ -279,7 +282,12 @@ class SearchStudy:
         return len(self._in_state(TrialState.COMPLETE, TrialState.RUNNING))
 
     def open_before(self, pending: Pending) -> int:
-        """Number of trials with a lower number that are scored or being scored."""
+        """Number of trials with a lower number that are scored or being scored.
+
+        In a study that other processes work on; alone, nobody asks at the same time.
+        """
+        if not self._is_shared:
+            return 0
         found = self._in_state(TrialState.COMPLETE, TrialState.RUNNING)
         return sum(trial.number < pending.number for trial in found)
 

@@ -46,6 +46,9 @@ class AssignmentSampler(BaseSampler, abc.ABC):
         problem: what is searched.
         seed: of everything random; the n-th trial of a study draws from its own stream.
         budget: trials that the study is going to have.
+
+    Attributes:
+        has_rivals: other processes propose trials of the same study.
     """
 
     name: str
@@ -56,6 +59,7 @@ class AssignmentSampler(BaseSampler, abc.ABC):
         self.seed = seed
         self.budget = budget
         self.objectives = 2
+        self.has_rivals = False
         self._history = History(problem.size)
 
     @abc.abstractmethod
@@ -85,13 +89,15 @@ class AssignmentSampler(BaseSampler, abc.ABC):
         """Write a proposal into the trial; False if another process made the same meanwhile.
 
         Each process writes and then looks, so that of two with the same proposal one at least
-        sees the other.
+        sees the other. A process that is alone has no need to look.
         """
         self._history.update(study, without=trial.number)
         codes, extra = self.propose(self._history, rng)
         codes = self._new(self.problem.repair(codes, rng), rng)
         record = record_of(codes, self.name, **extra)
         study._storage.set_trial_user_attr(trial._trial_id, ASSIGNMENT, record)
+        if not self.has_rivals:
+            return True
         self._history.update(study, without=trial.number)
         return not self._history.is_known(codes)
 

@@ -186,10 +186,18 @@ def test_guided_looks_for_the_one_answer():
     assert len(near) > 10
 
 
+def rivals(count, name="random", **settings):
+    """One study, opened by several as if on a database server."""
+    storage = InMemoryStorage()
+    studies = [open_study(storage, name, **settings) for _ in range(count)]
+    for study in studies:
+        study._study.sampler.has_rivals = True
+    return studies
+
+
 @pytest.mark.parametrize("name", ["guided", "uniform", "greedy", "nsga2"])
 def test_two_that_propose_the_same_at_once_part(name, monkeypatch):
-    storage = InMemoryStorage()
-    first, second = (open_study(storage, name, budget=TOTAL) for _ in range(2))
+    first, second = rivals(2, name, budget=TOTAL)
     seeded(first)
     run_to(first, 6)
     sampler, found = first._study.sampler, []
@@ -211,8 +219,7 @@ def test_two_that_propose_the_same_at_once_part(name, monkeypatch):
 
 @pytest.mark.parametrize("processes", [2, 3])
 def test_the_last_assignment_goes_to_one_of_those_who_take_it_at_once(processes, monkeypatch):
-    storage, problem = InMemoryStorage(), problem_of(SITES[:2], ["mul8s_1KV8", "mul8s_1L1G"])
-    studies = [open_study(storage, "random", problem=problem) for _ in range(processes)]
+    studies = rivals(processes, problem=problem_of(SITES[:2], ["mul8s_1KV8", "mul8s_1L1G"]))
     run_to(studies[0], 3)
     together = threading.Barrier(processes, timeout=10)
     monkeypatch.setattr(History, "update", _in_step(together, History.update))
@@ -231,8 +238,8 @@ def test_the_last_assignment_goes_to_one_of_those_who_take_it_at_once(processes,
 
 def test_an_assignment_that_is_being_scored_is_not_taken_away(monkeypatch):
     monkeypatch.setattr(_base, "LOOKS", 2)
-    storage, problem = InMemoryStorage(), problem_of(SITES[:2], ["mul8s_1KV8", "mul8s_1L1G"])
-    first, second = (open_study(storage, "random", problem=problem) for _ in range(2))
+    first, second = rivals(2, problem=problem_of(SITES[:2], ["mul8s_1KV8", "mul8s_1L1G"]))
+    storage = first._storage
     run_to(first, 3)
     write, numbers = storage.set_trial_user_attr, []
 
