@@ -67,7 +67,7 @@ def _energies(axes: Axes, equal: pd.DataFrame) -> None:
         axes.errorbar(
             rows["drop_points"],
             rows["searched_energy_rel"],
-            yerr=rows["energy_ratio_half_width"] * rows["fixed_energy_rel"],
+            yerr=rows["searched_energy_ratio_half_width"] * rows["fixed_energy_rel"],
             fmt="o-",
             color=colour,
             capsize=3,

@@ -55,8 +55,10 @@ def test_the_cheapest_within_each_drop(trials):
     found = at_equal_accuracy(outcomes(trials, "dense", 0)).set_index("drop_points")
     assert found["fixed"].tolist() == ["mul8s_1KV8", *3 * ["mul8s_1L2H"]]
     assert found["searched_energy_rel"].tolist() == [0.5, 0.5, 0.4, 0.4]
-    assert found.loc[1.0, "energy_ratio"] == pytest.approx(0.5 / 0.7)
-    assert found.loc[1.0, "test_difference_points"] == pytest.approx(0.2)
+    assert found.loc[1.0, "searched_energy_ratio"] == pytest.approx(0.5 / 0.7)
+    assert found.loc[1.0, "searched_test_difference_points"] == pytest.approx(0.2)
+    # Trial 4 is within two points, but not as accurate as 1L2H; trial 3 is.
+    assert found["matched_energy_rel"].tolist() == [1.0, 0.5, 0.5, 0.5]
 
 
 def test_each_seed_has_its_own_choices(trials):
@@ -70,20 +72,21 @@ def test_each_seed_has_its_own_choices(trials):
     assert found["fixed_energy_rel"] == pytest.approx((0.7 + 0.3) / 2)
     assert found["searched_energy_rel"] == pytest.approx((0.5 + 0.3) / 2)
     # A search that found nothing below its seed's fixed multiplier is given no credit for it.
-    assert found["energy_ratio"] == pytest.approx((0.5 / 0.7 + 1) / 2)
-    assert found["energy_ratio_half_width"] == pytest.approx(12.706 * (1 - 0.5 / 0.7) / 2, rel=1e-3)
-    assert (
-        "of mul8s_1L2H or mul8s_1L1G (0.400 against 0.500)"
-        in sentences(at_equal_accuracy(table))[0]
+    assert found["searched_energy_ratio"] == pytest.approx((0.5 / 0.7 + 1) / 2)
+    assert found["searched_energy_ratio_half_width"] == pytest.approx(
+        12.706 * (1 - 0.5 / 0.7) / 2, rel=1e-3
     )
+    (sentence,) = sentences(at_equal_accuracy(table))
+    assert "as mul8s_1L2H or mul8s_1L1G, the cheapest" in sentence
+    assert "(0.400 against 0.500)" in sentence
 
 
 def test_where_nothing_cheaper_is_good_enough_the_fixed_one_stands(trials):
     worse = trials.assign(validation_accuracy_pct=[90.0, 89.9, 10, 10, 10, 10])
     found = at_equal_accuracy(outcomes(worse, "dense", 0))
-    assert found["energy_ratio"].tolist() == [1.0] * 4
+    assert found["searched_energy_ratio"].tolist() == [1.0] * 4
     (sentence,) = sentences(found)
-    assert "1.000 × the energy of mul8s_1L2H (0.700 against 0.700)" in sentence
+    assert "needs 1.000 × its energy (0.700 against 0.700)" in sentence
     assert "±" not in sentence  # one seed has no spread
     assert pd.isna(half_width(pd.Series([1.0])))
 
@@ -112,7 +115,7 @@ class TestCommand:
         run.main()
         names = {path.name for path in (runs / "results").iterdir()}
         assert names == {"digits.csv", "digits-equal.csv", "digits.config.toml", "digits.png"}
-        assert capsys.readouterr().out.count("within one point of the exact multiplier") == 4
+        assert capsys.readouterr().out.count("within one point of the exact one") == 4
         made = tomllib.loads((runs / "results/digits.config.toml").read_text())
         assert len(made["searches"]) == 12
         assert made["searches"][0]["seconds_of_scoring"] == 9.0
