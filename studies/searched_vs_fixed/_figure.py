@@ -13,6 +13,9 @@ from matplotlib.lines import Line2D
 
 from dse._compare import TOPOLOGY_COLOURS
 
+SHOWN_POINTS = 12.0
+"""Of accuracy below the best; what lost more is of no use."""
+
 
 def draw(path: Path, table: pd.DataFrame, equal: pd.DataFrame, title: str, caption: str) -> None:
     """Write the picture.
@@ -56,6 +59,8 @@ def _fronts(axes: Axes, table: pd.DataFrame) -> None:
                 markersize=5,
                 linewidth=1,
             )
+    best = table["test_accuracy_pct"].max()
+    axes.set_ylim(max(0, best - SHOWN_POINTS), best + 0.5)
     axes.set_xlabel("energy of multiplications, relative to dense with the exact multiplier")
     axes.set_ylabel("test top-1 accuracy (%)")
     axes.grid(alpha=0.25)
