@@ -114,23 +114,24 @@ def test_a_trial_is_silent_from_when_it_runs(two):
 
 @pytest.mark.parametrize("queued", [0, 3])
 def test_the_last_trial_is_one_process_s_alone(tmp_path, monkeypatch, queued):
-    study = open_study(tmp_path / "s.db", "random")
-    seeded(study, range(queued))
-    ask, taken = study.ask, []
+    url = f"sqlite:///{tmp_path / 'shared.db'}"
+    with contextlib.closing(open_study(url, "random", beat_seconds=60)) as study:
+        seeded(study, range(queued))
+        ask, taken = study.ask, []
 
-    def ask_at_once():
-        if study.complete == 1 and not taken:
-            taken.append(ask())  # another process saw the same number of open trials
-        return ask()
+        def ask_at_once():
+            if study.complete == 1 and not taken:
+                taken.append(ask())  # another process saw the same number of open trials
+            return ask()
 
-    monkeypatch.setattr(study, "ask", ask_at_once)
-    waits = asleep(study, monkeypatch, lambda: study.tell(*scored(study, taken[0])))
-    work(study, 2)
-    assert len(waits) == 1
-    assert study.open == 2
-    assert study.waiting == max(1, queued - 2)
-    run_to(study, 4)
-    assert [t.number for t in study.trials()] == [0, 1, 2, 3]
+        monkeypatch.setattr(study, "ask", ask_at_once)
+        waits = asleep(study, monkeypatch, lambda: study.tell(*scored(study, taken[0])))
+        work(study, 2)
+        assert len(waits) == 1
+        assert study.open == 2
+        assert study.waiting == max(1, queued - 2)
+        run_to(study, 4)
+        assert [t.number for t in study.trials()] == [0, 1, 2, 3]
 
 
 def scored(study, pending):
