@@ -27,7 +27,13 @@ ALGORITHMS = {
     "smsemoa": ("sms", "SMSEMOA", False),
     "spea2": ("spea2", "SPEA2", False),
 }
-"""Name on the command line → pymoo's module, its class, and whether it wants directions."""
+"""Name on the command line → pymoo's module, its class, and whether it wants directions.
+
+Left out: C-TAEA, which never returns from a small first population; AGE-MOEA, which needs numba;
+MOEA/D, which goes on one individual at a time; R-NSGA-II, R-NSGA-III and PINSGA-II, which need
+somebody's preferences; those for problems that change with time; and differential evolution and
+particle swarms, which move in continuous spaces.
+"""
 
 MOST_GENERATIONS_AN_ASK = 4
 
