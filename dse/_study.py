@@ -19,7 +19,7 @@ from optuna.trial import FrozenTrial, TrialState
 from dse._heart import Heart
 from dse._problem import Problem
 from dse._space import Codes
-from dse._storage import BEAT_SECONDS, GRACE, open_storage
+from dse._storage import BEAT_SECONDS, GRACE, Database, open_storage
 from dse._stored import IDENTITY, STUDY_NAME, check_identity, space_record
 from dse._trial import Trial
 from dse._turn import Turn
@@ -153,9 +153,8 @@ class SearchStudy:
         self._disconnect()
 
     def _disconnect(self) -> None:
-        if isinstance(self._storage, RDBStorage):
-            self._storage.remove_session()
-            self._storage.engine.dispose()
+        if isinstance(self._storage, Database):
+            self._storage.close()
 
     # --- seeds -------------------------------------------------------------------------------
 

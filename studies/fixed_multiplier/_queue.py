@@ -10,7 +10,6 @@ from typing import Any, Protocol
 
 import optuna
 from optuna.exceptions import DuplicatedStudyError, UpdateFinishedTrialError
-from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from dse._heart import Heart
@@ -115,7 +114,7 @@ class Shared:
     ) -> None:
         self._mine = set(cells)
         self._results = results
-        self._storage: RDBStorage = open_storage(url, beat_seconds=beat_seconds)
+        self._storage = open_storage(url, beat_seconds=beat_seconds)
         self._heart = Heart(self._storage, beat_seconds)
         self._taken: dict[Cell, int] = {}
         self._last: Base | None = None
@@ -202,8 +201,7 @@ class Shared:
     def close(self) -> None:
         """No more signs of life; let go of the server."""
         self._heart.stop()
-        self._storage.remove_session()
-        self._storage.engine.dispose()
+        self._storage.close()
 
     def _waiting(self) -> list[FrozenTrial]:
         trials = self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,))

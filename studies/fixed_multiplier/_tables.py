@@ -2,12 +2,11 @@
 
 from collections.abc import Iterable
 
-import numpy as np
 import pandas as pd
-from scipy import stats
 
 from luts import catalog
 from models import TOPOLOGIES
+from studies._spread import half_width
 from studies.fixed_multiplier._plan import RECOVERIES
 from studies.fixed_multiplier._results import Record
 
@@ -87,11 +86,3 @@ def summary(rows: pd.DataFrame) -> pd.DataFrame:
         "seconds": grouped["seconds"].sum(),
     }
     return pd.DataFrame(columns).reset_index()
-
-
-def half_width(values: Iterable[float]) -> float:
-    """Half the 95 % confidence interval of a mean (Student's t); not known of a single value."""
-    known = np.asarray([value for value in values if not np.isnan(value)], dtype=np.float64)
-    if len(known) < 2:
-        return float("nan")
-    return float(stats.t.ppf(0.975, len(known) - 1) * stats.sem(known))

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from studies.fixed_multiplier._tables import half_width
+from studies._spread import half_width
 
 HOLDS, FAILS, OPEN = "holds", "does not hold", "open within the spread"
 MISSING = "not measured here"

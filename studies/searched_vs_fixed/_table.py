@@ -1,7 +1,8 @@
 """From the trials of searches to energies at equal accuracy."""
 
 import pandas as pd
-from scipy import stats
+
+from studies._spread import half_width
 
 DROPS_POINTS = (0.5, 1.0, 2.0, 5.0)
 """Accuracy that may be given up, in points below the exact multiplier, recovered alike."""
@@ -99,13 +100,6 @@ def _against(fixed: pd.DataFrame, other: pd.DataFrame, name: str) -> dict[str, f
 def _cheapest(rows: pd.DataFrame) -> pd.DataFrame:
     """One row a seed, indexed by it; the exact multiplier is always among the rows."""
     return rows.loc[rows.groupby("seed")["energy_rel"].idxmin()].set_index("seed").sort_index()
-
-
-def half_width(values: pd.Series) -> float:
-    """Half the 95 % confidence interval of a mean (Student's t); NaN for one value."""
-    if len(values) < 2:
-        return float("nan")
-    return float(stats.t.ppf(0.975, len(values) - 1) * stats.sem(values))
 
 
 def sentences(equal: pd.DataFrame) -> list[str]:

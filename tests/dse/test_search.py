@@ -1,6 +1,6 @@
 """The main job end to end, on a base network trained for a moment."""
 
-import sys
+import functools
 
 import numpy as np
 import pandas as pd
@@ -10,10 +10,9 @@ from safetensors.torch import save_file
 
 from dse import search
 from dse._run import Run
-from luts.console import run
 from models import TOPOLOGIES, Assignment, NetworkConfig, Routing, build, evaluate, load_data
 from models.training._files import CACHE_VARIABLE
-from tests.dse._searching import TINY, only_line
+from tests.dse._searching import TINY, call, only_line
 
 CIRCUITS = ("--train-epochs", "0.5", "--multipliers", "mul8s_1KV8,mul8s_1L1G,mul8s_1KTY")
 SMALL = (*CIRCUITS, "--arch", TINY, "--topology", "hard")
@@ -29,13 +28,8 @@ def one_cache(tmp_path_factory):
         yield
 
 
-def command(*arguments):
-    """Exit status of ``python -m dse.search`` with these arguments."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["dse.search", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            run(search.main)
-    return ended.value.code
+command = functools.partial(call, search)
+"""Exit status of ``python -m dse.search`` with some arguments."""
 
 
 @pytest.fixture(scope="module")

@@ -1,12 +1,10 @@
 """A small preset of the fixed-multiplier matrix, its command, and records of no measurement."""
 
-import sys
-
-import pytest
+import functools
 
 from luts import catalog
-from luts.console import run
 from studies.fixed_multiplier import __main__ as study
+from tests.dse._searching import call
 
 TINY = """
 [tiny]
@@ -25,13 +23,8 @@ retrain_epochs = 0.25
 """
 
 
-def command(*arguments):
-    """Exit status of ``python -m studies.fixed_multiplier`` with these arguments."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["studies.fixed_multiplier", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            run(study.main)
-    return ended.value.code
+command = functools.partial(call, study)
+"""Exit status of ``python -m studies.fixed_multiplier`` with some arguments."""
 
 
 def record(cell, preset, *, weights="ab" * 32):
