@@ -4,6 +4,9 @@ Forward goes through the circuit. Backward takes the slopes that the layer's `Gr
 passes nothing where an activation was clipped (straight-through: Bengio et al., arXiv 1308.3432).
 A learnt activation scale gets its gradient after Esser et al., "Learned step size quantization",
 ICLR 2020, arXiv 1902.08153, Eq. 3, relative to the scale.
+
+Where the forward ran under autocast, the products of the backward are taken in its precision; the
+circuit's own sums are exact integers in either case.
 """
 
 from collections.abc import Callable
@@ -96,6 +99,7 @@ class MatmulProduct(torch.autograd.Function):
         x_codes, y_codes = quantise(x, x_scale), quantise(y, y_scale)
         sums = site.selection().batched(x_codes, y_codes)
         ctx.slopes = site.slopes()
+        ctx.precision = _autocast_dtype(x)
         ctx.learns_scale = site.log_scale is not None
         residuals = (
             (_residual(x, x_codes, x_scale), _residual(y, y_codes, y_scale))
@@ -112,12 +116,13 @@ class MatmulProduct(torch.autograd.Function):
         """By slopes."""
         x_codes, y_codes, x_scale, y_scale, *kept = ctx.saved_tensors
         slopes: Slopes = ctx.slopes
+        lowered = grad.to(ctx.precision)
 
         def along_x(y_values: torch.Tensor) -> torch.Tensor:
-            return grad @ y_values.transpose(-2, -1)
+            return (lowered @ y_values.to(lowered.dtype).transpose(-2, -1)).to(grad.dtype)
 
         def along_y(x_values: torch.Tensor) -> torch.Tensor:
-            return x_values.transpose(-2, -1) @ grad
+            return (x_values.to(lowered.dtype).transpose(-2, -1) @ lowered).to(grad.dtype)
 
         grad_x = _sum_of_terms(slopes.along_x, x_codes, y_codes, y_scale, along_x)
         grad_y = _sum_of_terms(_turned(slopes.along_w), y_codes, x_codes, x_scale, along_y)
@@ -159,6 +164,7 @@ def _save(
 ) -> None:
     ctx.site = site
     ctx.slopes = site.slopes()
+    ctx.precision = _autocast_dtype(x)
     ctx.learns_scale = site.log_scale is not None
     # The scale is cloned, as a learnt one changes in place when the layer is called again.
     scale = site.x_scale.clone()
@@ -167,7 +173,27 @@ def _save(
     ctx.save_for_backward(codes, scale, w_codes, w_scale, inside, residual)
 
 
+def _autocast_dtype(x: torch.Tensor) -> torch.dtype:
+    kind = x.device.type
+    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else torch.float32
+
+
+def _in_precision(differentiate: Differentiate, dtype: torch.dtype) -> Differentiate:
+    """The same derivatives from operands rounded to ``dtype``, as autocast rounds them."""
+    if dtype == torch.float32:
+        return differentiate
+
+    def lowered(
+        grad: torch.Tensor, x: torch.Tensor, w: torch.Tensor, wanted: tuple[bool, bool, bool]
+    ) -> tuple[torch.Tensor | None, ...]:
+        found = differentiate(grad.to(dtype), x.to(dtype), w.to(dtype), wanted)
+        return tuple(None if part is None else part.float() for part in found)
+
+    return lowered
+
+
 def _backward(ctx: Any, grad: torch.Tensor, differentiate: Differentiate) -> Any:
+    differentiate = _in_precision(differentiate, ctx.precision)
     codes, x_scale, w_codes, w_scale, inside, residual = ctx.saved_tensors
     slopes: Slopes = ctx.slopes
     per_channel = w_scale.view(-1, *[1] * (w_codes.dim() - 1))

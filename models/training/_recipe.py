@@ -36,7 +36,7 @@ class TrainingRecipe:
         border: what comes in where an image was moved away: ``zeros``, or ``reflect``, the image
             mirrored at its border, which leaves the statistics of natural images as they are.
         flip: mirror half of the images.
-        precision: of the products in training; weights stay float32.
+        precision: of the float products in training; weights stay float32, and circuits exact.
         channels_last: keep activations channels-last, which CNNs like.
     """
 

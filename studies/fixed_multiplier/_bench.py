@@ -10,11 +10,20 @@ from torch import nn
 
 import energy
 import models
-from dse._evaluate import BATCH_SIZE, Evaluator
+from dse._evaluate import BATCH_SIZE, Evaluator, default_recovery
 from dse._making import making
 from luts import catalog
 from luts.console import Reporter
-from models import Assignment, Data, ExpertWork, Routing, Split, expert_work, measure_routing
+from models import (
+    Assignment,
+    Data,
+    ExpertWork,
+    Recovery,
+    Routing,
+    Split,
+    expert_work,
+    measure_routing,
+)
 from models.networks import build
 from models.training import (
     Start,
@@ -148,10 +157,11 @@ class Bench:
             return free
         training = evaluator.tuning.training
         epochs = self.preset.network(cell).retrain_epochs
+        precision = "" if training.precision == "float32" else f" in {training.precision}"
         return (
             f"{free}, then {epochs:g} epochs of {training.optimizer} through the circuits, "
             f"learning rate {training.lr:g}, batches of {training.batch_size}, straight-through "
-            f"gradient"
+            f"gradient{precision}"
         )
 
     def _of(self, cell: Cell) -> Subject:
@@ -173,7 +183,12 @@ class Bench:
             validation=_cut(data.validation, preset.validation_images),
             test=_cut(data.test, preset.test_images),
         )
-        evaluator = Evaluator(network, data, calibration_images=preset.calibration_images)
+        evaluator = Evaluator(
+            network,
+            data,
+            calibration_images=preset.calibration_images,
+            recovery=_recovery(network, data, plan),
+        )
         source = f"exact int8 network, {len(evaluator.inputs)} training images"
         base = {
             "weights": origin,
@@ -247,6 +262,15 @@ def _network(
         shape, data, seed=cell.seed, recipe=plan.recipe(), start=start, reporter=reporter
     )
     return network, origin
+
+
+def _recovery(network: nn.Module, data: Data, plan: NetworkPlan) -> Recovery:
+    """That of a search, with the gradients in the plan's precision."""
+    recovery = default_recovery(network, data.name)
+    tuning = recovery.fine_tuning
+    assert tuning is not None
+    training = dataclasses.replace(tuning.training, precision=plan.precision)
+    return dataclasses.replace(recovery, fine_tuning=dataclasses.replace(tuning, training=training))
 
 
 def _cut(split: Split, count: int) -> Split:

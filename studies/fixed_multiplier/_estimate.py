@@ -89,9 +89,10 @@ def _seconds_an_image(
             loss = functional.cross_entropy(net(images), labels)
         loss.backward()
 
-    train = _timed(lambda: step(network, low=recipe.precision == "bfloat16")) / IMAGES
+    low = recipe.precision == "bfloat16"
+    train = _timed(lambda: step(network, low=low)) / IMAGES
     emulated = models.emulate(network.eval(), SLOW_CIRCUIT, calibration=[images])
-    tune = _timed(lambda: step(emulated)) / IMAGES
+    tune = _timed(lambda: step(emulated, low=low)) / IMAGES
     emulated.eval()
     with torch.no_grad():
         infer = _timed(lambda: emulated(images)) / IMAGES

@@ -62,7 +62,8 @@ class NetworkPlan:
             name that `models.load_data` knows.
         seeds: one run of everything each.
         base_epochs: of the dense float network, where it is not read from a file.
-        precision: of the products in that training; weights stay float32.
+        precision: of the products in training, that through the circuits included (their gradients;
+            the circuits stay exact); weights stay float32.
         retrain_epochs: of retraining; below `LEAST_EPOCHS` those cells are not measured.
         image_size: height and width in pixels; None for the data set's own.
         patch_size: of a vision transformer.

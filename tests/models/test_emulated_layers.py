@@ -132,8 +132,14 @@ def test_swapping_the_operands_changes_an_asymmetric_circuit():
     assert not torch.equal(*outputs)
 
 
+@pytest.mark.parametrize("low", [False, True], ids=["float32", "autocast"])
 @pytest.mark.parametrize("kind", ["linear", "conv", "matmul"])
-def test_gradient_is_that_of_the_exact_product_of_dequantised_operands(kind):
+def test_gradient_is_that_of_the_exact_product_of_dequantised_operands(kind, low):
+    """Under autocast its operands are rounded, and only they: the circuit's sums stay exact."""
+
+    def rounded(values):
+        return values.to(torch.bfloat16).float() if low else values
+
     torch.manual_seed(3)
     if kind == "linear":
         source, x = nn.Linear(12, 5), torch.randn(6, 12)
@@ -149,24 +155,28 @@ def test_gradient_is_that_of_the_exact_product_of_dequantised_operands(kind):
     layer.x_scale.fill_(0.01)  # clips at 1.27, so that the mask matters
     layer.assign_(Arithmetic(luts.catalog["mul8s_1L1G"]))
     x.requires_grad_()
-    dequantised = (codes_of(x, 0.01) * 0.01).requires_grad_()
+    dequantised = rounded(codes_of(x, 0.01) * 0.01).requires_grad_()
     inside = x.detach().abs() <= 1.275
     if kind == "matmul":
-        y = torch.randn(3, 5, 2)
-        out, reference = layer(x, y), dequantised @ (codes_of(y, 0.01) * 0.01)
+        operands = x, torch.randn(3, 5, 2)
+        reference = dequantised @ rounded(codes_of(operands[1], 0.01) * 0.01)
     else:
         scale = weight_scale(source.weight).view(-1, *[1] * (source.weight.dim() - 1))
-        weight = (codes_of(source.weight, scale) * scale).requires_grad_()
+        weight = rounded(codes_of(source.weight, scale) * scale).requires_grad_()
         bias = source.bias.detach().clone().requires_grad_()
-        out, reference = layer(x), function(dequantised, weight, bias)
+        operands, reference = (x,), function(dequantised, weight, bias)
+    with torch.autocast("cpu", torch.bfloat16, enabled=low):
+        out = layer(*operands)
+    assert torch.equal(out, layer(*operands))
     upstream = torch.randn_like(reference)
     out.backward(upstream)
-    reference.backward(upstream)
-    torch.testing.assert_close(x.grad, dequantised.grad * inside)
+    reference.backward(rounded(upstream))
+    closeness = {"rtol": 2**-8, "atol": 1e-6} if low else {}
+    torch.testing.assert_close(x.grad, dequantised.grad * inside, **closeness)
     assert (~inside).any()
     if source is not None:
-        torch.testing.assert_close(layer.weight.grad, weight.grad)
-        torch.testing.assert_close(layer.bias.grad, bias.grad)
+        torch.testing.assert_close(layer.weight.grad, weight.grad, **closeness)
+        torch.testing.assert_close(layer.bias.grad, bias.grad, **closeness)
 
 
 def test_prepared_weights_follow_the_weights():

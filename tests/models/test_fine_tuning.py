@@ -63,6 +63,7 @@ def test_fine_tuning_is_training(data):
         {"feature_distillation": 0.1},
         {"optimizer": "sgd", "lr": 0.05, "ema": 0.9, "learn_scales": True},
         {"epochs": 0.3},
+        {"precision": "bfloat16"},
     ],
     ids=str,
 )

@@ -55,6 +55,17 @@ def test_precision_counts_as_a_setting_only_where_it_is_not_the_usual_one(config
         read_preset("tiny", config)
 
 
+def test_retraining_takes_the_networks_precision(config, tmp_path):
+    cell = ("--part", "1/4", "--quiet")
+    config.write_text(TINY + 'precision = "bfloat16"\n')
+    folder = tmp_path / "results"
+    assert command("--preset", "tiny", "--config", config, *cell, "--results", folder) == 0
+    rows = pd.read_csv(folder / "matrix.csv")
+    retrained = rows[rows["recovery"] == "retrained"]
+    assert retrained["how"].str.endswith("straight-through gradient in bfloat16").all()
+    assert len(retrained) > 0
+
+
 def test_every_cell_is_measured_and_says_how(finished):
     rows = pd.read_csv(finished / "results/matrix.csv")
     assert len(rows) == 2 * 2 * 2 * 3
