@@ -6,7 +6,7 @@ from models.networks._cluster import ClusterMoE
 from models.networks._config import TOPOLOGIES, ClusterFeatures, NetworkConfig
 from models.networks._experts import ExpertLayer, auxiliary_loss, every_expert_sees_everything
 from models.networks._foreign import source_digest
-from models.networks._hard import HardMoE, information_loss, load_balancing_loss
+from models.networks._hard import HardMoE, frozen_routers, information_loss, load_balancing_loss
 from models.networks._routing import Routing, expert_layers, measure_routing, uniform_routing
 from models.networks._soft import SoftMoE, WeightedExperts
 from models.networks._upcycle import upcycle_
@@ -31,6 +31,7 @@ __all__ = [
     "every_expert_sees_everything",
     "expert_layers",
     "expert_work",
+    "frozen_routers",
     "information_loss",
     "load_balancing_loss",
     "measure_routing",

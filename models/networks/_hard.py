@@ -9,7 +9,9 @@ A third for images: the Switch loss is published to collapse the routing of a CN
 (Pavlitska et al., arXiv 2204.10598), so there `information_loss` balances them.
 """
 
+import contextlib
 import math
+from collections.abc import Iterator
 
 import torch
 from torch import nn
@@ -35,6 +37,9 @@ class HardMoE(ExpertLayer):
             are renormalised over the chosen, so that they always sum to 1.
         jitter: in training, router inputs are multiplied by U(1 − jitter, 1 + jitter).
         seed: of the router's initial weights.
+
+    Attributes:
+        is_frozen: the router takes no part in training (`frozen_routers`).
     """
 
     def __init__(
@@ -49,6 +54,7 @@ class HardMoE(ExpertLayer):
     ) -> None:
         super().__init__(experts, granularity=granularity, top_k=top_k)
         self.jitter = jitter
+        self.is_frozen = False
         self.standardise = standardiser(features, granularity)
         self.router = fresh_router(features, len(experts), seed=seed)
 
@@ -66,15 +72,17 @@ class HardMoE(ExpertLayer):
         else:
             gates = top / top.sum(dim=-1, keepdim=True)
         output = self.dispatch(items, chosen, gates)
-        self.auxiliary_loss = self._balance(probabilities, chosen) if self.training else None
+        learns = self.training and not self.is_frozen
+        self.auxiliary_loss = self._balance(probabilities, chosen) if learns else None
         return output.reshape(x.shape) if self.granularity == "token" else output
 
     def _probabilities(self, items: torch.Tensor) -> torch.Tensor:
         features = self.standardise(item_features(items, self.granularity))
-        if self.training and self.jitter:
+        if self.training and self.jitter and not self.is_frozen:
             noise = torch.empty_like(features).uniform_(1 - self.jitter, 1 + self.jitter)
             features = features * noise
-        return self.router(features).float().softmax(dim=-1)
+        probabilities: torch.Tensor = self.router(features).float().softmax(dim=-1)
+        return probabilities.detach() if self.is_frozen else probabilities
 
     def _balance(self, probabilities: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
         if self.granularity == "image":
@@ -84,6 +92,25 @@ class HardMoE(ExpertLayer):
     def overhead_macs(self, items: int) -> int:
         """Multiplications by the gates; for ``top_k`` 1 the gate is 1. The router is a site."""
         return 0 if self.top_k == 1 else items * self.top_k * self.outputs
+
+
+@contextlib.contextmanager
+def frozen_routers(network: nn.Module) -> Iterator[None]:
+    """Inside, routers of topology ``hard`` choose without jitter and pass no gradient.
+
+    They do not learn, the layers before them get no gradient through the gate, and no loss balances
+    them. The gate of an image scales a whole feature map, so that its gradient is a sum over the
+    map: in a network that a circuit has just disturbed it outweighs the classes' gradient.
+    """
+    layers = [module for module in network.modules() if isinstance(module, HardMoE)]
+    before = [layer.is_frozen for layer in layers]
+    for layer in layers:
+        layer.is_frozen = True
+    try:
+        yield
+    finally:
+        for layer, was_frozen in zip(layers, before, strict=True):
+            layer.is_frozen = was_frozen
 
 
 def load_balancing_loss(probabilities: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:

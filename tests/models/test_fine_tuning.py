@@ -166,13 +166,24 @@ def test_experts_and_router_are_trained_and_kept_in_balance(data):
     for balance in (0.0, 1.0):
         emulated = approximated(mixture(), data)
         before = {key: value.clone() for key, value in emulated.named_parameters()}
-        tuned = fine_tune_(emulated, tuning(balance=balance), data, seed=0)
+        recipe = tuning(balance=balance, train_routers=True)
+        tuned = fine_tune_(emulated, recipe, data, seed=0)
         assert tuned.is_kept
         moved = [key for key, value in emulated.named_parameters() if not value.equal(before[key])]
         assert any(".router." in key for key in moved)
         assert any(".experts." in key for key in moved)
         routers.append(emulated.network[3].router.weight.detach())
     assert not torch.equal(*routers)
+
+
+def test_routers_stay_as_they_are_unless_they_are_to_be_trained(data):
+    emulated = approximated(mixture(), data)
+    before = {key: value.clone() for key, value in emulated.named_parameters()}
+    assert fine_tune_(emulated, tuning(balance=1.0), data, seed=0).is_kept
+    moved = {key for key, value in emulated.named_parameters() if not value.equal(before[key])}
+    assert not any(".router." in key for key in moved)
+    assert any(".experts." in key for key in moved)
+    assert not emulated.network[3].is_frozen
 
 
 def test_watch_ignores_noise_and_notices_a_rise():

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from models.networks import HardMoE, information_loss, load_balancing_loss
+from models.networks import HardMoE, frozen_routers, information_loss, load_balancing_loss
 
 EXPERTS, WIDTH = 4, 6
 
@@ -99,6 +99,28 @@ def test_jitter_is_for_training_only():
     moe, x = layer(jitter=0.5), torch.randn(5, WIDTH)
     assert torch.equal(moe.eval()._probabilities(x), moe._probabilities(x))
     assert not torch.equal(moe.train()._probabilities(x), moe._probabilities(x))
+
+
+@pytest.mark.parametrize("top_k", [1, 2])
+@pytest.mark.parametrize("granularity", ["token", "image"])
+def test_a_frozen_router_takes_no_part_in_training(granularity, top_k):
+    moe = layer(top_k, granularity, jitter=0.5).train()
+    x = torch.randn(8, WIDTH, *((2, 2) if granularity == "image" else ()), requires_grad=True)
+    with frozen_routers(nn.Sequential(moe)):
+        output, repeated = moe(x), moe(x)
+        assert torch.equal(output, repeated)
+        assert moe.auxiliary_loss is None
+        probabilities = moe._probabilities(moe.to_items(x))
+        output.square().sum().backward()
+    assert moe.router.weight.grad is None
+    top, chosen = probabilities.topk(top_k)
+    gates = torch.ones_like(top) if top_k == 1 else top / top.sum(dim=-1, keepdim=True)
+    alone = x.detach().clone().requires_grad_()
+    moe.dispatch(moe.to_items(alone), chosen, gates).square().sum().backward()
+    assert torch.equal(x.grad, alone.grad)
+    moe(x).square().sum().backward()
+    assert moe.router.weight.grad is not None
+    assert moe.auxiliary_loss is not None
 
 
 def test_gates_cost_multiplications_for_several_experts_only():

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from luts.console import SILENT, Reporter
 from models.emulation import EmulatedNetwork, EmulatedWeightSite, Gradient
-from models.networks import auxiliary_loss
+from models.networks import auxiliary_loss, frozen_routers
 from models.training._augment import shift_and_flip
 from models.training._crew import crew_for
 from models.training._data import Data
@@ -85,6 +85,7 @@ def fine_tune_(
     try:
         with (
             torch.random.fork_rng(devices=[device] if device.type == "cuda" else []),
+            contextlib.nullcontext() if tuning.train_routers else frozen_routers(emulated),
             _Objective(emulated, tuning, teacher).listening() as objective,
             reporter.bar("fine-tune", total) as advance,
         ):
