@@ -32,7 +32,7 @@ class FineTuning:
         train_routers: train the routers of topology ``hard`` too, in balance. An assignment is
             charged with the activation rates of the exact network, which then move further; and
             the gates' gradient can undo what was recovered (VGG11 under mul8s_1L1G: 52 % of the
-            validation images, 35 % after a quarter of an epoch; 69 % with routers frozen).
+            validation images, 35 % after a quarter of an epoch; 68 % with routers frozen).
     """
 
     training: TrainingRecipe
