@@ -41,7 +41,7 @@ class LinearProduct(torch.autograd.Function):
         """By slopes."""
 
         def differentiate(
-            grad: torch.Tensor, x: torch.Tensor, w: torch.Tensor, wanted: tuple[bool, bool, bool]
+            grad: torch.Tensor, x: torch.Tensor, w: torch.Tensor, wanted: tuple[bool, ...]
         ) -> tuple[torch.Tensor | None, ...]:
             rows = grad.reshape(-1, grad.shape[-1])
             return (
@@ -74,7 +74,7 @@ class ConvProduct(torch.autograd.Function):
         site = ctx.site
 
         def differentiate(
-            grad: torch.Tensor, x: torch.Tensor, w: torch.Tensor, wanted: tuple[bool, bool, bool]
+            grad: torch.Tensor, x: torch.Tensor, w: torch.Tensor, wanted: tuple[bool, ...]
         ) -> tuple[torch.Tensor | None, ...]:
             found: tuple[torch.Tensor | None, ...] = torch.ops.aten.convolution_backward(
                 *(grad, x, w, [len(w)]),
@@ -116,16 +116,30 @@ class MatmulProduct(torch.autograd.Function):
         """By slopes."""
         x_codes, y_codes, x_scale, y_scale, *kept = ctx.saved_tensors
         slopes: Slopes = ctx.slopes
-        lowered = grad.to(ctx.precision)
 
-        def along_x(y_values: torch.Tensor) -> torch.Tensor:
-            return (lowered @ y_values.to(lowered.dtype).transpose(-2, -1)).to(grad.dtype)
+        def differentiate(
+            grad: torch.Tensor, x: torch.Tensor, y: torch.Tensor, wanted: tuple[bool, ...]
+        ) -> tuple[torch.Tensor | None, ...]:
+            return (
+                grad @ y.transpose(-2, -1) if wanted[0] else None,
+                x.transpose(-2, -1) @ grad if wanted[1] else None,
+            )
 
-        def along_y(x_values: torch.Tensor) -> torch.Tensor:
-            return (x_values.to(lowered.dtype).transpose(-2, -1) @ lowered).to(grad.dtype)
-
-        grad_x = _sum_of_terms(slopes.along_x, x_codes, y_codes, y_scale, along_x)
-        grad_y = _sum_of_terms(_turned(slopes.along_w), y_codes, x_codes, x_scale, along_y)
+        differentiate = _in_precision(differentiate, ctx.precision)
+        grad_x = _sum_of_terms(
+            slopes.along_x,
+            x_codes,
+            y_codes,
+            y_scale,
+            lambda y: differentiate(grad, x_codes, y, (True, False))[0],
+        )
+        grad_y = _sum_of_terms(
+            _turned(slopes.along_w),
+            y_codes,
+            x_codes,
+            x_scale,
+            lambda x: differentiate(grad, x, y_codes, (False, True))[1],
+        )
         if not ctx.learns_scale:
             return grad_x * kept[0], grad_y * kept[1], None, None
         scales = torch.stack(
@@ -184,7 +198,7 @@ def _in_precision(differentiate: Differentiate, dtype: torch.dtype) -> Different
         return differentiate
 
     def lowered(
-        grad: torch.Tensor, x: torch.Tensor, w: torch.Tensor, wanted: tuple[bool, bool, bool]
+        grad: torch.Tensor, x: torch.Tensor, w: torch.Tensor, wanted: tuple[bool, ...]
     ) -> tuple[torch.Tensor | None, ...]:
         found = differentiate(grad.to(dtype), x.to(dtype), w.to(dtype), wanted)
         return tuple(None if part is None else part.float() for part in found)

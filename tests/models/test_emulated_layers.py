@@ -158,8 +158,9 @@ def test_gradient_is_that_of_the_exact_product_of_dequantised_operands(kind, low
     dequantised = rounded(codes_of(x, 0.01) * 0.01).requires_grad_()
     inside = x.detach().abs() <= 1.275
     if kind == "matmul":
-        operands = x, torch.randn(3, 5, 2)
-        reference = dequantised @ rounded(codes_of(operands[1], 0.01) * 0.01)
+        y = torch.randn(3, 5, 2, requires_grad=True)
+        dequantised_y = rounded(codes_of(y, 0.01) * 0.01).requires_grad_()
+        operands, reference = (x, y), dequantised @ dequantised_y
     else:
         scale = weight_scale(source.weight).view(-1, *[1] * (source.weight.dim() - 1))
         weight = rounded(codes_of(source.weight, scale) * scale).requires_grad_()
@@ -174,7 +175,10 @@ def test_gradient_is_that_of_the_exact_product_of_dequantised_operands(kind, low
     closeness = {"rtol": 2**-8, "atol": 1e-6} if low else {}
     torch.testing.assert_close(x.grad, dequantised.grad * inside, **closeness)
     assert (~inside).any()
-    if source is not None:
+    if source is None:
+        inside = y.detach().abs() <= 1.275
+        torch.testing.assert_close(y.grad, dequantised_y.grad * inside, **closeness)
+    else:
         torch.testing.assert_close(layer.weight.grad, weight.grad, **closeness)
         torch.testing.assert_close(layer.bias.grad, bias.grad, **closeness)
 
