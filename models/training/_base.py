@@ -6,7 +6,7 @@ import dataclasses
 from torch import nn
 
 from luts.console import SILENT, Reporter
-from models.networks import NetworkConfig, build, source_digest, upcycle_
+from models.networks import NetworkConfig, architecture, build, source_digest, upcycle_
 from models.training._cache import check_making, trained
 from models.training._data import Data
 from models.training._job import Start
@@ -128,6 +128,9 @@ def _making(
     if config.cluster_features == "raw":
         # Weights from before there was a choice keep their name.
         del shape["cluster_features"]
+    if config.topology == "hard" and architecture(config.arch).granularity == "image":
+        # Weights from when the gradient of such a router reached the layers before it are others.
+        shape["router_features"] = "detached"
     return {
         **shape,
         # A user's file may have changed under its name.

@@ -123,6 +123,18 @@ def test_a_frozen_router_takes_no_part_in_training(granularity, top_k):
     assert moe.auxiliary_loss is not None
 
 
+@pytest.mark.parametrize("granularity", ["token", "image"])
+def test_layers_before_an_image_s_router_learn_nothing_from_it(granularity):
+    moe = layer(granularity=granularity, jitter=0.0).train()
+    x = torch.randn(8, WIDTH, *((2, 2) if granularity == "image" else ()), requires_grad=True)
+    (moe(x).square().sum() + moe.auxiliary_loss).backward()
+    assert moe.router.weight.grad.any()
+    alone = x.detach().clone().requires_grad_()
+    with frozen_routers(nn.Sequential(moe)):
+        moe(alone).square().sum().backward()
+    assert torch.equal(x.grad, alone.grad) == (granularity == "image")
+
+
 def test_gates_cost_multiplications_for_several_experts_only():
     for top_k, macs in ((1, 0), (2, 2 * 7 * WIDTH)):
         moe = layer(top_k).eval()
