@@ -13,7 +13,13 @@ import pandas as pd
 
 from luts import catalog
 from models import TOPOLOGIES
-from studies.fixed_multiplier._verdicts import MISSING, Estimate, all_of, estimate, highest
+from studies.fixed_multiplier._verdicts import (
+    MISSING,
+    all_of,
+    deciding,
+    estimate,
+    largest,
+)
 
 ALIKE_POINTS = 2.0
 """Topologies degrade alike if the drops of any two differ by at most this much everywhere."""
@@ -251,56 +257,72 @@ def _all_degrade_alike(grid: Grid) -> Finding:
     """
     pairs = list(itertools.permutations(range(len(grid.topologies)), 2))
     differences = np.stack([grid.drop[one] - grid.drop[other] for one, other in pairs])
-    (pair, at), widest = highest(differences, ALIKE_POINTS)
-    one, other = (grid.topologies[index] for index in pairs[pair])
-    return Finding(
-        widest.at_most(ALIKE_POINTS),
-        f"drops of two topologies differ by up to {widest.text()} points ({one} less {other} at "
-        f"{grid.names[at]})",
-    )
+
+    def name(pair: int, at: int) -> str:
+        one, other = (grid.topologies[index] for index in pairs[pair])
+        return f"{one} less {other} at {grid.names[at]}"
+
+    verdict, text = _all_at_most(differences, ALIKE_POINTS, name)
+    return Finding(verdict, f"points between drops of two topologies: {text}")
 
 
 def _recovers_fully(grid: Grid) -> Finding:
-    lost, where = _stays_lost(grid, grid.topologies, grid.inexact, FULL_POINTS)
-    return Finding(lost.at_most(FULL_POINTS), f"up to {lost.text()} points stay lost ({where})")
+    verdict, text = _stays_lost(grid, grid.topologies, grid.inexact, FULL_POINTS)
+    return Finding(verdict, f"points that stay lost: {text}")
 
 
 def _recovers_where_moderate(grid: Grid) -> Finding:
-    """Every topology: full recovery at every moderate circuit, failure at an aggressive one."""
-    lost, where = _stays_lost(grid, grid.topologies, grid.moderate, FULL_POINTS)
+    """Every topology: full recovery at every moderate circuit, failure at every aggressive one."""
+    recovers, moderate = _stays_lost(grid, grid.topologies, grid.moderate, FULL_POINTS)
     claimed = tuple(t for t in grid.topologies if (grid.arch, t) != ("vgg11_bn", "cluster"))
-    fails, text = _each_fails(grid, claimed)
+    fails, aggressive = _each_fails(grid, claimed)
     return Finding(
-        all_of([lost.at_most(FULL_POINTS), fails]),
-        f"moderate: up to {lost.text()} points stay lost ({where}); aggressive, worst circuit: "
-        f"{text}",
+        all_of([recovers, fails]),
+        f"points that stay lost, moderate: {moderate}; aggressive: {aggressive}",
     )
 
 
 def _cluster_is_the_exception(grid: Grid) -> Finding:
-    """Cluster never fails at an aggressive circuit, each of the others at one at least."""
-    lost, where = _stays_lost(grid, ("cluster",), grid.aggressive, FAIL_POINTS)
-    fails, text = _each_fails(grid, tuple(t for t in grid.topologies if t != "cluster"))
-    return Finding(
-        all_of([lost.at_most(FAIL_POINTS), fails]),
-        f"up to {lost.text()} points stay lost ({where}), the others: {text}",
-    )
+    """Cluster fails at no aggressive circuit, each of the others at every one."""
+    recovers, cluster = _stays_lost(grid, ("cluster",), grid.aggressive, FAIL_POINTS)
+    fails, others = _each_fails(grid, tuple(t for t in grid.topologies if t != "cluster"))
+    return Finding(all_of([recovers, fails]), f"points that stay lost: {cluster}; others: {others}")
 
 
 def _each_fails(grid: Grid, topologies: tuple[str, ...]) -> tuple[str, str]:
-    """Whether each loses too much at an aggressive circuit at least, and how much."""
-    worst = {t: _stays_lost(grid, (t,), grid.aggressive, FAIL_POINTS)[0] for t in topologies}
-    text = ", ".join(f"{topology} {lost.text()}" for topology, lost in worst.items())
-    return all_of(lost.above(FAIL_POINTS) for lost in worst.values()), text
+    """Whether each loses too much at every aggressive circuit, and how much."""
+    places = np.flatnonzero(grid.aggressive)
+    lost = {t: [estimate(grid.drop[grid.of(t), place]) for place in places] for t in topologies}
+    names = [grid.names[place] for place in places]
+    text = "; ".join(
+        f"{topology} {_listed(names, [its.text() for its in each])}"
+        for topology, each in lost.items()
+    )
+    return all_of(its.above(FAIL_POINTS) for each in lost.values() for its in each), text
 
 
 def _stays_lost(
     grid: Grid, topologies: tuple[str, ...], circuits: np.ndarray, limit: float
-) -> tuple[Estimate, str]:
-    """The drop that decides whether all of some are at most ``limit``, and where it is."""
+) -> tuple[str, str]:
+    """Whether the drops of some are all at most ``limit``, and the largest."""
     drop = grid.drop[[grid.of(topology) for topology in topologies]][:, circuits]
-    (topology, at), lost = highest(drop, limit)
-    return lost, f"{topologies[topology]} at {grid.names[np.flatnonzero(circuits)[at]]}"
+    names = [grid.names[place] for place in np.flatnonzero(circuits)]
+    return _all_at_most(drop, limit, lambda row, column: f"{topologies[row]} at {names[column]}")
+
+
+def _all_at_most(
+    values: np.ndarray, limit: float, name: Callable[[int, int], str]
+) -> tuple[str, str]:
+    """Whether all are, and the largest mean, and what decides where that is another point."""
+    (top, most), (point, its) = largest(values), deciding(values, limit)
+    text = f"up to {most.text()} ({name(*top)})"
+    if point != top:
+        text += f", decided by {its.text()} ({name(*point)})"
+    return its.at_most(limit), text
+
+
+def _listed(names: list[str], values: list[str]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in zip(names, values, strict=True))
 
 
 def _hard_beats_dense(grid: Grid) -> Finding:
@@ -313,10 +335,7 @@ def _hard_beats_dense(grid: Grid) -> Finding:
         ]
     ).T  # [multiplier, seed]
     names = [name for name, is_so in zip(grid.names, grid.aggressive, strict=True) if is_so]
-    each = ", ".join(
-        f"{name} {estimate(there).text('+')}"
-        for name, there in zip(names, differences, strict=True)
-    )
+    each = _listed(names, [estimate(there).text("+") for there in differences])
     mean = estimate(differences.mean(axis=0))
     return Finding(mean.above(0), f"hard less dense: {mean.text('+')} points ({each})")
 

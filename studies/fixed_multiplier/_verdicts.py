@@ -55,7 +55,16 @@ def estimate(values: np.ndarray) -> Estimate:
     return Estimate(float(values.mean()), None if np.isnan(width) else width)
 
 
-def highest(values: np.ndarray, limit: float) -> tuple[tuple[int, ...], Estimate]:
+Point = tuple[tuple[int, ...], Estimate]
+"""An index along all axes but the last, which is that of seeds, and what is there."""
+
+
+def largest(values: np.ndarray) -> Point:
+    """Of several points, ``[..., seed]``, the one with the largest mean."""
+    return max(_points(values), key=lambda point: point[1].mean)
+
+
+def deciding(values: np.ndarray, limit: float) -> Point:
     """The point that decides whether all are at most ``limit``, and whether any is above it.
 
     It is the one that is most clearly above, or else the one that may reach highest; so its own
@@ -65,13 +74,14 @@ def highest(values: np.ndarray, limit: float) -> tuple[tuple[int, ...], Estimate
     Args:
         values: ``[..., seed]``.
         limit: in the values' unit.
-
-    Returns:
-        Its index along all axes but the last, and its estimate.
     """
-    found = [(index, estimate(values[index])) for index in np.ndindex(values.shape[:-1])]
+    found = _points(values)
     surest = max(found, key=lambda point: point[1].low)
     return surest if surest[1].low > limit else max(found, key=lambda point: point[1].high)
+
+
+def _points(values: np.ndarray) -> list[Point]:
+    return [(index, estimate(values[index])) for index in np.ndindex(values.shape[:-1])]
 
 
 def all_of(verdicts: Iterable[str]) -> str:

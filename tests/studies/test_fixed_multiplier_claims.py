@@ -16,13 +16,15 @@ from studies.fixed_multiplier._verdicts import (
     MISSING,
     OPEN,
     all_of,
+    deciding,
     estimate,
-    highest,
+    largest,
 )
 
 NAMES = catalog.names("paper")
 POWER = {name: catalog[name].power_mw / catalog["mul8s_1KV8"].power_mw for name in NAMES}
 AGGRESSIVE = ("mul8s_1L2D", "mul8s_1L1G", "mul8s_1KR3")
+OTHERS = ("dense", "hard", "soft")
 MODERATE = ("mul8s_1KVA", "mul8s_1KVB", "mul8s_1KR6", "mul8s_1L2H")
 
 
@@ -103,6 +105,9 @@ def changed(**changes):
         (3, {"topology": ["cluster"], "multiplier": ["mul8s_1KR3"], "lost": 1.5}),
         (4, {"topology": ["soft"], "multiplier": MODERATE[-1:], "lost": 1.5}),
         (4, {"topology": ["dense"], "multiplier": AGGRESSIVE, "lost": 4.0}),
+        # Failing at one aggressive circuit is not failing at all of them.
+        (4, {"topology": OTHERS, "multiplier": AGGRESSIVE[:2], "lost": 0.2}),
+        (5, {"topology": OTHERS, "multiplier": AGGRESSIVE[:2], "lost": 0.2}),
         (5, {"topology": ["cluster"], "multiplier": ["mul8s_1KR3"], "lost": 6.0}),
         (5, {"topology": ["hard"], "multiplier": AGGRESSIVE, "lost": 4.0}),
         (6, {"topology": ["hard"], "multiplier": AGGRESSIVE, "lost": 10.0}),
@@ -192,13 +197,29 @@ def test_a_limit_is_held_against_the_whole_interval():
     assert estimate(np.array([1.0, 2.0])).text() == "1.50 ± 6.35"
 
 
-def test_the_highest_point_decides_for_all():
+def test_one_point_decides_for_all():
     low, wide, sure = [0.0, 0.1, 0.2], [-20.0, 0.0, 20.0], [3.0, 3.1, 3.2]
-    assert highest(np.array([[low, wide], [low, sure]]), 1.0)[0] == (1, 1)
-    assert highest(np.array([[low, wide], [low, low]]), 1.0)[0] == (0, 1)
+    assert deciding(np.array([[low, wide], [low, sure]]), 1.0)[0] == (1, 1)
+    assert deciding(np.array([[low, wide], [low, low]]), 1.0)[0] == (0, 1)
+    assert largest(np.array([[low, wide], [sure, low]]))[0] == (1, 0)
     assert all_of([HOLDS, OPEN]) == OPEN
     assert all_of([HOLDS, OPEN, FAILS]) == FAILS
     assert all_of([HOLDS]) == HOLDS
+
+
+def test_the_figure_is_the_largest_and_what_decides_if_that_is_another():
+    where = {"arch": ["resnet20"], "topology": ["soft"], **RETRAINED}
+    rows = scattered((59.8, 59.9, 59.7), multiplier=["mul8s_1KR3"], **where)
+    alone = _claims.judge(rows)[2].figure
+    assert "up to 60.0" in alone
+    assert "(soft at 1KR3)" in alone
+    assert "decided by" not in alone
+    loose = (rows["arch"] == "resnet20") & (rows["topology"] == "dense")
+    loose &= (rows["recovery"] == "retrained") & (rows["multiplier"] == "mul8s_1KR3")
+    rows.loc[loose, "drop_points"] = [0.0, 100.0, 100.0]
+    both = _claims.judge(rows)[2].figure
+    assert "up to 66.67 ± 143.42 (dense at 1KR3), decided by 60.0" in both
+    assert both.endswith("(soft at 1KR3)")
 
 
 def test_missing_cells_are_said_and_never_filled():
