@@ -1,6 +1,7 @@
 """The paper's two figures, with confidence bands."""
 
 import textwrap
+from collections.abc import Mapping
 from pathlib import Path
 
 import matplotlib
@@ -17,14 +18,28 @@ from dse._compare import TOPOLOGY_COLOURS
 from studies.fixed_multiplier._tables import SUBJECT
 
 BANDS = "bands: 95 % confidence interval of the mean over seeds (Student's t), none with one seed"
+MARKERS = {"dense": "o", "hard": "s", "soft": "^", "cluster": "D"}
+
+NEAR_POINTS = 10.0
+"""What the enlarged row shows: the cheapest circuits would flatten everything else."""
+
+Subject = tuple[str, str]
+"""Architecture and data set."""
 
 
-def draw_without(path: Path, table: pd.DataFrame, caption: str) -> None:
-    """Top-1 and its drop against aggressiveness, without retraining; recalibrated beside it."""
+def draw_without(
+    path: Path, table: pd.DataFrame, caption: str, proxies: Mapping[Subject, str]
+) -> None:
+    """Top-1 and its drop against aggressiveness, without retraining; recalibrated beside it.
+
+    Args:
+        path: PNG to write.
+        table: rows of `_tables.summary`.
+        caption: how the figures were made.
+        proxies: the data set that each subject's stands for, where it does.
+    """
     part = table[table["recovery"].isin(["none", "recalibrated"])]
-    subjects = _subjects(part)
-    figure = Figure(figsize=(5.2 * max(1, len(subjects)), 8.2), layout="constrained")
-    axes = figure.subplots(2, max(1, len(subjects)), squeeze=False)
+    figure, axes, subjects = _panels(part, rows=3)
     for column, (subject, rows) in enumerate(subjects):
         ranks = {
             name: place
@@ -35,43 +50,73 @@ def draw_without(path: Path, table: pd.DataFrame, caption: str) -> None:
         for axis, value, width in (
             (axes[0, column], "test_accuracy_pct", "accuracy_half_width"),
             (axes[1, column], "drop_points", "drop_half_width"),
+            (axes[2, column], "drop_points", "drop_half_width"),
         ):
             for (topology, recovery), line in rows.groupby(["topology", "recovery"], sort=False):
                 line = line.assign(place=line["multiplier"].map(ranks)).sort_values("place")
                 is_raw = recovery == "none"
                 _line(axis, line, "place", value, width, str(topology), dashed=not is_raw)
             axis.set_xticks(list(ranks.values()), _ticks(rows, ranks), fontsize=8)
-            axis.grid(alpha=0.25)
-        axes[0, column].set_title(_title(subject, rows))
-        axes[1, column].set_xlabel("multiplier and its power relative to the exact one")
+        axes[0, column].set_title(_title(subject, rows, proxies))
         axes[1, column].invert_yaxis()
+        axes[2, column].set_ylim(NEAR_POINTS, -NEAR_POINTS / 4)
+        axes[2, column].set_xlabel("multiplier and its power relative to the exact one")
     axes[0, 0].set_ylabel("test top-1 accuracy (%)")
     axes[1, 0].set_ylabel("drop from the exact multiplier (points)")
-    _name_topologies(axes[0, 0], part)
+    axes[2, 0].set_ylabel("the same drop, enlarged (points)")
+    kinds = [
+        Line2D([], [], color="0.35", linewidth=1.6, label="as approximated"),
+        Line2D([], [], color="0.35", linewidth=1.0, linestyle="--", label="recalibrated"),
+    ]
+    _name_lines(axes[0, 0], part, kinds)
     figure.suptitle("One multiplier everywhere, without retraining")
-    _save(figure, path, f"solid: as approximated; dashed: recalibrated; {BANDS}\n{caption}")
+    _save(figure, path, f"{BANDS}\n{caption}")
 
 
-def draw_retrained(path: Path, table: pd.DataFrame, caption: str) -> None:
-    """Top-1 after retraining against normalised power, one panel a network."""
+def draw_retrained(
+    path: Path, table: pd.DataFrame, caption: str, proxies: Mapping[Subject, str]
+) -> None:
+    """Top-1 after retraining against normalised power, one panel a network, and enlarged.
+
+    Args:
+        path: PNG to write.
+        table: rows of `_tables.summary`.
+        caption: how the figures were made.
+        proxies: the data set that each subject's stands for, where it does.
+    """
     part = table[table["recovery"] == "retrained"]
-    subjects = _subjects(part)
-    figure = Figure(figsize=(5.2 * max(1, len(subjects)), 4.8), layout="constrained")
-    axes = figure.subplots(1, max(1, len(subjects)), squeeze=False)[0]
-    for axis, (subject, rows) in zip(axes, subjects, strict=False):
-        for topology, line in rows.groupby("topology", sort=False):
-            line = line.sort_values("energy_rel")
-            _line(axis, line, "energy_rel", "test_accuracy_pct", "accuracy_half_width", topology)
-        axis.set_title(_title(subject, rows))
-        axis.set_xlabel("power, normalised by dense with the exact multiplier")
-        axis.grid(alpha=0.25)
-    axes[0].set_ylabel("test top-1 accuracy (%)")
+    figure, axes, subjects = _panels(part, rows=2)
+    for column, (subject, rows) in enumerate(subjects):
+        for axis in axes[:, column]:
+            for topology, line in rows.groupby("topology", sort=False):
+                line = line.sort_values("energy_rel")
+                names = "energy_rel", "test_accuracy_pct", "accuracy_half_width"
+                _line(axis, line, *names, str(topology))
+        best = rows["test_accuracy_pct"].max()
+        axes[1, column].set_ylim(best - NEAR_POINTS, best + NEAR_POINTS / 4)
+        axes[0, column].set_title(_title(subject, rows, proxies))
+        axes[1, column].set_xlabel("power, normalised by dense with the exact multiplier")
+    axes[0, 0].set_ylabel("test top-1 accuracy (%)")
+    axes[1, 0].set_ylabel("the same accuracy, enlarged (%)")
     if subjects:
-        _name_topologies(axes[0], part)
+        _name_lines(axes[0, 0], part)
     else:
-        axes[0].set_title("no retrained cell was measured")
+        axes[0, 0].set_title("no retrained cell was measured")
     figure.suptitle("One multiplier everywhere, retrained through the circuits")
     _save(figure, path, f"{BANDS}\n{caption}")
+
+
+def _panels(
+    table: pd.DataFrame, *, rows: int
+) -> tuple[Figure, np.ndarray, list[tuple[Subject, pd.DataFrame]]]:
+    """An empty figure with a column of panels for each subject, ``[row, column]``."""
+    subjects = [((str(a), str(d)), part) for (a, d), part in table.groupby(SUBJECT, sort=False)]
+    columns = max(1, len(subjects))
+    figure = Figure(figsize=(5.2 * columns, 0.6 + 3.8 * rows), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False)
+    for axis in axes.flat:
+        axis.grid(alpha=0.25)
+    return figure, axes, subjects
 
 
 def _line(
@@ -90,10 +135,12 @@ def _line(
         places,
         means,
         color=colour,
-        marker="." if dashed else "o",
-        markersize=5,
+        marker=MARKERS[topology],
+        markersize=3.5 if dashed else 5,
+        markerfacecolor="white" if dashed else colour,
         linestyle="--" if dashed else "-",
         linewidth=1.0 if dashed else 1.6,
+        alpha=0.85,
     )
     half = line[width].to_numpy()
     if not np.isnan(half).all():
@@ -103,18 +150,14 @@ def _line(
         axis.fill_between(places, low, high, color=colour, alpha=0.06 if dashed else 0.15, lw=0)
 
 
-def _name_topologies(axis: Axes, table: pd.DataFrame) -> None:
+def _name_lines(axis: Axes, table: pd.DataFrame, kinds: list[Line2D] | None = None) -> None:
     """A legend of what any panel shows; the one that it stands in may lack some."""
     lines = [
-        Line2D([], [], color=colour, marker="o", markersize=5, linewidth=1.6, label=topology)
+        Line2D([], [], color=colour, marker=MARKERS[topology], markersize=5, label=topology)
         for topology, colour in TOPOLOGY_COLOURS.items()
         if topology in set(table["topology"])
     ]
-    axis.legend(handles=lines, fontsize=8)
-
-
-def _subjects(table: pd.DataFrame) -> list[tuple[tuple[str, str], pd.DataFrame]]:
-    return [((str(a), str(d)), rows) for (a, d), rows in table.groupby(SUBJECT, sort=False)]
+    axis.legend(handles=[*lines, *(kinds or [])], fontsize=8)
 
 
 def _ticks(rows: pd.DataFrame, ranks: dict[str, int]) -> list[str]:
@@ -122,9 +165,11 @@ def _ticks(rows: pd.DataFrame, ranks: dict[str, int]) -> list[str]:
     return [f"{name.removeprefix('mul8s_')}\n{power[name]:.3f}" for name in ranks]
 
 
-def _title(subject: tuple[str, str], rows: pd.DataFrame) -> str:
+def _title(subject: Subject, rows: pd.DataFrame, proxies: Mapping[Subject, str]) -> str:
     seeds = int(rows["seeds"].max())
-    return f"{subject[0]} on {subject[1]}, {seeds} seed{'s' if seeds > 1 else ''}"
+    title = f"{subject[0]} on {subject[1]}, {seeds} seed{'s' if seeds > 1 else ''}"
+    meant = proxies.get(subject)
+    return f"{title}\n(a proxy of {meant})" if meant else title
 
 
 def _save(figure: Figure, path: Path, caption: str) -> None:

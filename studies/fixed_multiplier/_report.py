@@ -33,12 +33,17 @@ def write(results: Results, preset: Preset) -> str:
         ("after-retraining.png", _figures.draw_retrained),
     ):
         with atomically(folder / name) as temporary:
-            draw(temporary, table, caption)
+            draw(temporary, table, caption, proxies(preset))
     claims = _claims.judge(rows)
     with atomically(folder / "claims.md") as temporary:
         temporary.write_text(as_markdown(claims, preset, caption), encoding="utf-8")
     lines = [f"{number}. {claim.verdict}: {claim.statement}" for number, claim in _numbered(claims)]
     return "\n".join([*lines, f"{len(rows)} of {len(preset.cells())} cells in {folder}/"])
+
+
+def proxies(preset: Preset) -> dict[tuple[str, str], str]:
+    """The paper's data set that each network's own stands for."""
+    return {(n.arch, n.dataset): n.stands_for for n in preset.networks if n.stands_for}
 
 
 def making(rows: pd.DataFrame, preset: Preset) -> str:
@@ -82,10 +87,9 @@ def as_markdown(claims: list[_claims.Claim], preset: Preset, caption: str) -> st
     ]
     for number, claim in _numbered(claims):
         basis = claim.basis
-        for n in preset.networks:
-            if n.stands_for:
-                stands = f"{n.arch} on {n.dataset}"
-                basis = basis.replace(stands, f"{stands} (a proxy of {n.stands_for})")
+        for (arch, dataset), meant in proxies(preset).items():
+            stands = f"{arch} on {dataset}"
+            basis = basis.replace(stands, f"{stands} (a proxy of {meant})")
         cells = (str(number), claim.statement, f"**{claim.verdict}**", claim.figure, basis)
         lines.append("| " + " | ".join(cells) + " |")
     lines += [
@@ -112,11 +116,11 @@ def _reading() -> str:
         f"multiplier, whichever loses more; *recovers fully*: at most {_claims.FULL_POINTS:g} "
         f"point stays lost after retraining; *fails at aggressive ones*: more than "
         f"{_claims.FAIL_POINTS:g} points stay lost at each of them; *aggressive*: less than "
-        f"{_claims.AGGRESSIVE_POWER:g} of the exact multiplier's power, *moderate*: the others that err. *At equal cost*: dense has the best "
-        "accuracy that any of its circuits reaches for hard's energy or less, on a straight line "
-        "between circuits. A claim holds if it does on every network named under *measured on*; "
-        "only seeds of which all eight multipliers and all topologies that it compares are there "
-        "count."
+        f"{_claims.AGGRESSIVE_POWER:g} of the exact multiplier's power, *moderate*: the others "
+        "that err. *At equal cost*: dense has the best accuracy that any of its circuits reaches "
+        "for hard's energy or less, on a straight line between circuits. A claim holds if it does "
+        "on every network named under *measured on*; only seeds of which all eight multipliers "
+        "and all topologies that it compares are there count."
     )
 
 
@@ -129,8 +133,9 @@ def _judging() -> str:
         f"*{OPEN}*: these seeds do not tell. What is said of every topology or multiplier must be "
         "clear at each of them; the figure is the largest mean and, where another point's interval "
         "says more, what decides. Claims 1 and 6 are judged by a mean, over the multipliers that "
-        "err and over the aggressive ones. Intervals are not widened for their number, so a verdict "
-        "that one of many points decides alone is less certain than 95 %. With one seed there is no interval and the mean decides."
+        "err and over the aggressive ones. Intervals are not widened for their number, so a "
+        "verdict that one of many points decides alone is less certain than 95 %. With one seed "
+        "there is no interval and the mean decides."
     )
 
 
