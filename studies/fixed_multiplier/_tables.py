@@ -84,5 +84,12 @@ def summary(rows: pd.DataFrame) -> pd.DataFrame:
         "drop_half_width": drop.agg(half_width),
         "seeds": accuracy.count(),
         "seconds": grouped["seconds"].sum(),
+        "of_seeds": grouped["seed"].agg(_listed),
+        "commits": grouped["commit"].agg(_listed),
+        "devices": grouped["device"].agg(_listed),
     }
     return pd.DataFrame(columns).reset_index()
+
+
+def _listed(column: pd.Series) -> str:
+    return "; ".join(str(value) for value in column.unique())

@@ -72,13 +72,13 @@ def _energies(axes: Axes, equal: pd.DataFrame) -> None:
         axes.errorbar(
             rows["drop_points"],
             rows["searched_energy_rel"],
-            yerr=rows["searched_energy_ratio_half_width"] * rows["fixed_energy_rel"],
+            yerr=rows["searched_energy_half_width"],
             fmt="o-",
             color=colour,
             capsize=3,
         )
         axes.plot(rows["drop_points"], rows["fixed_energy_rel"], "x--", color=colour)
     axes.set_xlabel("validation accuracy that may be given up (points below exact)")
-    axes.set_ylabel("energy that is needed")
+    axes.set_ylabel("energy that is needed, relative to dense with the exact multiplier")
     axes.set_ylim(bottom=0)
     axes.grid(alpha=0.25)

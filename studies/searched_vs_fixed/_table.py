@@ -89,6 +89,7 @@ def _against(fixed: pd.DataFrame, other: pd.DataFrame, name: str) -> dict[str, f
     gain = other["test_accuracy_pct"] - fixed["test_accuracy_pct"]
     return {
         f"{name}_energy_rel": other["energy_rel"].mean(),
+        f"{name}_energy_half_width": half_width(other["energy_rel"]),
         f"{name}_test_accuracy_pct": other["test_accuracy_pct"].mean(),
         f"{name}_energy_ratio": ratio.mean(),
         f"{name}_energy_ratio_half_width": half_width(ratio),

@@ -1,8 +1,8 @@
 """The fixed-multiplier matrix: its machinery on a tiny preset; its figures are its results."""
 
 import dataclasses
+import io
 import json
-from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -10,6 +10,7 @@ import pytest
 from luts import InputError, catalog
 from models.training._files import CACHE_VARIABLE
 from studies.fixed_multiplier import __main__ as study
+from studies.fixed_multiplier import _claims, _report, _tables
 from studies.fixed_multiplier._plan import HERE, Cell, read_preset
 from studies.fixed_multiplier._results import Results
 from tests.studies.tiny_matrix import TINY, command, record
@@ -311,11 +312,15 @@ def test_cells_of_one_float_network_with_different_weights_are_refused(tmp_path,
         Results(tmp_path / "a", preset)
 
 
-def test_committed_results_belong_to_their_presets():
-    for folder in sorted((HERE / "results").glob("*")):
-        preset = read_preset(folder.name)
-        assert Results(folder, preset).records()
-        assert isinstance(folder, Path)
+@pytest.mark.parametrize("folder", sorted((HERE / "results").glob("*")), ids=lambda path: path.name)
+def test_committed_tables_and_claims_are_of_the_committed_cells(folder):
+    preset = read_preset(folder.name)
+    rows = _tables.matrix(Results(folder, preset).records())
+    for name, table in (("matrix.csv", rows), ("summary.csv", _tables.summary(rows))):
+        again = io.StringIO(table.to_csv(index=False, float_format="%.6g"))
+        pd.testing.assert_frame_equal(pd.read_csv(folder / name), pd.read_csv(again))
+    claims = _report.as_markdown(_claims.judge(rows), preset, _report.making(rows, preset))
+    assert (folder / "claims.md").read_text(encoding="utf-8") == claims
 
 
 def test_a_cell_is_named_by_all_its_parts():

@@ -61,6 +61,8 @@ def table(drop=as_the_paper_says, *, seeds=(0, 1, 2), archs=("resnet20", "vgg11_
                 "drop_points": lost + noise,
                 "test_accuracy_pct": 90 - lost - noise,
                 "seconds": 2.0,
+                "commit": f"c0ffee{seed}",
+                "device": "a machine",
             }
         )
     return pd.DataFrame(rows)
@@ -313,6 +315,14 @@ def test_the_page_has_a_row_a_claim_and_names_its_assumptions():
     assert "vit_small on digits (a proxy of Tiny ImageNet-200), 3 seeds" in page
     assert "an assumption" in page
     assert "straddles the limit, the claim is *open within the spread*" in page
+
+
+def test_the_summary_says_what_it_is_of():
+    summary = _tables.summary(table(archs=("resnet20",)))
+    assert set(summary["seeds"]) == {3}
+    assert set(summary["of_seeds"]) == {"0; 1; 2"}
+    assert set(summary["commits"]) == {"c0ffee0; c0ffee1; c0ffee2"}
+    assert set(summary["devices"]) == {"a machine"}
 
 
 def test_half_width_is_students():

@@ -76,6 +76,7 @@ def test_each_seed_has_its_own_choices(trials):
     assert found["searched_energy_ratio_half_width"] == pytest.approx(
         12.706 * (1 - 0.5 / 0.7) / 2, rel=1e-3
     )
+    assert found["searched_energy_half_width"] == pytest.approx(12.706 * 0.2 / 2, rel=1e-3)
     (sentence,) = sentences(at_equal_accuracy(table))
     assert "as mul8s_1L2H or mul8s_1L1G, the cheapest" in sentence
     assert "(0.400 against 0.500)" in sentence
