@@ -120,3 +120,30 @@ def test_a_results_folder_that_may_not_be_written_is_refused(config, tmp_path, m
     monkeypatch.setattr("os.access", lambda path, mode: path != tmp_path)
     with pytest.raises(InputError, match=f"{tmp_path} cannot be written to; name another folder"):
         Results(tmp_path / "a/b", read_preset("tiny", config))
+
+
+@pytest.mark.parametrize(
+    "broken", ["_figures.draw_without", "_figures.draw_retrained", "_claims.judge", "as_markdown"]
+)
+def test_an_error_in_one_file_leaves_all_the_old_ones(broken, tmp_path, config, monkeypatch):
+    preset = read_preset("tiny", config)
+    results = Results(tmp_path, preset)
+    first, *others = preset.cells()
+    results.keep(first, record(first, preset))
+    _report.write(results, preset)
+    before = {path: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
+    assert len(before) == 5
+    for cell in others:
+        results.keep(cell, record(cell, preset))
+
+    def breaks(*arguments):
+        raise ZeroDivisionError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(f"studies.fixed_multiplier._report.{broken}", breaks)
+        with pytest.raises(ZeroDivisionError):
+            _report.write(results, preset)
+    after = {path: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
+    assert after == before
+    assert "24 of 24 cells" in _report.write(results, preset)
+    assert all(path.read_bytes() != old for path, old in before.items())
