@@ -14,7 +14,7 @@ import tomli_w
 
 from luts.console import Parser, Reporter
 from luts.errors import InputError, suggest
-from studies._images import IMAGES
+from studies._images import IMAGES, check_images
 from studies._together import together
 from studies.searched_vs_fixed import _figure
 from studies.searched_vs_fixed._table import at_equal_accuracy, outcomes, sentences
@@ -93,6 +93,8 @@ def main() -> None:
     for key, command in searches.items():
         check_run(runs[key], command)
     check_results(options.results, options.preset, preset)
+    if preset.dataset == CIFAR10_IMAGES and not all(map(_is_searched, runs.values())):
+        check_images(options.images)
     reporter = Reporter()
     for number, (key, command) in enumerate(searches.items(), start=1):
         reporter.note(f"search {number} of {len(searches)}: {preset.arch} {key[0]}, seed {key[1]}")
@@ -176,9 +178,13 @@ def check_results(results: Path, name: str, preset: Preset) -> None:
         )
 
 
+def _is_searched(path: Path) -> bool:
+    return (path / "front.csv").exists()
+
+
 def _search(command: list[str], path: Path) -> None:
     """One search by the main command, resumed or skipped where an earlier call left it."""
-    if (path / "front.csv").exists():
+    if _is_searched(path):
         return
     if (path / "config.toml").exists():
         words = ["--resume", str(path)]

@@ -274,7 +274,7 @@ def test_bad_arguments_are_one_line(config, tmp_path, capsys):
         ((*tiny, "--part", "a"), "--part is I/N"),
         ((*tiny, "--device", "gpu"), "--device gpu cannot be used"),
         ((*tiny, "--draw"), "holds no cell"),
-        ((*nowhere, "--images", tmp_path / "no.tar.xz"), "no.tar.xz"),
+        ((*nowhere, "--images", tmp_path / "no.tar.xz"), "no.tar.xz: name a folder"),
         ((*tiny, "--storage", "here"), "is no database URL"),
     ):
         assert command(*arguments) == 2, arguments

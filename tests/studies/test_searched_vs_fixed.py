@@ -1,5 +1,6 @@
 """Energies at equal accuracy, from made-up searches."""
 
+import sys
 import tomllib
 
 import pandas as pd
@@ -9,6 +10,7 @@ import tomli_w
 from luts import InputError
 from studies.searched_vs_fixed import run
 from studies.searched_vs_fixed._table import at_equal_accuracy, half_width, outcomes, sentences
+from tests.dse._searching import call, only_line
 
 COLUMNS = ("trial", "origin", "energy_rel", "validation_accuracy_pct", "test_accuracy_pct")
 
@@ -198,6 +200,30 @@ class TestCommand:
         assert not list((runs / "results").glob("*"))
         run.main()
         assert len(list((runs / "results").iterdir())) == 4
+
+    def test_missing_images_are_one_line_before_anything_runs(self, runs, monkeypatch, capsys):
+        (runs / "config.toml").write_text(
+            '[digits]\narch="resnet20"\ndataset="cifar10-images"\ntopologies=["soft"]\n'
+            "seeds=[7]\ntrials=3\n"
+        )
+        monkeypatch.setattr(run, "HERE", runs)
+        monkeypatch.setattr("subprocess.run", lambda *a: pytest.fail("a search was started"))
+        folders = ("--runs", runs / "runs", "--results", runs / "results")
+        assert call(run, "--images", runs / "no.tar.xz", *folders) == 2
+        err = capsys.readouterr().err
+        assert f"no images at {runs}/no.tar.xz: name" in only_line(err)
+
+    def test_what_is_searched_needs_no_images(self, runs, monkeypatch):
+        table = tomllib.loads((run.HERE / "config.toml").read_text())["digits"]
+        table |= {"dataset": "cifar10-images"}
+        (runs / "config.toml").write_text(tomli_w.dumps({"digits": table}))
+        for file in (runs / "runs").rglob("config.toml"):
+            made = file.read_text().replace('"digits"', f'"imagefolder:{runs}/gone"')
+            file.write_text(made)
+        monkeypatch.setattr(run, "HERE", runs)
+        monkeypatch.setattr("sys.argv", [*sys.argv, "--images", f"{runs}/gone"])
+        run.main()
+        assert (runs / "results/digits.csv").exists()
 
     def test_missing_weights_are_named_before_anything_runs(self, runs, monkeypatch, tmp_path):
         monkeypatch.setattr(run, "HERE", tmp_path)
