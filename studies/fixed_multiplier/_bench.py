@@ -33,6 +33,7 @@ from models.training import (
     load_weights_,
     state_digest,
 )
+from studies._images import check_images
 from studies.fixed_multiplier._plan import Base, Cell, NetworkPlan, Preset
 from studies.fixed_multiplier._results import Record
 
@@ -226,6 +227,7 @@ def read_data(plan: NetworkPlan, seed: int, place: Place, reporter: Reporter) ->
             root=place.data_root,
             reporter=reporter,
         )
+    check_images(place.images)
     source = f"imagefolder:{place.images}"
     data = load_data(source, seed=seed, image_size=plan.image_size, reporter=reporter)
     # The folder that the images were in is no part of the result.

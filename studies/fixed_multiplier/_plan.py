@@ -10,6 +10,7 @@ import luts
 from luts.errors import InputError, suggest
 from models import TOPOLOGIES, NetworkConfig, TrainingRecipe
 from models.training import default_recipe
+from studies.fixed_multiplier._settings import check_template, read_settings
 
 HERE = Path(__file__).parent
 Base = tuple[str, str, str, int]
@@ -78,9 +79,9 @@ class NetworkPlan:
     dataset: str
     seeds: tuple[int, ...]
     base_epochs: float
-    retrain_epochs: float
-    image_size: int | None = None
-    patch_size: int | None = None
+    retrain_epochs: float = 0.0
+    image_size: int | None = dataclasses.field(default=None, metadata={"least": 1})
+    patch_size: int | None = dataclasses.field(default=None, metadata={"least": 1})
     weights: str = ""
     stands_for: str = ""
     topologies: tuple[str, ...] = TOPOLOGIES
@@ -133,7 +134,7 @@ class Preset:
     networks: tuple[NetworkPlan, ...]
     multipliers: tuple[str, ...]
     recoveries: tuple[str, ...] = RECOVERIES
-    calibration_images: int = 1000
+    calibration_images: int = dataclasses.field(default=1000, metadata={"least": 1})
     validation_images: int = 0
     test_images: int = 0
     swapped: bool = False
@@ -203,35 +204,54 @@ def read_preset(name: str, path: Path = HERE / "config.toml") -> Preset:
         raise InputError(f"cannot read presets from {path}: {error}") from error
     if name not in tables:
         raise InputError(f"unknown preset {name!r}; {suggest(name, list(tables))}")
-    table = _known(Preset, tables[name], f"preset {name}")
-    networks = tuple(_network(name, given) for given in table.pop("networks", ()))
+    table = read_settings(Preset, tables[name], f"preset {name}")
+    networks = _networks(name, table.pop("networks", []))
+    multipliers = _multipliers(table.pop("multipliers", "paper"), f"preset {name}")
+    table["recoveries"] = _words(table, "recoveries", RECOVERIES, f"preset {name}")
+    return Preset(name=name, networks=networks, multipliers=multipliers, **table)
+
+
+def _networks(name: str, given: object) -> tuple[NetworkPlan, ...]:
+    if not isinstance(given, list):
+        raise InputError(
+            f"networks of preset {name} are tables headed [[{name}.networks]], not {given!r}"
+        )
+    networks = tuple(_network(name, table) for table in given)
     if not networks:
         raise InputError(f"preset {name} has no [[{name}.networks]]; name one at least")
     subjects = [(network.arch, network.dataset) for network in networks]
     if len(set(subjects)) < len(subjects):
         raise InputError(f"preset {name} names an architecture twice on one data set: {subjects}")
-    multipliers = luts.catalog.names(table.pop("multipliers", "paper"))
-    table["recoveries"] = _words(table, "recoveries", RECOVERIES, f"preset {name}")
-    return Preset(name=name, networks=networks, multipliers=multipliers, **table)
+    return networks
 
 
-def _network(preset: str, given: Mapping[str, Any]) -> NetworkPlan:
-    table = _known(NetworkPlan, given, f"a network of preset {preset}")
+def _network(preset: str, given: object) -> NetworkPlan:
+    title = f"a network of preset {preset}"
+    table = read_settings(NetworkPlan, given, title)
     table["seeds"] = _seeds(table.get("seeds", []), f"preset {preset}")
     missing = [
         field.name
         for field in dataclasses.fields(NetworkPlan)
-        if field.default is dataclasses.MISSING and not table.get(field.name)
+        if field.default is dataclasses.MISSING and table.get(field.name) in (None, "", ())
     ]
-    if missing and missing != ["retrain_epochs"]:
-        raise InputError(f"a network of preset {preset} does not say its {', '.join(missing)}")
-    table.setdefault("retrain_epochs", 0.0)
+    if missing:
+        raise InputError(f"{title} does not say its {', '.join(missing)}")
+    check_template(table.get("weights", ""), title)
     table["topologies"] = _words(table, "topologies", TOPOLOGIES, f"preset {preset}")
     network = NetworkPlan(**table)
     network.recipe()
     for topology in network.topologies:
         network.shape(topology, 10, network.image_size or 32)
     return network
+
+
+def _multipliers(given: object, title: str) -> tuple[str, ...]:
+    if not isinstance(given, str):
+        raise InputError(
+            f"multipliers of {title} is a set or names with commas between them, in one pair of "
+            f'quotes as in "mul8s_1KV8,mul8s_1L1G", not {given!r}'
+        )
+    return luts.catalog.names(given)
 
 
 def _seeds(given: object, title: str) -> tuple[int, ...]:
@@ -257,11 +277,3 @@ def _words(
             hint = suggest(str(word), list(known))
             raise InputError(f"{key} of {title}: unknown {word!r}; {hint}")
     return tuple(word for word in known if word in given)
-
-
-def _known(cls: type, given: Mapping[str, Any], title: str) -> dict[str, Any]:
-    names = [field.name for field in dataclasses.fields(cls)]
-    for key in given:
-        if key not in names:
-            raise InputError(f"{title} has no setting {key!r}; {suggest(key, names)}")
-    return dict(given)

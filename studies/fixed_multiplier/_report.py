@@ -3,7 +3,7 @@
 import pandas as pd
 
 from luts.errors import InputError
-from models.training import atomically
+from studies._together import together
 from studies.fixed_multiplier import _claims, _figures, _tables
 from studies.fixed_multiplier._plan import Preset
 from studies.fixed_multiplier._results import Results
@@ -12,6 +12,8 @@ from studies.fixed_multiplier._verdicts import FAILS, OPEN
 
 def write(results: Results, preset: Preset) -> str:
     """Write tables, figures and claims anew from the cells in a folder; the claims in short.
+
+    An error in making one of them leaves all the old ones there.
 
     Raises:
         InputError: there is no cell.
@@ -22,21 +24,15 @@ def write(results: Results, preset: Preset) -> str:
             f"{results.path} holds no cell: measure some with "
             f"python -m studies.fixed_multiplier --preset {preset.name}"
         )
-    table = _tables.summary(rows)
+    table, claims, caption = _tables.summary(rows), _claims.judge(rows), making(rows, preset)
     folder = results.path
-    for name, frame in (("matrix.csv", rows), ("summary.csv", table)):
-        with atomically(folder / name) as temporary:
-            frame.to_csv(temporary, index=False, float_format="%.6g")
-    caption = making(rows, preset)
-    for name, draw in (
-        ("without-retraining.png", _figures.draw_without),
-        ("after-retraining.png", _figures.draw_retrained),
-    ):
-        with atomically(folder / name) as temporary:
-            draw(temporary, table, caption, proxies(preset))
-    claims = _claims.judge(rows)
-    with atomically(folder / "claims.md") as temporary:
-        temporary.write_text(as_markdown(claims, preset, caption), encoding="utf-8")
+    with together(folder) as new:
+        rows.to_csv(new("matrix.csv"), index=False, float_format="%.6g")
+        table.to_csv(new("summary.csv"), index=False, float_format="%.6g")
+        stands_for = proxies(preset)
+        _figures.draw_without(new("without-retraining.png"), table, caption, stands_for)
+        _figures.draw_retrained(new("after-retraining.png"), table, caption, stands_for)
+        new("claims.md").write_text(as_markdown(claims, preset, caption), encoding="utf-8")
     lines = [f"{number}. {claim.verdict}: {claim.statement}" for number, claim in _numbered(claims)]
     return "\n".join([*lines, f"{len(rows)} of {len(preset.cells())} cells in {folder}/"])
 

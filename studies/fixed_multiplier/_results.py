@@ -1,14 +1,37 @@
 """The results folder: one file a cell."""
 
 import json
+import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 from luts.errors import InputError
 from models.training import atomically
 from studies.fixed_multiplier._plan import Base, Cell, Preset
 
 Record = dict[str, Any]
+
+_SCORE = {"accuracy": float, "cross_entropy": float, "images": int}
+_SHAPE: dict[str, object] = {
+    "cell": get_type_hints(Cell),
+    "settings": {},
+    "test": _SCORE,
+    "validation": _SCORE,
+    "energy_rel": float,
+    "power_rel": float,
+    "how": str,
+    "note": str,
+    "seconds": float,
+    "base": {
+        "weights": str,
+        "weights_sha256": str,
+        "data": {"name": str},
+        "float_test": _SCORE,
+    },
+    "making": {"commit": str, "device": str, "threads": int, "versions": {"torch": str}},
+}
+"""What a record has at least, for the tables and what is written about them."""
 
 
 class Results:
@@ -19,15 +42,18 @@ class Results:
         preset: what its cells belong to.
 
     Raises:
-        InputError: a cell in it is damaged or was computed with other settings, or cells of one
-            float network started from different weights.
+        InputError: it is no folder and cannot become one, a cell in it is damaged, is there twice
+            or was computed with other settings, or cells of one float network started from
+            different weights.
     """
 
     def __init__(self, path: Path, preset: Preset) -> None:
         self.path = path
         self.preset = preset
         self._weights: dict[Base, tuple[str, str]] = {}
-        # Damage and other settings are noticed before any work.
+        # Whatever is wrong is noticed before any work.
+        for folder in (path, path / "cells"):
+            _check_folder(folder)
         for record in self.records():
             self._check(record)
             self._same_weights(record)
@@ -119,11 +145,38 @@ def cell_of(record: Record) -> Cell:
 def _read(path: Path) -> Record:
     try:
         record: Record = json.loads(path.read_text(encoding="utf-8"))
-        for key in ("cell", "settings", "base", "test"):
-            record[key]
-        cell_of(record)
+        _hold(record, _SHAPE)
+        cell = cell_of(record)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"{path} is not a cell of this study ({type(error).__name__}: {error}); move it away"
         ) from error
+    if path.name != f"{cell.name}.json":
+        raise InputError(
+            f"{path} holds the cell of {cell.name}.json, which would count twice: move it away if "
+            f"it is a copy, or give it that name"
+        )
     return record
+
+
+def _hold(given: object, shape: object, name: str = "the file") -> None:
+    """Hold plain values against a shape, which names the keys of a table and their types."""
+    if isinstance(shape, Mapping):
+        if not isinstance(given, dict):
+            raise TypeError(f"{name} is no table")
+        for key, inner in shape.items():
+            # What is not retrained needs no validation images.
+            if key == "validation" and given[key] is None:
+                continue
+            _hold(given[key], inner, key)
+    elif type(given) not in ((int, float) if shape is float else (shape,)):
+        raise TypeError(f"{name} is {given!r}")
+
+
+def _check_folder(path: Path) -> None:
+    """Hold a folder against the need to write to it, without making it."""
+    nearest = next(folder for folder in (path, *path.absolute().parents) if os.path.lexists(folder))
+    if not nearest.is_dir():
+        raise InputError(f"{nearest} is no folder; name another with --results")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise InputError(f"{nearest} cannot be written to; name another folder with --results")

@@ -14,8 +14,8 @@ import tomli_w
 
 from luts.console import Parser, Reporter
 from luts.errors import InputError, suggest
-from models.training import atomically
-from studies._images import IMAGES
+from studies._images import IMAGES, check_images
+from studies._together import together
 from studies.searched_vs_fixed import _figure
 from studies.searched_vs_fixed._table import at_equal_accuracy, outcomes, sentences
 
@@ -93,6 +93,8 @@ def main() -> None:
     for key, command in searches.items():
         check_run(runs[key], command)
     check_results(options.results, options.preset, preset)
+    if preset.dataset == CIFAR10_IMAGES and not all(map(_is_searched, runs.values())):
+        check_images(options.images)
     reporter = Reporter()
     for number, (key, command) in enumerate(searches.items(), start=1):
         reporter.note(f"search {number} of {len(searches)}: {preset.arch} {key[0]}, seed {key[1]}")
@@ -135,25 +137,54 @@ def check_run(path: Path, command: list[str]) -> None:
 
 
 def check_results(results: Path, name: str, preset: Preset) -> None:
-    """Hold results that are there already against the preset; more seeds may join them.
+    """Hold results that are there already against the preset; more searches may join them.
 
     Raises:
-        InputError: they are of another configuration.
+        InputError: they are of another configuration, of searches that the preset has not, or of
+            none that is known.
     """
     file = results / f"{name}.config.toml"
     if not file.exists():
+        for made in (f"{name}.csv", f"{name}-equal.csv", f"{name}.png"):
+            if (results / made).exists():
+                raise InputError(
+                    f"{results / made} is there without {file.name}, which says what it is of; "
+                    f"name another folder with --results, or move it away"
+                )
         return
-    made = tomllib.loads(file.read_text(encoding="utf-8")).get("preset", {})
-    if not preset.is_continued_by(made):
+    try:
+        about = tomllib.loads(file.read_text(encoding="utf-8"))
+        is_continued = preset.is_continued_by(about["preset"])
+        there = [(search["topology"], search["seed"]) for search in about["searches"]]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{file} is no configuration of this study ({type(error).__name__}: {error}); name "
+            f"another folder with --results, or move it away with its results"
+        ) from error
+    if not is_continued:
         raise InputError(
             f"{file} is of another configuration than preset {name} has now; name another folder "
-            f"with --results, or remove it"
+            f"with --results, or move it away with its results"
         )
+    lost = [
+        f"{topology} with seed {seed}"
+        for topology, seed in there
+        if topology not in preset.topologies or seed not in preset.seeds
+    ]
+    if lost:
+        raise InputError(
+            f"{file} is of more searches than preset {name} has now: {', '.join(lost)}; put them "
+            f"back, name another folder with --results, or move it away with its results"
+        )
+
+
+def _is_searched(path: Path) -> bool:
+    return (path / "front.csv").exists()
 
 
 def _search(command: list[str], path: Path) -> None:
     """One search by the main command, resumed or skipped where an earlier call left it."""
-    if (path / "front.csv").exists():
+    if _is_searched(path):
         return
     if (path / "config.toml").exists():
         words = ["--resume", str(path)]
@@ -186,14 +217,12 @@ def write(
     equal = at_equal_accuracy(table)
     searches = [{"topology": key[0], "seed": key[1]} | one for key, one in made.items()]
     about = {"preset": dataclasses.asdict(preset), "searches": searches}
-    with atomically(results / f"{name}.csv") as temporary:
-        table.to_csv(temporary, index=False, float_format="%.6g")
-    with atomically(results / f"{name}-equal.csv") as temporary:
-        equal.to_csv(temporary, index=False, float_format="%.6g")
-    with atomically(results / f"{name}.config.toml") as temporary:
-        temporary.write_text(tomli_w.dumps(about), encoding="utf-8")
-    with atomically(results / f"{name}.png") as temporary:
-        _figure.draw(temporary, table, equal, _title(preset), _caption(searches))
+    with together(results) as new:
+        table.to_csv(new(f"{name}.csv"), index=False, float_format="%.6g")
+        equal.to_csv(new(f"{name}-equal.csv"), index=False, float_format="%.6g")
+        _figure.draw(new(f"{name}.png"), table, equal, _title(preset), _caption(searches))
+        # Last, to be in place first: without it the others count as somebody else's.
+        new(f"{name}.config.toml").write_text(tomli_w.dumps(about), encoding="utf-8")
     return sentences(equal)
 
 

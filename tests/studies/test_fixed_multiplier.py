@@ -31,6 +31,10 @@ def config(tmp_path):
     return path
 
 
+NETWORK = TINY[TINY.index("[[") :]
+MULTIPLIERS = '"mul8s_1KV8,mul8s_1L1G"'
+
+
 def states(folder):
     return {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
@@ -212,6 +216,35 @@ def test_too_little_retraining_is_no_cell(config):
         (("[tiny]", "[tiny]\nrecoveries = []"), "at least one of none, recalibrated, retrained"),
         (("[[tiny.networks]]", "[[tiny.network]]"), "did you mean networks"),
         (("[tiny]", "[tiny"), "cannot read presets"),
+        ((TINY, "tiny = 3"), "preset tiny is a table, a line of settings each, not 3"),
+        (("[tiny]", '[tiny]\nname = "x"'), "preset tiny has no setting 'name'"),
+        (("[[tiny.networks]]", "[tiny.networks]"), "are tables headed [[tiny.networks]], not {"),
+        ((NETWORK, "networks = [3]"), "a network of preset tiny is a table"),
+        ((MULTIPLIERS, '["mul8s_1KV8"]'), "a set or names with commas between them"),
+        ((MULTIPLIERS, "3"), "in one pair of quotes"),
+        (("= 32", "= 0"), "calibration_images of preset tiny is a whole number from 1, not 0"),
+        (("= 32", "= true"), "a whole number from 1, not True"),
+        (("= 40", "= -1"), "validation_images of preset tiny is a whole number from 0, not -1"),
+        (("= 50", "= 2.5"), "test_images of preset tiny is a whole number from 0, not 2.5"),
+        (("= 50", "= 50\nswapped = 1"), "swapped of preset tiny is true or false, not 1"),
+        (("= 8", '= "8"'), "image_size of a network of preset tiny is a whole number from 1"),
+        (("= 8", "= 8\npatch_size = 0"), "patch_size of a network of preset tiny is a whole"),
+        (("= 1.0", "= nan"), "base_epochs of a network of preset tiny is a number from 0, not nan"),
+        (("= 1.0", '= "1"'), "a number from 0, not '1'"),
+        (("= 1.0", "= true"), "a number from 0, not True"),
+        (("= 1.0", f"= 1{400 * '0'}"), "a number from 0, not 1000"),
+        (("= 0.25", "= -1"), "retrain_epochs of a network of preset tiny is a number from 0"),
+        (("= 0.25", "= inf"), "a number from 0, not inf"),
+        (('"resnet20"', "3"), "arch of a network of preset tiny is text in quotes, not 3"),
+        (('"resnet20"', '""'), "does not say its arch"),
+        (('"digits"', "[]"), "dataset of a network of preset tiny is text in quotes"),
+        (("= 8", "= 8\nweights = 3"), "weights of a network of preset tiny is text in quotes"),
+        (("= 8", "= 8\nstands_for = 3"), "stands_for of a network of preset tiny is text"),
+        (("= 8", "= 8\nprecision = 3"), "precision of a network of preset tiny is text"),
+        *(
+            (("= 8", f'= 8\nweights = "{name}"'), "takes {arch}, {topology}, {dataset}, {seed} in")
+            for name in ("a{foo}", "a{", "a}", "{}", "{arch.x}", "{seed:d}", "{arch!x}")
+        ),
     ],
 )
 def test_an_illegal_preset_is_one_line(config, change, message, tmp_path, capsys):
@@ -221,6 +254,14 @@ def test_an_illegal_preset_is_one_line(config, change, message, tmp_path, capsys
     assert message in err
     assert len(err.strip().splitlines()) == 1
     assert not (tmp_path / "r").exists()
+
+
+def test_the_least_values_are_legal(config):
+    least = TINY.replace("= 32", "= 1").replace("= 40", "= 0").replace("= 50", "= 0")
+    least = least.replace("= 1.0", "= 0").replace("retrain_epochs = 0.25", 'weights = "{{{arch}"')
+    config.write_text(least)
+    preset = read_preset("tiny", config)
+    assert preset.networks[0].base_epochs == preset.networks[0].retrain_epochs == 0
 
 
 def test_bad_arguments_are_one_line(config, tmp_path, capsys):
@@ -234,7 +275,7 @@ def test_bad_arguments_are_one_line(config, tmp_path, capsys):
         ((*tiny, "--part", "a"), "--part is I/N"),
         ((*tiny, "--device", "gpu"), "--device gpu cannot be used"),
         ((*tiny, "--draw"), "holds no cell"),
-        ((*nowhere, "--images", tmp_path / "no.tar.xz"), "no.tar.xz"),
+        ((*nowhere, "--images", tmp_path / "no.tar.xz"), "no.tar.xz: name a folder"),
         ((*tiny, "--storage", "here"), "is no database URL"),
     ):
         assert command(*arguments) == 2, arguments

@@ -1,5 +1,6 @@
 """Energies at equal accuracy, from made-up searches."""
 
+import sys
 import tomllib
 
 import pandas as pd
@@ -9,6 +10,7 @@ import tomli_w
 from luts import InputError
 from studies.searched_vs_fixed import run
 from studies.searched_vs_fixed._table import at_equal_accuracy, half_width, outcomes, sentences
+from tests.dse._searching import call, only_line
 
 COLUMNS = ("trial", "origin", "energy_rel", "validation_accuracy_pct", "test_accuracy_pct")
 
@@ -152,9 +154,77 @@ class TestCommand:
         file = runs / "results/digits.config.toml"
         made = tomllib.loads(file.read_text())
         made["preset"]["seeds"] = [0]
+        made["searches"] = [search for search in made["searches"] if search["seed"] == 0]
         file.write_text(tomli_w.dumps(made))
         run.main()
         assert tomllib.loads(file.read_text())["preset"]["seeds"] == [0, 1, 2]
+
+    @pytest.mark.parametrize(
+        ("key", "value", "lost"),
+        [("topology", "fifth", "fifth with seed 0"), ("seed", 9, "dense with seed 9")],
+    )
+    def test_results_of_more_searches_are_refused(self, runs, key, value, lost):
+        run.main()
+        file = runs / "results/digits.config.toml"
+        made = tomllib.loads(file.read_text())
+        made["searches"].append(made["searches"][0] | {key: value})
+        file.write_text(tomli_w.dumps(made))
+        self.refused(runs, f"is of more searches than preset digits has now: {lost};")
+
+    @pytest.mark.parametrize("name", ["digits.csv", "digits-equal.csv", "digits.png"])
+    def test_results_without_their_configuration_are_refused(self, runs, name):
+        (runs / "results").mkdir()
+        (runs / "results" / name).write_text("mine")
+        self.refused(runs, rf"{name} is there without digits\.config\.toml")
+
+    @pytest.mark.parametrize("text", ["[", "preset = 3", "[preset]", "[search]\ntrials = 60"])
+    def test_another_studys_configuration_is_refused(self, runs, text):
+        (runs / "results").mkdir()
+        (runs / "results/digits.config.toml").write_text(text)
+        self.refused(runs, r"digits\.config\.toml is no configuration of this study")
+
+    def refused(self, runs, message):
+        before = {path: path.read_bytes() for path in (runs / "results").iterdir()}
+        with pytest.raises(InputError, match=message):
+            run.main()
+        assert {path: path.read_bytes() for path in (runs / "results").iterdir()} == before
+
+    @pytest.mark.parametrize("broken", ["_figure.draw", "_caption"])
+    def test_an_error_in_one_file_writes_none(self, runs, monkeypatch, broken):
+        def breaks(*arguments):
+            raise ZeroDivisionError
+
+        with monkeypatch.context() as patch:
+            patch.setattr(f"studies.searched_vs_fixed.run.{broken}", breaks)
+            with pytest.raises(ZeroDivisionError):
+                run.main()
+        assert not list((runs / "results").glob("*"))
+        run.main()
+        assert len(list((runs / "results").iterdir())) == 4
+
+    def test_missing_images_are_one_line_before_anything_runs(self, runs, monkeypatch, capsys):
+        (runs / "config.toml").write_text(
+            '[digits]\narch="resnet20"\ndataset="cifar10-images"\ntopologies=["soft"]\n'
+            "seeds=[7]\ntrials=3\n"
+        )
+        monkeypatch.setattr(run, "HERE", runs)
+        monkeypatch.setattr("subprocess.run", lambda *a: pytest.fail("a search was started"))
+        folders = ("--runs", runs / "runs", "--results", runs / "results")
+        assert call(run, "--images", runs / "no.tar.xz", *folders) == 2
+        err = capsys.readouterr().err
+        assert f"no images at {runs}/no.tar.xz: name" in only_line(err)
+
+    def test_what_is_searched_needs_no_images(self, runs, monkeypatch):
+        table = tomllib.loads((run.HERE / "config.toml").read_text())["digits"]
+        table |= {"dataset": "cifar10-images"}
+        (runs / "config.toml").write_text(tomli_w.dumps({"digits": table}))
+        for file in (runs / "runs").rglob("config.toml"):
+            made = file.read_text().replace('"digits"', f'"imagefolder:{runs}/gone"')
+            file.write_text(made)
+        monkeypatch.setattr(run, "HERE", runs)
+        monkeypatch.setattr("sys.argv", [*sys.argv, "--images", f"{runs}/gone"])
+        run.main()
+        assert (runs / "results/digits.csv").exists()
 
     def test_missing_weights_are_named_before_anything_runs(self, runs, monkeypatch, tmp_path):
         monkeypatch.setattr(run, "HERE", tmp_path)
@@ -176,3 +246,7 @@ def test_options_of_a_search():
     assert words[words.index("--dataset") + 1] == f"imagefolder:{run.IMAGES}"
     assert words[words.index("--weights") + 1].endswith("resnet20-dense-0.safetensors")
     assert words[words.index("--finetune-members") + 1] == "30"
+
+
+def test_committed_results_belong_to_their_presets():
+    run.check_results(run.HERE / "results", "cifar10-cpu", run.read_preset("cifar10-cpu"))
