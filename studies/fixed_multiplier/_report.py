@@ -6,7 +6,7 @@ from luts.errors import InputError
 from studies._together import together
 from studies.fixed_multiplier import _claims, _figures, _tables
 from studies.fixed_multiplier._plan import Preset
-from studies.fixed_multiplier._results import Results
+from studies.fixed_multiplier._results import WRITTEN, Results
 from studies.fixed_multiplier._verdicts import FAILS, OPEN
 
 
@@ -27,12 +27,13 @@ def write(results: Results, preset: Preset) -> str:
     table, claims, caption = _tables.summary(rows), _claims.judge(rows), making(rows, preset)
     folder = results.path
     with together(folder) as new:
-        rows.to_csv(new("matrix.csv"), index=False, float_format="%.6g")
-        table.to_csv(new("summary.csv"), index=False, float_format="%.6g")
+        matrix, summary, without, retrained, page = map(new, WRITTEN)
+        rows.to_csv(matrix, index=False, float_format="%.6g")
+        table.to_csv(summary, index=False, float_format="%.6g")
         stands_for = proxies(preset)
-        _figures.draw_without(new("without-retraining.png"), table, caption, stands_for)
-        _figures.draw_retrained(new("after-retraining.png"), table, caption, stands_for)
-        new("claims.md").write_text(as_markdown(claims, preset, caption), encoding="utf-8")
+        _figures.draw_without(without, table, caption, stands_for)
+        _figures.draw_retrained(retrained, table, caption, stands_for)
+        page.write_text(as_markdown(claims, preset, caption), encoding="utf-8")
     lines = [f"{number}. {claim.verdict}: {claim.statement}" for number, claim in _numbered(claims)]
     return "\n".join([*lines, f"{len(rows)} of {len(preset.cells())} cells in {folder}/"])
 

@@ -34,6 +34,16 @@ _SHAPE: dict[str, object] = {
 """What a record has at least, for the tables and what is written about them."""
 
 
+WRITTEN = (
+    "matrix.csv",
+    "summary.csv",
+    "without-retraining.png",
+    "after-retraining.png",
+    "claims.md",
+)
+"""What is made from the cells, beside them."""
+
+
 class Results:
     """A folder with ``cells/``; nothing in it is overwritten by another configuration.
 
@@ -42,7 +52,8 @@ class Results:
         preset: what its cells belong to.
 
     Raises:
-        InputError: it is no folder and cannot become one, a cell in it is damaged, is there twice
+        InputError: it is no folder and cannot become one, somebody else's files have the names of
+            ours, a cell in it is damaged, is there twice
             or was computed with other settings, or cells of one float network started from
             different weights.
     """
@@ -54,6 +65,8 @@ class Results:
         # Whatever is wrong is noticed before any work.
         for folder in (path, path / "cells"):
             _check_folder(folder)
+        if not (path / "cells").exists():
+            _check_free(path)
         for record in self.records():
             self._check(record)
             self._same_weights(record)
@@ -171,6 +184,16 @@ def _hold(given: object, shape: object, name: str = "the file") -> None:
             _hold(given[key], inner, key)
     elif type(given) not in ((int, float) if shape is float else (shape,)):
         raise TypeError(f"{name} is {given!r}")
+
+
+def _check_free(path: Path) -> None:
+    """Hold a folder without cells against what would be written over."""
+    for name in WRITTEN:
+        if (path / name).exists():
+            raise InputError(
+                f"{path / name} is there without cells that it could be of; name another folder "
+                f"with --results, or move it away"
+            )
 
 
 def _check_folder(path: Path) -> None:

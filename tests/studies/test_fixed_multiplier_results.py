@@ -7,7 +7,7 @@ import pytest
 from luts import InputError
 from studies.fixed_multiplier import _report, _tables
 from studies.fixed_multiplier._plan import read_preset
-from studies.fixed_multiplier._results import _SHAPE, Results
+from studies.fixed_multiplier._results import _SHAPE, WRITTEN, Results
 from tests.studies.tiny_matrix import TINY, command, record
 
 
@@ -114,6 +114,17 @@ def test_a_results_folder_that_cannot_be_is_refused_before_any_work(config, tmp_
         assert f"{named} is no folder; name another with --results" in err
         assert len(err.strip().splitlines()) == 1
     assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_files_of_somebody_else_are_not_written_over(name, config, tmp_path, capsys):
+    (tmp_path / name).write_text("mine")
+    flags = ("--preset", "tiny", "--config", config, "--results", tmp_path)
+    for more in ((), ("--draw",)):
+        assert command(*flags, *more) == 2
+        assert f"{name} is there without cells" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert (tmp_path / name).read_text() == "mine"
 
 
 def test_a_results_folder_that_may_not_be_written_is_refused(config, tmp_path, monkeypatch):
