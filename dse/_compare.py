@@ -1,6 +1,7 @@
 """Finished runs side by side: one reference point, hypervolumes, and what their fronts share."""
 
 import dataclasses
+import fnmatch
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from dse._closing import BEST_FIXED_MARGIN
 from dse._config import ALL
 from dse._pareto import hypervolume, non_dominated
 from dse._run import ASSIGNMENTS, Run
@@ -151,23 +153,33 @@ def summary(runs: Sequence[Finished]) -> pd.DataFrame:
 
 
 def _best_fixed(found: Finished) -> str:
-    """The cheapest fixed multiplier within one point of the exact one's accuracy.
+    """The cheapest fixed multiplier within one point of the exact one, as a search's end judges.
 
-    Without the exact one, of the dearest one's.
+    What was tested counts, by the accuracy after all its recovery, against that of the exact one
+    (of the dearest one, if that was not among them) before any fine-tuning.
     """
     fixed = found.trials[found.trials["origin"] == "uniform"]
     if fixed.empty:
         return ""
-    accuracy = fixed["validation_accuracy_pct"]
+    if fixed["test_accuracy_pct"].notna().any():
+        fixed = fixed[fixed["test_accuracy_pct"].notna()]
+    whole = [c for c in ("whole_validation_accuracy_pct",) if c in fixed]
+    untuned = fixed[[*whole, "validation_accuracy_pct"]].bfill(axis="columns").iloc[:, 0]
+    accuracy = fixed["tuned_validation_accuracy_pct"].fillna(untuned)
     is_exact = fixed["multipliers"].str.startswith(f"{EXACT}×").to_numpy()
     best = is_exact.argmax() if is_exact.any() else fixed["energy_rel"].to_numpy().argmax()
-    exact = accuracy.to_numpy()[best]
-    row = fixed[(accuracy >= exact - 1).to_numpy()].sort_values("energy_rel").iloc[0]
+    margin_points = 100 * BEST_FIXED_MARGIN
+    is_good = (accuracy >= untuned.to_numpy()[best] - margin_points).to_numpy(copy=True)
+    # Fine-tuning keeps the better state, so that the reference itself is good enough.
+    is_good[best] = True
+    row = fixed[is_good].sort_values("energy_rel").iloc[0]
     return f"{str(row['multipliers']).split('×')[0]} at {row['energy_rel']:.3f}"
 
 
 def tolerance(runs: Sequence[Finished], figures: Figures | None = None) -> pd.DataFrame:
     """What each site of the fronts has, from the most to the least tolerant.
+
+    Routers and sites that ``--exact`` names had no choice and are left out.
 
     Returns:
         One row a site: its commonest multiplier, in what part of the front it has it, and the mean
@@ -176,8 +188,11 @@ def tolerance(runs: Sequence[Finished], figures: Figures | None = None) -> pd.Da
     figures = published_figures() if figures is None else figures
     chosen: dict[str, list[str]] = {}
     for found in runs:
+        pinned = _pinned(found)
         for assignment in found.front.values():
             for site, choice in assignment.choices.items():
+                if any(fnmatch.fnmatchcase(site, pattern) for pattern in pinned):
+                    continue
                 chosen.setdefault(site, []).append(choice.multiplier)
     rows = []
     for site, names in chosen.items():
@@ -191,6 +206,13 @@ def tolerance(runs: Sequence[Finished], figures: Figures | None = None) -> pd.Da
             }
         )
     return pd.DataFrame(rows).sort_values("mean_power_rel", kind="stable", ignore_index=True)
+
+
+def _pinned(found: Finished) -> list[str]:
+    """Patterns of the sites that stayed exact."""
+    routing = found.run.routing()
+    routers = [] if routing is None else [f"{layer}.router" for layer in routing.rates]
+    return [*found.run.config.exact, *routers]
 
 
 def draw(path: Path, runs: Sequence[Finished]) -> None:

@@ -14,7 +14,7 @@ from dse.samplers import NAMES as SAMPLERS
 from energy import MODELS, EnergyModel
 from luts import catalog
 from luts.errors import InputError, suggest
-from models import TOPOLOGIES, ClusterFeatures, NetworkConfig, check_dataset
+from models import TOPOLOGIES, ClusterFeatures, NetworkConfig, check_dataset, check_seed
 from models.training import Start
 
 ALL = "all"
@@ -116,6 +116,7 @@ class SearchConfig:
         if self.third is not None:
             _known("third objective", self.third, get_args(Third))
         check_dataset(self.dataset)
+        check_seed(self.seed)
         self.names()
         self._check_goal()
         if bool(self.storage) != bool(self.study):

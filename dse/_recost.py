@@ -12,7 +12,16 @@ from dse._own_routing import OWN_ENERGY
 from dse._pareto import non_dominated
 from dse._run import ROUTING, Run
 from dse._stored import StoredStudy, study_of
-from energy import CostModel, EnergyModel, Figures, Workload, cost, figures_of, read_routing
+from energy import (
+    CostModel,
+    EnergyModel,
+    Figures,
+    Workload,
+    check_memories,
+    cost,
+    figures_of,
+    read_routing,
+)
 from energy import network_of_run as network_of
 from luts.errors import InputError
 from models import Assignment, NetworkConfig, Routing
@@ -42,7 +51,8 @@ def recost_all(
     """Runs with the energies that the command line asks for, and the figures behind them.
 
     Raises:
-        InputError: no model is named and the runs' own differ, or a run's study, network, routing
+        InputError: no model is named and the runs' own differ, an option changes nothing in the
+            model, or a run's study, network, routing
             or trials cannot be read or do not fit together.
     """
     models = {found.energy_model for found in runs}
@@ -55,6 +65,7 @@ def recost_all(
     studies = [study_of(found.run) for found in runs]
     names = dict.fromkeys(name for study in studies for name in study.multipliers)
     figures = figures_of(options, others=names)
+    check_memories(options, model)
     workloads: dict[NetworkConfig, Workload] = {}
     recosted = []
     for found, study in zip(runs, studies, strict=True):

@@ -1,4 +1,4 @@
-"""Analytic cost of an assignment: what each site costs, and why. Runs no network."""
+"""Analytic cost of an assignment: what each site costs, and why. No input is ever classified."""
 
 from energy._activity import dense_counterpart
 from energy._breakdown import COMPONENTS, CostBreakdown, SiteCost
@@ -14,7 +14,7 @@ from energy._figures import (
     published_figures,
     read_figures,
 )
-from energy._options import add_cost_options, figures_of
+from energy._options import add_cost_options, check_memories, figures_of
 from energy._spread import (
     PER_INPUT,
     Spread,
@@ -43,6 +43,7 @@ __all__ = [
     "Workload",
     "add_cost_options",
     "cheapest_within",
+    "check_memories",
     "compare",
     "cost",
     "dense_counterpart",

@@ -10,11 +10,15 @@ from matplotlib.axes import Axes
 from energy._breakdown import COMPONENTS, CostBreakdown
 from luts.errors import InputError
 
-ACCURACY_COLUMNS = (
-    *("test_accuracy_pct", "validation_accuracy_pct"),
-    *("test_accuracy", "validation_accuracy", "accuracy"),
+RECOVERED_COLUMNS = (
+    "tuned_validation_accuracy_pct",
+    "whole_validation_accuracy_pct",
+    "validation_accuracy_pct",
 )
-"""Columns of a front that can hold its accuracies, the first present one counting."""
+"""A run's accuracies on validation images, the one after most recovery first."""
+
+ACCURACY_COLUMNS = ("validation_accuracy_pct", "validation_accuracy", "accuracy")
+"""Columns of which a front has one; every member has that accuracy, few are tested."""
 
 
 def compare(breakdowns: Mapping[str, CostBreakdown]) -> pd.DataFrame:
@@ -45,14 +49,16 @@ def cheapest_within(fronts: Mapping[str, pd.DataFrame], min_accuracy: float) -> 
         min_accuracy: accuracy that a member must reach, in the front's own unit.
 
     Returns:
-        Columns ``energy_rel`` and ``accuracy``, missing (NaN) where no member is accurate enough.
+        Columns ``energy_rel`` and ``validation_accuracy``, missing (NaN) where no member is
+        accurate enough, and ``test_accuracy``, missing also where the member was not tested.
+        A run's own front counts with the score after most recovery that a member has.
 
     Raises:
         InputError: a front lacks a column, or has percent where ``min_accuracy`` is a fraction.
     """
     lines = {}
     for label, front in fronts.items():
-        column = next((c for c in ACCURACY_COLUMNS if c in front and front[c].notna().any()), None)
+        column = next((c for c in ACCURACY_COLUMNS if c in front), None)
         if column is None or "energy_rel" not in front:
             raise InputError(
                 f"{label}: a front has the columns energy_rel and one of "
@@ -63,12 +69,17 @@ def cheapest_within(fronts: Mapping[str, pd.DataFrame], min_accuracy: float) -> 
                 f"{label}: accuracies are in percent there; {min_accuracy:g} is "
                 f"{100 * min_accuracy:g}"
             )
-        enough = front[front[column] >= min_accuracy].sort_values("energy_rel")
-        lines[label] = {
-            "energy_rel": float(enough["energy_rel"].iloc[0]) if len(enough) else math.nan,
-            "accuracy": float(enough[column].iloc[0]) if len(enough) else math.nan,
-        }
-    return pd.DataFrame.from_dict(lines, orient="index")
+        recovered = [c for c in RECOVERED_COLUMNS if c in front] or [column]
+        known = pd.DataFrame(
+            {
+                "energy_rel": front["energy_rel"],
+                "validation_accuracy": front[recovered].bfill(axis="columns").iloc[:, 0],
+                "test_accuracy": front.get("test_accuracy_pct", math.nan),
+            }
+        )
+        enough = known[known["validation_accuracy"] >= min_accuracy].sort_values("energy_rel")
+        lines[label] = enough.iloc[0] if len(enough) else pd.Series(math.nan, index=known.columns)
+    return pd.DataFrame(lines).T.astype(float)
 
 
 def read_front(run: Path) -> pd.DataFrame:

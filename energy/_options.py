@@ -9,6 +9,9 @@ import luts
 from energy._cost import MODELS
 from energy._figures import CONVENTIONS, Figures, published_figures, read_figures
 from luts.console import Parser
+from luts.errors import InputError
+
+MEMORY_OPTIONS = ("weight_memory", "activation_memory", "batch_size")
 
 
 def add_cost_options(parser: Parser | argparse._ArgumentGroup, *, model: str | None) -> None:
@@ -51,9 +54,22 @@ def figures_of(
     others = tuple(others)
     for path in options.figures:
         figures = read_figures(path, figures, catalog=catalog, others=others)
-    names = ("weight_memory", "activation_memory", "batch_size")
-    given = {name: getattr(options, name) for name in names}
+    given = {name: getattr(options, name) for name in MEMORY_OPTIONS}
     return dataclasses.replace(figures, **{k: v for k, v in given.items() if v is not None})
+
+
+def check_memories(options: argparse.Namespace, model: str) -> None:
+    """Hold options about memories against the model that they are to change.
+
+    Raises:
+        InputError: it counts no memory.
+    """
+    for name in MEMORY_OPTIONS:
+        if model != "memory" and getattr(options, name) is not None:
+            raise InputError(
+                f"--{name.replace('_', '-')} changes nothing in the energy model {model}, which "
+                f"counts no memory; --energy-model memory does"
+            )
 
 
 def positive(text: str) -> int:

@@ -12,22 +12,27 @@ import models
 from energy import _report
 from energy._circuits import Circuits, add_circuit_options, circuits_of
 from energy._compare import read_front
-from energy._options import add_cost_options, positive
+from energy._options import add_cost_options, check_memories, positive
 from luts.console import Parser, run
 from luts.errors import InputError
 
 
 def main() -> None:
     """Print the energy of an assignment as a table; compare topologies when asked."""
-    options = _parser().parse_args()
+    parser = _parser()
+    options = parser.parse_args()
     console = Console()
     if not console.is_terminal:
         console = Console(width=200)
     if options.compare_runs:
+        _check_alone(options, parser)
         _compare_runs(console, options)
         return
+    if options.min_accuracy is not None:
+        raise InputError("--min-accuracy is for --compare-runs; name the runs")
     circuits = circuits_of(options)
     figures = energy.figures_of(options, circuits.catalog)
+    check_memories(options, options.energy_model)
     config = _report.network_config(options)
     workload = energy.Workload.of(config)
     assignment = _report.assignment_of(options, workload, circuits)
@@ -82,12 +87,24 @@ def _all_topologies(
     return found
 
 
+def _check_alone(options: argparse.Namespace, parser: Parser) -> None:
+    """Refuse what has no meaning beside ``--compare-runs``."""
+    for name, value in vars(options).items():
+        if name not in ("compare_runs", "min_accuracy") and value != parser.get_default(name):
+            raise InputError(
+                f"--compare-runs reads finished runs as they are, and takes --min-accuracy beside "
+                f"it, not --{name.replace('_', '-')}"
+            )
+
+
 def _compare_runs(console: Console, options: argparse.Namespace) -> None:
     fronts = {str(run): read_front(run) for run in options.compare_runs}
     if options.min_accuracy is None:
         raise InputError("comparing runs takes an accuracy to reach: --min-accuracy 95")
     cheapest = energy.cheapest_within(fronts, options.min_accuracy).reset_index(names="run")
-    console.print(f"cheapest member of each front with accuracy ≥ {options.min_accuracy:g}")
+    console.print(
+        f"cheapest member of each front with validation accuracy ≥ {options.min_accuracy:g}"
+    )
     console.print(cheapest.to_string(index=False, na_rep="none"), markup=False, highlight=False)
 
 

@@ -7,7 +7,7 @@ from luts._error_metrics import ErrorMetrics, error_metrics
 from luts._evoapprox import EXACT
 from luts._factorisation import Factorisation, factorise
 from luts._geometry import Geometry
-from luts._matmul import matmul, matmul_reference
+from luts._matmul import MAX_K, matmul, matmul_reference
 from luts._multiplier import Multiplier
 from luts._native import MissingKernelsWarning
 from luts._quantise import MAX_CODE, quantise
@@ -19,6 +19,7 @@ from luts.loading import Imported, Layout, MismatchWarning, load
 __all__ = [
     "EXACT",
     "MAX_CODE",
+    "MAX_K",
     "Arithmetic",
     "Catalog",
     "ErrorMetrics",

@@ -68,6 +68,12 @@ def _is_file(name: str) -> bool:
 
 
 def _show_names(console: Console, typed: str, arguments: argparse.Namespace) -> None:
+    given = ("name", "symbol", "index_order", "swap_operands", *FIGURES)
+    if arguments.signed is not None or any(getattr(arguments, name) for name in given):
+        raise InputError(
+            "--signed, --unsigned, --name, --symbol, --index-order, --swap-operands and figures "
+            "are about the multiplier in a file; name the file"
+        )
     chosen = [luts.catalog[name] for name in luts.catalog.names(typed or "all")]
     if arguments.out and len(chosen) != 1:
         raise InputError(f"--out draws one multiplier, not {len(chosen)}; name one")

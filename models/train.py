@@ -114,6 +114,12 @@ def _recipe(options: argparse.Namespace) -> TrainingRecipe:
 
 
 def _config(options: argparse.Namespace, *, num_classes: int, image_size: int) -> NetworkConfig:
+    asks = (options.experts, options.top_k, options.expert_blocks, options.cluster_features)
+    if options.topology == "dense" and asks != (4, 1, None, "raw"):
+        raise InputError(
+            "--experts, --top-k, --expert-blocks and --cluster-features are about experts, and "
+            "--topology dense has none; name another topology"
+        )
     return NetworkConfig(
         arch=options.arch,
         topology=options.topology,

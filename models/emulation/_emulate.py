@@ -21,6 +21,7 @@ from models.emulation._layers import (
     EmulatedSite,
     EmulatedWeightSite,
 )
+from models.emulation._products import check_fan_in
 from models.emulation._sites import Site, sites_of_exposed
 from models.emulation._slopes import Gradient
 from models.networks import every_expert_sees_everything
@@ -75,7 +76,8 @@ class EmulatedNetwork(nn.Module):
         """Multiply by ``assignment`` from now on, without bias correction yet.
 
         Args:
-            assignment: a choice for every site, or the name of one multiplier for all of them.
+            assignment: a choice for every site, or the name of one multiplier for all but the
+                routers.
             catalog: where multipliers are looked up.
 
         Raises:
@@ -186,7 +188,8 @@ def emulate(
 
     Raises:
         InputError: no calibration batch, a network without sites or not in float32, a weight or
-            activation that is infinite or not a number, or an assignment that does not fit.
+            activation that is infinite or not a number, an output that sums more products than 32
+            bits hold, or an assignment that does not fit.
     """
     batches = [inputs_of(batch) for batch in calibration]
     batches = [batch for batch in batches if len(batch)]
@@ -194,6 +197,8 @@ def emulate(
         raise InputError("calibration needs at least one input, but there was none")
     copied = exposed(network, batches[0][:1])
     found = sites_of_exposed(copied, batches[0][:1])
+    for site in found:
+        check_fan_in(site.fan_in, site.name)
     _replace_(copied, found)
     _calibrate_(copied, batches, method)
     emulated = EmulatedNetwork(copied, found, fold_batchnorms_(copied, batches[0][:2])).eval()

@@ -14,7 +14,13 @@ from torch import nn
 
 from luts import EXACT, Arithmetic, Geometry, Scaling, Selection, Task, catalog, quantise, select
 from models.emulation._plain import SameConv2d, pad_same
-from models.emulation._products import ConvProduct, LinearProduct, MatmulProduct, by_code
+from models.emulation._products import (
+    ConvProduct,
+    LinearProduct,
+    MatmulProduct,
+    by_code,
+    check_fan_in,
+)
 from models.emulation._quantise import Observer, weight_scale
 from models.emulation._slopes import Gradient, Slopes, slopes_of
 
@@ -310,6 +316,7 @@ class EmulatedMatmul(EmulatedSite):
         """``(…, M, K)`` times ``(…, K, N)`` → ``(…, M, N)``."""
         if self.observed(x, y):
             return x @ y
+        check_fan_in(x.shape[-1], "an attention product")
         self.sync_scale_()
         if torch.is_grad_enabled() and (x.requires_grad or y.requires_grad):
             return MatmulProduct.apply(x, y, self.log_scale, self)

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from luts import MAX_CODE, quantise
+from luts import MAX_CODE, MAX_K, InputError, quantise
 from models.emulation._slopes import Slopes, Terms
 
 # (grad, x values, w values, which of x, w and offset are wanted) → their gradients
@@ -146,6 +146,19 @@ class MatmulProduct(torch.autograd.Function):
             [_scale_gradient(grad_x, kept[0], x_scale), _scale_gradient(grad_y, kept[1], y_scale)]
         )
         return grad_x * ctx.inside[0], grad_y * ctx.inside[1], scales, None
+
+
+def check_fan_in(products: int, name: str) -> None:
+    """Hold the products that are summed into one output against what 32 bits hold exactly.
+
+    Raises:
+        InputError: there are too many.
+    """
+    if products > MAX_K:
+        raise InputError(
+            f"{name} sums {products:,} products into an output, and 32-bit sums are exact up to "
+            f"{MAX_K:,}: split the layer"
+        )
 
 
 def by_code(values: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:

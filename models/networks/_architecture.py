@@ -36,6 +36,7 @@ class Architecture:
         expose_: makes the part of the named block that becomes experts a module of its own, in
             place and without changing the function; gives that module's qualified name.
         has_patches: a patch size means something.
+        default_patch_size: height and width in pixels where none is asked for; None if unknown.
         smallest_image: least height and width in pixels.
     """
 
@@ -45,6 +46,7 @@ class Architecture:
     granularity: Granularity
     expose_: Callable[[nn.Module, str], str] = _is_a_module_already
     has_patches: bool = True
+    default_patch_size: int | None = None
     smallest_image: int = 1
 
 
@@ -75,6 +77,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         expert_sites=_vit.expert_sites,
         default_expert_blocks=_vit.DEFAULT_EXPERT_BLOCKS,
         granularity="token",
+        default_patch_size=_vit.DEFAULT_PATCH_SIZE,
     ),
     "resnet20": Architecture(
         build=_cnn(resnet_cifar.resnet20),

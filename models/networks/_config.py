@@ -77,14 +77,15 @@ class NetworkConfig:
                 f"{self.arch} takes images of at least {chosen.smallest_image} pixels a side, not "
                 f"{self.image_size}"
             )
-        if self.patch_size is None:
+        patch_size = self.patch_size
+        if patch_size is None:
+            patch_size = chosen.default_patch_size
+        if patch_size is None:
             return
         if not chosen.has_patches:
-            raise InputError(
-                f"{self.arch} has no patches: leave the patch size {self.patch_size} out"
-            )
-        if self.patch_size < 1 or self.image_size % self.patch_size:
+            raise InputError(f"{self.arch} has no patches: leave the patch size {patch_size} out")
+        if patch_size < 1 or self.image_size % patch_size:
             raise InputError(
                 f"patches must tile the image: size {self.image_size} is no multiple of "
-                f"{self.patch_size}"
+                f"{patch_size}"
             )

@@ -20,6 +20,7 @@ from models.training._recipe import (
     finetuning_recipe,
     upcycled_recipe,
 )
+from models.training._source import check_seed
 from models.training._weights import (
     fits,
     load_pretrained_,
@@ -62,6 +63,7 @@ __all__ = [
     "base_network",
     "cache_folder",
     "check_dataset",
+    "check_seed",
     "default_recipe",
     "evaluate",
     "fine_tune_",

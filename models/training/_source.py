@@ -58,8 +58,9 @@ def splits(source: Source, *, seed: int, test_fraction: float, validation_fracti
         validation_fraction: of all training images, where it has no validation images.
 
     Raises:
-        InputError: a class has too few images to appear in every split.
+        InputError: a class has too few images to appear in every split, or the seed is none.
     """
+    check_seed(seed)
     rows = np.arange(len(source.train.labels))
     labels = source.train.labels.numpy()
     if source.test is None:
@@ -77,6 +78,16 @@ def splits(source: Source, *, seed: int, test_fraction: float, validation_fracti
     train = source.train.split(rows, source.normalisation)
     names = source.class_names
     return Data(source.name, train, validation, test, len(names), names, source.content_sha256)
+
+
+def check_seed(seed: int) -> None:
+    """Hold a seed against what all generators take.
+
+    Raises:
+        InputError: it is negative or has more than 32 bits.
+    """
+    if not 0 <= seed < 2**32:
+        raise InputError(f"a seed is a whole number from 0 to {2**32 - 1}, not {seed}")
 
 
 def _cut(

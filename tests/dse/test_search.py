@@ -148,6 +148,8 @@ def test_an_interruption_says_how_to_go_on(tmp_path, monkeypatch, capsys):
         (("--objective", "paretto"), "did you mean pareto"),
         (("--trials", "-1"), "at least 1, not -1"),
         (("--trials", "many"), "invalid int value"),
+        (("--seed", "-1"), "a seed is a whole number from 0 to 4294967295, not -1"),
+        (("--image-size", "33"), "size 33 is no multiple of 16"),
         (("--colour", "red"), "unrecognized arguments"),
     ],
 )

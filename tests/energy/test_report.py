@@ -98,6 +98,27 @@ def test_cheapest_members_of_fronts(command, tmp_path):
     assert command(*runs)[0] == 2
 
 
+def test_members_that_were_not_tested_count(command, tmp_path):
+    front = pd.DataFrame(
+        {
+            "energy_rel": [0.2, 0.3, 0.6],
+            "validation_accuracy_pct": [96.0, 94.0, 95.0],
+            "whole_validation_accuracy_pct": [89.0, None, 97.0],
+            "tuned_validation_accuracy_pct": [None, None, 98.0],
+            "test_accuracy_pct": [91.0, None, 96.5],
+        }
+    )
+    front.to_csv(tmp_path / "front.csv")
+    found = energy.cheapest_within({"a": front}, 90).loc["a"]
+    assert found["energy_rel"] == 0.3 and found["validation_accuracy"] == 94.0
+    assert found.isna().tolist() == [False, False, True]
+    best = energy.cheapest_within({"a": front}, 97.5).loc["a"]
+    assert best.tolist() == [0.6, 98.0, 96.5]
+    assert energy.cheapest_within({"a": front}, 99).isna().all(axis=None)
+    status, out, _ = command("--compare-runs", tmp_path, "--min-accuracy", 90)
+    assert status == 0 and "validation_accuracy" in out and "none" in out
+
+
 def test_accuracies_in_percent_are_not_taken_for_fractions(command, tmp_path):
     front = pd.DataFrame({"energy_rel": [0.3, 0.6], "validation_accuracy_pct": [80.0, 95.0]})
     front.to_csv(tmp_path / "front.csv")
@@ -124,6 +145,11 @@ def test_accuracies_in_percent_are_not_taken_for_fractions(command, tmp_path):
         (("--power-mw", "0.3"), "name it with --multiplier FILE or --load FILE"),
         (("--spread",), "name it with --run RUN"),
         (("--compare-runs", "none"), "none is not a finished run"),
+        (("--compare-runs", "none", "--csv", "f.csv"), "beside it, not --csv"),
+        (("--compare-runs", "none", "--arch", "resnet20"), "beside it, not --arch"),
+        (("--min-accuracy", "90"), "--min-accuracy is for --compare-runs"),
+        (("--batch-size", "4"), "--batch-size changes nothing in the energy model multipliers"),
+        (("--energy-model", "datapath", "--weight-memory", "dram"), "which counts no memory"),
     ],
 )
 def test_mistakes_give_one_line(command, words, said, monkeypatch, tmp_path):

@@ -102,6 +102,8 @@ def test_a_broken_promise_is_a_warning_line(call, tmp_path):
         (("mul8s_1L2H", "--out", "x.pdf"), "a heat map is a .png"),
         (("mul8s_1L2H", "--out", "/nowhere/at/all.png"), "cannot write"),
         (("--colour",), "unrecognized arguments"),
+        (("mul8s_1L2H", "--power-mw", "5"), "are about the multiplier in a file"),
+        (("mul8s_1L2H", "--unsigned"), "are about the multiplier in a file"),
         (("a.npy", "--index-order", "rows"), "invalid choice"),
     ],
 )

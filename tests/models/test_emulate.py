@@ -8,6 +8,7 @@ import luts
 import models
 from luts import InputError
 from models import Assignment, Choice
+from models.emulation import EmulatedMatmul
 
 
 class Tiny(nn.Module):
@@ -167,3 +168,23 @@ def test_other_precisions_are_refused(batch, kind):
     with pytest.raises(InputError, match=rf"0\.in_proj_weight is {kind}"):
         models.sites(attention, batch)
     assert len(models.emulate(network.float(), "mul8s_1KV8", calibration=[batch]).sites) == 2
+
+
+def test_more_products_than_32_bits_hold_are_refused():
+    wide = nn.Sequential(nn.Flatten(), nn.Linear(luts.MAX_K + 1, 1, bias=False))
+    x = torch.ones(1, 1, luts.MAX_K + 1)
+    with pytest.raises(InputError, match="1 sums 65,537 products into an output"):
+        models.emulate(wide, "mul8s_1KV8", calibration=[x])
+    widest = nn.Sequential(nn.Flatten(), nn.Linear(luts.MAX_K, 1, bias=False))
+    nn.init.ones_(widest[1].weight)
+    emulated = models.emulate(widest, "mul8s_1KV8", calibration=[x[..., 1:]])
+    with torch.no_grad():
+        assert emulated(x[..., 1:]).item() == pytest.approx(luts.MAX_K, rel=1e-5)
+
+
+def test_a_sequence_that_grew_too_long_is_refused():
+    product = EmulatedMatmul()
+    product.assign_(luts.Arithmetic(luts.catalog["mul8s_1KV8"]))
+    long = torch.ones(1, 1, luts.MAX_K + 1)
+    with pytest.raises(InputError, match="attention product sums 65,537"):
+        product(long, long.transpose(1, 2))
