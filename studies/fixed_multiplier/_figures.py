@@ -78,11 +78,7 @@ def draw_retrained(
 ) -> None:
     """Top-1 after retraining against normalised power, one panel a network, and enlarged.
 
-    Args:
-        path: PNG to write.
-        table: rows of `_tables.summary`.
-        caption: how the figures were made.
-        proxies: the data set that each subject's stands for, where it does.
+    The arguments are those of `draw_without`.
     """
     part = table[table["recovery"] == "retrained"]
     figure, axes, subjects = _panels(part, rows=2)
