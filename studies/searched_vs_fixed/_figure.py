@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from dse._compare import TOPOLOGY_COLOURS
+from studies.searched_vs_fixed._table import at_equal_accuracy
 
 SHOWN_POINTS = 12.0
 """Of accuracy below the best; what lost more is of no use."""
@@ -30,7 +31,7 @@ def draw(path: Path, table: pd.DataFrame, equal: pd.DataFrame, title: str, capti
     figure = Figure(figsize=(12.5, 5.2), layout="constrained")
     left, right = figure.subplots(1, 2)
     _fronts(left, table)
-    _energies(right, equal)
+    _energies(right, table, equal)
     handles = [
         Line2D([], [], color=TOPOLOGY_COLOURS[name], linewidth=3, label=name)
         for name in table["topology"].unique()
@@ -39,6 +40,9 @@ def draw(path: Path, table: pd.DataFrame, equal: pd.DataFrame, title: str, capti
         Line2D([], [], color="grey", marker="o", label="searched"),
         Line2D([], [], color="grey", marker="x", linestyle="--", label="one fixed multiplier"),
     ]
+    if table["seed"].nunique() > 1:
+        faint = "faint: other seeds (right: each seed)"
+        handles.append(Line2D([], [], color="grey", marker="o", alpha=0.3, label=faint))
     left.legend(handles=handles, fontsize=9)
     figure.suptitle(title)
     figure.supxlabel(caption, fontsize=7, color="0.4")
@@ -66,19 +70,21 @@ def _fronts(axes: Axes, table: pd.DataFrame) -> None:
     axes.grid(alpha=0.25)
 
 
-def _energies(axes: Axes, equal: pd.DataFrame) -> None:
-    for topology, rows in equal.groupby("topology", sort=False):
-        colour = TOPOLOGY_COLOURS[str(topology)]
-        axes.errorbar(
-            rows["drop_points"],
-            rows["searched_energy_rel"],
-            yerr=rows["searched_energy_half_width"],
-            fmt="o-",
-            color=colour,
-            capsize=3,
-        )
-        axes.plot(rows["drop_points"], rows["fixed_energy_rel"], "x--", color=colour)
+def _energies(axes: Axes, table: pd.DataFrame, equal: pd.DataFrame) -> None:
+    """Means over seeds, and faintly each seed: intervals of two or three would hide them."""
+    for _, rows in table.groupby("seed"):
+        _needed(axes, at_equal_accuracy(rows), alpha=0.3, linestyle="")
+    _needed(axes, equal, alpha=1.0, linestyle="-")
     axes.set_xlabel("validation accuracy that may be given up (points below exact)")
-    axes.set_ylabel("energy that is needed, relative to dense with the exact multiplier")
+    axes.set_ylabel("energy that is needed,\nrelative to dense with the exact multiplier")
     axes.set_ylim(bottom=0)
     axes.grid(alpha=0.25)
+
+
+def _needed(axes: Axes, equal: pd.DataFrame, *, alpha: float, linestyle: str) -> None:
+    for topology, rows in equal.groupby("topology", sort=False):
+        style = {"color": TOPOLOGY_COLOURS[str(topology)], "alpha": alpha}
+        drops = rows["drop_points"]
+        axes.plot(drops, rows["searched_energy_rel"], marker="o", linestyle=linestyle, **style)
+        dashes = "--" if linestyle else ""
+        axes.plot(drops, rows["fixed_energy_rel"], marker="x", linestyle=dashes, **style)
