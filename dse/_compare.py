@@ -18,7 +18,7 @@ from dse._closing import BEST_FIXED_MARGIN
 from dse._config import ALL
 from dse._pareto import hypervolume, non_dominated
 from dse._run import ASSIGNMENTS, Run
-from energy import Figures, published_figures
+from energy import Figures, published_figures, recovered_accuracy
 from luts import EXACT
 from luts.errors import InputError
 from models import Assignment
@@ -163,9 +163,8 @@ def _best_fixed(found: Finished) -> str:
         return ""
     if fixed["test_accuracy_pct"].notna().any():
         fixed = fixed[fixed["test_accuracy_pct"].notna()]
-    whole = [c for c in ("whole_validation_accuracy_pct",) if c in fixed]
-    untuned = fixed[[*whole, "validation_accuracy_pct"]].bfill(axis="columns").iloc[:, 0]
-    accuracy = fixed["tuned_validation_accuracy_pct"].fillna(untuned)
+    accuracy = recovered_accuracy(fixed)
+    untuned = recovered_accuracy(fixed.drop(columns="tuned_validation_accuracy_pct"))
     is_exact = fixed["multipliers"].str.startswith(f"{EXACT}×").to_numpy()
     best = is_exact.argmax() if is_exact.any() else fixed["energy_rel"].to_numpy().argmax()
     margin_points = 100 * BEST_FIXED_MARGIN

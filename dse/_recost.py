@@ -52,8 +52,8 @@ def recost_all(
 
     Raises:
         InputError: no model is named and the runs' own differ, an option changes nothing in the
-            model, or a run's study, network, routing
-            or trials cannot be read or do not fit together.
+            model, or a run's study, network, routing or trials cannot be read or do not fit
+            together.
     """
     models = {found.energy_model for found in runs}
     if options.energy_model is None and len(models) > 1:

@@ -2,7 +2,7 @@
 
 from energy._activity import dense_counterpart
 from energy._breakdown import COMPONENTS, CostBreakdown, SiteCost
-from energy._compare import cheapest_within, compare, draw_components
+from energy._compare import cheapest_within, compare, draw_components, recovered_accuracy
 from energy._cost import MODELS, EnergyModel, cost
 from energy._cost_model import CostModel
 from energy._figures import (
@@ -55,6 +55,7 @@ __all__ = [
     "read_figures",
     "read_per_input",
     "read_routing",
+    "recovered_accuracy",
     "spread",
     "usage",
     "worst_case",

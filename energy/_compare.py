@@ -10,13 +10,6 @@ from matplotlib.axes import Axes
 from energy._breakdown import COMPONENTS, CostBreakdown
 from luts.errors import InputError
 
-RECOVERED_COLUMNS = (
-    "tuned_validation_accuracy_pct",
-    "whole_validation_accuracy_pct",
-    "validation_accuracy_pct",
-)
-"""A run's accuracies on validation images, the one after most recovery first."""
-
 ACCURACY_COLUMNS = ("validation_accuracy_pct", "validation_accuracy", "accuracy")
 """Columns of which a front has one; every member has that accuracy, few are tested."""
 
@@ -38,6 +31,19 @@ def compare(breakdowns: Mapping[str, CostBreakdown]) -> pd.DataFrame:
             **shares,
         }
     return pd.DataFrame.from_dict(lines, orient="index")
+
+
+def recovered_accuracy(table: pd.DataFrame) -> pd.Series:
+    """A run's accuracies on validation images in percent, each after most recovery that it had.
+
+    Args:
+        table: as a run's ``trials.csv`` or ``front.csv`` has it.
+    """
+    accuracy = table["validation_accuracy_pct"]
+    for better in ("whole_validation_accuracy_pct", "tuned_validation_accuracy_pct"):
+        if better in table:
+            accuracy = table[better].fillna(accuracy)
+    return accuracy
 
 
 def cheapest_within(fronts: Mapping[str, pd.DataFrame], min_accuracy: float) -> pd.DataFrame:
@@ -69,11 +75,11 @@ def cheapest_within(fronts: Mapping[str, pd.DataFrame], min_accuracy: float) -> 
                 f"{label}: accuracies are in percent there; {min_accuracy:g} is "
                 f"{100 * min_accuracy:g}"
             )
-        recovered = [c for c in RECOVERED_COLUMNS if c in front] or [column]
+        is_run = column == "validation_accuracy_pct"
         known = pd.DataFrame(
             {
                 "energy_rel": front["energy_rel"],
-                "validation_accuracy": front[recovered].bfill(axis="columns").iloc[:, 0],
+                "validation_accuracy": recovered_accuracy(front) if is_run else front[column],
                 "test_accuracy": front.get("test_accuracy_pct", math.nan),
             }
         )

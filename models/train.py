@@ -114,8 +114,9 @@ def _recipe(options: argparse.Namespace) -> TrainingRecipe:
 
 
 def _config(options: argparse.Namespace, *, num_classes: int, image_size: int) -> NetworkConfig:
-    asks = (options.experts, options.top_k, options.expert_blocks, options.cluster_features)
-    if options.topology == "dense" and asks != (4, 1, None, "raw"):
+    about_experts = ("experts", "top_k", "expert_blocks", "cluster_features")
+    asks = any(getattr(options, name) != getattr(NetworkConfig, name) for name in about_experts)
+    if options.topology == "dense" and asks:
         raise InputError(
             "--experts, --top-k, --expert-blocks and --cluster-features are about experts, and "
             "--topology dense has none; name another topology"

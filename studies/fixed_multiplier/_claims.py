@@ -92,6 +92,10 @@ class Grid:
         """Short names of the multipliers."""
         return [name.removeprefix("mul8s_") for name in catalog.names("paper")]
 
+    def names_of(self, circuits: np.ndarray) -> list[str]:
+        """Short names of some of them, as `aggressive` and the like say which."""
+        return [name for name, is_one in zip(self.names, circuits, strict=True) if is_one]
+
     def of(self, topology: str) -> int:
         """Index of a topology."""
         return self.topologies.index(topology)
@@ -291,9 +295,10 @@ def _cluster_is_the_exception(grid: Grid) -> Finding:
 
 def _each_fails(grid: Grid, topologies: tuple[str, ...]) -> tuple[str, str]:
     """Whether each loses too much at every aggressive circuit, and how much."""
-    places = np.flatnonzero(grid.aggressive)
-    lost = {t: [estimate(grid.drop[grid.of(t), place]) for place in places] for t in topologies}
-    names = [grid.names[place] for place in places]
+    lost = {
+        t: [estimate(there) for there in grid.drop[grid.of(t), grid.aggressive]] for t in topologies
+    }
+    names = grid.names_of(grid.aggressive)
     text = "; ".join(
         f"{topology} {_listed(names, [its.text() for its in each])}"
         for topology, each in lost.items()
@@ -306,7 +311,7 @@ def _stays_lost(
 ) -> tuple[str, str]:
     """Whether the drops of some are all at most ``limit``, and the largest."""
     drop = grid.drop[[grid.of(topology) for topology in topologies]][:, circuits]
-    names = [grid.names[place] for place in np.flatnonzero(circuits)]
+    names = grid.names_of(circuits)
     return _all_at_most(drop, limit, lambda row, column: f"{topologies[row]} at {names[column]}")
 
 
@@ -334,8 +339,9 @@ def _hard_beats_dense(grid: Grid) -> Finding:
             for seed in range(len(grid.seeds))
         ]
     ).T  # [multiplier, seed]
-    names = [name for name, is_so in zip(grid.names, grid.aggressive, strict=True) if is_so]
-    each = _listed(names, [estimate(there).text("+") for there in differences])
+    each = _listed(
+        grid.names_of(grid.aggressive), [estimate(there).text("+") for there in differences]
+    )
     mean = estimate(differences.mean(axis=0))
     return Finding(mean.above(0), f"hard less dense: {mean.text('+')} points ({each})")
 

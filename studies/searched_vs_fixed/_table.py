@@ -2,6 +2,7 @@
 
 import pandas as pd
 
+from energy import recovered_accuracy
 from studies._spread import half_width
 
 DROPS_POINTS = (0.5, 1.0, 2.0, 5.0)
@@ -19,10 +20,7 @@ def outcomes(trials: pd.DataFrame, topology: str, seed: int) -> pd.DataFrame:
         topology: of the network.
         seed: of the run.
     """
-    accuracy = trials["validation_accuracy_pct"]
-    for better in ("whole_validation_accuracy_pct", "tuned_validation_accuracy_pct"):
-        if better in trials:
-            accuracy = trials[better].fillna(accuracy)
+    accuracy = recovered_accuracy(trials)
     is_fixed = trials["origin"] == "uniform"
     # Whatever stays exact everywhere (routers) is in every assignment; the circuit comes first.
     circuit = trials["multipliers"].str.partition("×")[0]
