@@ -29,15 +29,12 @@ from models.training import (
     Start,
     base_network,
     has_batchnorm,
-    load_data,
     load_weights_,
     state_digest,
 )
-from studies._images import check_images
+from studies._images import Images
 from studies.fixed_multiplier._plan import Base, Cell, NetworkPlan, Preset
 from studies.fixed_multiplier._results import Record
-
-CIFAR10_IMAGES = "cifar10-images"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -219,19 +216,8 @@ def read_data(plan: NetworkPlan, seed: int, place: Place, reporter: Reporter) ->
     Raises:
         InputError: they are not there.
     """
-    if plan.dataset != CIFAR10_IMAGES:
-        return load_data(
-            plan.dataset,
-            seed=seed,
-            image_size=plan.image_size,
-            root=place.data_root,
-            reporter=reporter,
-        )
-    check_images(place.images)
-    source = f"imagefolder:{place.images}"
-    data = load_data(source, seed=seed, image_size=plan.image_size, reporter=reporter)
-    # The folder that the images were in is no part of the result.
-    return dataclasses.replace(data, name=f"imagefolder:{place.images.name}")
+    images = Images(place.images, place.data_root)
+    return images.read(plan.dataset, seed=seed, image_size=plan.image_size, reporter=reporter)
 
 
 def check_data(preset: Preset, cells: Iterable[Cell], place: Place, reporter: Reporter) -> None:

@@ -14,13 +14,12 @@ import tomli_w
 
 from luts.console import Parser, Reporter
 from luts.errors import InputError, suggest
-from studies._images import IMAGES, check_images
+from studies._images import CIFAR10_IMAGES, IMAGES, check_images
 from studies._together import together
 from studies.searched_vs_fixed import _figure
 from studies.searched_vs_fixed._table import at_equal_accuracy, outcomes, sentences
 
 HERE = Path(__file__).parent
-CIFAR10_IMAGES = "cifar10-images"
 
 
 @dataclasses.dataclass(frozen=True)

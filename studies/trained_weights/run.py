@@ -2,49 +2,59 @@
 
 import csv
 import tomllib
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from luts.console import Parser, Reporter, run
-from luts.errors import InputError
+from luts.errors import InputError, suggest
 from models.networks import TOPOLOGIES, NetworkConfig
 from models.training import (
     Data,
     Start,
     TrainingRecipe,
     default_recipe,
-    load_data,
     read_making,
     starting_network,
     train_to_file,
 )
-from studies._images import IMAGES
+from studies._images import IMAGES, Images
 
 HERE = Path(__file__).parent
 
 
 def main() -> None:
     """Train what is not there yet, dense first, as the others start from it."""
+    networks = tomllib.loads((HERE / "config.toml").read_text())
     parser = Parser(prog="python -m studies.trained_weights.run", description=__doc__)
     parser.add_argument("topologies", nargs="*", default=["dense"], metavar="TOPOLOGY")
+    parser.add_argument("--network", default="resnet20", help=", ".join(networks))
     parser.add_argument("--seed", type=int, default=0, help="of split, weights and training")
     parser.add_argument("--images", type=Path, default=IMAGES, help="folder or archive of CIFAR-10")
+    parser.add_argument("--data-root", type=Path, help="folder of the other published data sets")
     parser.add_argument("--results", type=Path, default=HERE / "results")
     options = parser.parse_args()
     for topology in options.topologies:
         if topology not in TOPOLOGIES:
-            raise InputError(f"unknown topology {topology!r}: known are {', '.join(TOPOLOGIES)}")
+            raise InputError(f"unknown topology {topology!r}: {suggest(topology, [*TOPOLOGIES])}")
+    if options.network not in networks:
+        raise InputError(
+            f"unknown network {options.network!r}: {suggest(options.network, list(networks))}"
+        )
 
     reporter = Reporter()
-    config = tomllib.loads((HERE / "config.toml").read_text()) | {"seed": options.seed}
-    # 1. The images, 5,000 of the 50,000 training images held back for validation.
-    data = load_data(f"imagefolder:{options.images}", seed=config["seed"], reporter=reporter)
-    # The folder that the images were in is no part of the result.
-    data = replace(data, name=f"imagefolder:{options.images.name}")
+    config = networks[options.network] | {"seed": options.seed, "name": options.network}
+    # 1. The images, a tenth of the training images held back for validation.
+    images = Images(options.images, options.data_root)
+    data = images.read(
+        config["dataset"],
+        seed=config["seed"],
+        image_size=config.get("image_size"),
+        reporter=reporter,
+    )
     for topology in options.topologies:
         # 2. Train, or go on where an interrupted run stopped.
-        weights = options.results / f"{config['arch']}-{topology}-{options.seed}.safetensors"
+        weights = _weights(config, topology, options.results)
         if not weights.exists():
             _train(topology, config, data, weights, reporter)
         # 3. The log, and the figures.
@@ -55,6 +65,10 @@ def main() -> None:
             print(f"{topology:8} {split:10} {100 * score['accuracy']:.2f} %")
 
 
+def _weights(config: dict[str, Any], topology: str, results: Path) -> Path:
+    return results / f"{config['name']}-{topology}-{config['seed']}.safetensors"
+
+
 def _train(
     topology: str, config: dict[str, Any], data: Data, weights: Path, reporter: Reporter
 ) -> None:
@@ -63,8 +77,9 @@ def _train(
         topology=topology,
         num_classes=data.num_classes,
         image_size=data.image_size,
+        patch_size=config.get("patch_size"),
     )
-    dense = weights.with_name(f"{config['arch']}-dense-{config['seed']}.safetensors")
+    dense = _weights(config, "dense", weights.parent)
     start = Start(None if topology == "dense" else str(dense))
     net = starting_network(network, start, data, seed=config["seed"], reporter=reporter)
     making = asdict(network) | {"start": None if topology == "dense" else dense.name}
@@ -84,7 +99,9 @@ def _recipe(config: dict[str, Any], topology: str) -> TrainingRecipe:
     changes = config["dense" if topology == "dense" else "upcycled"]
     if topology != "dense":
         changes = changes | config.get(topology, {})
-    return TrainingRecipe.from_dict(asdict(default_recipe(config["arch"], "cifar10")) | changes)
+    return TrainingRecipe.from_dict(
+        asdict(default_recipe(config["arch"], config["dataset"])) | changes
+    )
 
 
 def _write_log(making: dict[str, Any], path: Path) -> None:

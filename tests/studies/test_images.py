@@ -4,7 +4,8 @@ from PIL import Image
 
 from luts.console import SILENT
 from models.training._files import CACHE_VARIABLE
-from studies.fixed_multiplier._bench import CIFAR10_IMAGES, Place, read_data
+from studies._images import CIFAR10_IMAGES
+from studies.fixed_multiplier._bench import Place, read_data
 from studies.fixed_multiplier._plan import NetworkPlan
 
 PLAN = NetworkPlan(
