@@ -1,1 +1,93 @@
-"""The search for assignments."""
+"""The search for assignments.
+
+In a notebook::
+
+    result = dse.explore(network, data, multipliers="mul8s", trials=60, seed=0)
+    result.front
+    result.best(max_drop=1.0)
+
+`python -m dse.search` and `python -m dse.front` are the same as commands. What is named here is
+imported when it is first used, so that ``import dse`` costs next to nothing.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dse._config import SearchConfig
+    from dse._explore import explore, explore_run, read_run
+    from dse.problem import (
+        Codes,
+        Outcome,
+        Pending,
+        Problem,
+        SearchSpace,
+        Trial,
+        hypervolume,
+        lagrangian_sweep,
+    )
+    from dse.results import TOPOLOGY_COLOURS, Result, Run, making
+    from dse.samplers import AssignmentSampler, sampler_for
+    from dse.scoring import Evaluator, ThisProcess, default_recovery, screen
+    from dse.study import SearchStudy, run_trials
+
+_HOMES = {
+    "dse._config": ("SearchConfig",),
+    "dse._explore": ("explore", "explore_run", "read_run"),
+    "dse.problem": (
+        "Codes",
+        "Outcome",
+        "Pending",
+        "Problem",
+        "SearchSpace",
+        "Trial",
+        "hypervolume",
+        "lagrangian_sweep",
+    ),
+    "dse.results": ("TOPOLOGY_COLOURS", "Result", "Run", "making"),
+    "dse.samplers": ("AssignmentSampler", "sampler_for"),
+    "dse.scoring": ("Evaluator", "ThisProcess", "default_recovery", "screen"),
+    "dse.study": ("SearchStudy", "run_trials"),
+}
+_HOME = {name: module for module, names in _HOMES.items() for name in names}
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "TOPOLOGY_COLOURS",
+    "AssignmentSampler",
+    "Codes",
+    "Evaluator",
+    "Outcome",
+    "Pending",
+    "Problem",
+    "Result",
+    "Run",
+    "SearchConfig",
+    "SearchSpace",
+    "SearchStudy",
+    "ThisProcess",
+    "Trial",
+    "default_recovery",
+    "explore",
+    "explore_run",
+    "hypervolume",
+    "lagrangian_sweep",
+    "making",
+    "read_run",
+    "run_trials",
+    "sampler_for",
+    "screen",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOME[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -8,8 +8,7 @@ from typing import Any, Literal, get_args
 
 import tomli_w
 
-from dse._problem import Third
-from dse._space import Tie
+from dse.problem import Third, Tie
 from dse.samplers import NAMES as SAMPLERS
 from energy import MODELS, EnergyModel
 from luts import catalog
@@ -19,6 +18,9 @@ from models.training import Start
 
 ALL = "all"
 """Stands for every topology."""
+
+IN_MEMORY = "memory:"
+"""Begins the architecture's name where the network was in memory only."""
 
 Objective = Literal["pareto", "energy", "accuracy"]
 FineTune = Literal["every", "promising", "front", "none"]
@@ -115,7 +117,8 @@ class SearchConfig:
         _known("energy model", self.energy_model, tuple(MODELS))
         if self.third is not None:
             _known("third objective", self.third, get_args(Third))
-        check_dataset(self.dataset)
+        if not self.is_in_memory:
+            check_dataset(self.dataset)
         check_seed(self.seed)
         self.names()
         self._check_goal()
@@ -141,9 +144,21 @@ class SearchConfig:
             )
         if not (math.isfinite(self.train_epochs) and self.train_epochs >= 0):
             raise InputError(f"training epochs are a number from 0, not {self.train_epochs}")
-        for topology in self.topologies:
+        for topology in () if self.is_in_memory else self.topologies:
             self.network(num_classes=10, topology=topology)
         _ = self.start
+
+    @property
+    def is_in_memory(self) -> bool:
+        """Whether the network was given in memory; its name does not say how to build it."""
+        return self.arch.startswith(IN_MEMORY)
+
+    @property
+    def title(self) -> str:
+        """What was searched, in a few words."""
+        if self.is_in_memory:
+            return f"{self.arch.removeprefix(IN_MEMORY)} on {self.dataset}, seed {self.seed}"
+        return f"{self.arch} {self.topology} on {self.dataset}, seed {self.seed}"
 
     @property
     def scored_images(self) -> int | None:
@@ -236,14 +251,21 @@ class SearchConfig:
             table: dict[str, Any] = tomllib.loads(text)["search"]
         except (tomllib.TOMLDecodeError, KeyError) as error:
             raise InputError(f"not the configuration of a run: {error}") from error
+        return cls.from_dict(table)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "SearchConfig":
+        """From plain values.
+
+        Raises:
+            InputError: a key is not known, or a value is of another type or out of range.
+        """
         known = [field.name for field in dataclasses.fields(cls)]
-        for key in table:
+        for key in values:
             if key not in known:
                 raise InputError(f"a search has no setting {key!r}; {suggest(key, known)}")
-        for name in ("exact", "expert_blocks"):
-            if name in table:
-                table[name] = tuple(table[name])
-        return cls(**table)
+        lists = {name: tuple(values[name]) for name in ("exact", "expert_blocks") if name in values}
+        return cls(**{**values, **lists})
 
 
 def _known(what: str, value: str, known: tuple[str, ...]) -> None:

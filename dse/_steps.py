@@ -1,62 +1,66 @@
-"""The steps of a search, in the order in which `dse.search` names them."""
+"""The steps of a search, in the order in which `dse._explore.search` names them."""
 
 import dataclasses
 import functools
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import optuna
 import pandas as pd
 from torch import nn
 
-from dse import _figures, _tables
-from dse._closing import Closing
 from dse._config import SearchConfig
-from dse._crew import Alone, Crew, Job, Outcome, Pool, score
-from dse._evaluate import Evaluator
-from dse._lagrange import constrained_sweep
-from dse._plan import about, problem_of
-from dse._problem import Problem
-from dse._run import ASSIGNMENTS, Run
-from dse._screening import screen
-from dse._space import Codes
-from dse._stored import CONTENT
-from dse._study import Pending, SearchStudy
-from dse._trial import Trial
-from dse.samplers import SpaceExhausted, sampler_for
+from dse.problem import Codes, Problem, constrained_sweep
+from dse.results import (
+    ASSIGNMENTS,
+    Closing,
+    Run,
+    draw_html,
+    draw_png,
+    front_frame,
+    trials_frame,
+)
+from dse.samplers import sampler_for
+from dse.scoring import Evaluator, Scorer, ThisProcess, WorkerPool, Workers, score, screen
+from dse.study import CONTENT, SearchStudy, about, problem_of, run_trials
 from luts.console import SILENT, Reporter
-from models import Data, expert_work, load_data, measure_routing, measure_routing_per_input
+from models import (
+    Data,
+    Routing,
+    expert_work,
+    load_data,
+    measure_routing,
+    measure_routing_per_input,
+)
 from models.training import atomically, base_network, default_recipe
 
 SCREENED_ASSIGNMENTS = 15
-WAIT_SECONDS = 1.0
 SINGLE_INPUTS = 64
 """Images whose routing is kept one by one, for the spread of the cost over inputs."""
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Prepared:
     """What every step of a search works on.
 
     Attributes:
-        run: the run folder.
+        config: what the search was asked to do.
         evaluator: scores assignments.
         problem: what is searched, not screened yet.
+        run: the run folder, or None if nothing is written.
+        scorer: makes what another process scores with; can be pickled.
     """
 
-    run: Run
+    config: SearchConfig
     evaluator: Evaluator
     problem: Problem
-
-    @property
-    def config(self) -> SearchConfig:
-        """What the search was asked to do."""
-        return self.run.config
+    run: Run | None
+    scorer: Callable[[], Scorer]
 
 
 def load(run: Run, reporter: Reporter) -> tuple[nn.Module, Data]:
-    """The data and the trained float network."""
+    """The data and the trained float network that a run's configuration names."""
     config = run.config
     data = load_data(
         config.dataset,
@@ -81,34 +85,46 @@ def load(run: Run, reporter: Reporter) -> tuple[nn.Module, Data]:
     return network, data
 
 
-def prepare(run: Run, network: nn.Module, data: Data, reporter: Reporter) -> Prepared:
+def prepare(
+    config: SearchConfig, network: nn.Module, data: Data, run: Run | None, reporter: Reporter
+) -> Prepared:
     """Calibrate the exact int8 network, and measure and freeze its routing."""
-    config = run.config
     with reporter.bar("calibrate", 2) as advance:
-        evaluator = _evaluator(config, network, data)
+        evaluator = evaluator_of(config, network, data)
         advance()
-        found = evaluator.emulated.sites
-        routing = run.routing()
-        if routing is None:
-            source = f"exact int8 network, {len(evaluator.inputs)} training images"
-            routing = measure_routing(evaluator.emulated.network, [evaluator.inputs], source=source)
-            run.keep_routing(routing)
+        routing = _frozen_routing(evaluator, run)
         layers = expert_work(evaluator.emulated.network, evaluator.inputs[:1])
-        if layers and not run.has_routing_inputs:
+        if layers and run is not None and not run.has_routing_inputs:
             single = evaluator.inputs[:SINGLE_INPUTS]
             source = "exact int8 network, single training images"
             run.keep_routing_inputs(
                 measure_routing_per_input(evaluator.emulated.network, single, source=source)
             )
         advance()
-    problem = problem_of(config, found, routing, layers)
+    problem = problem_of(config, evaluator.emulated.sites, routing, layers)
     if config.max_drop is not None:
         least = evaluator.exact_searched.accuracy - config.max_drop / 100
         problem = dataclasses.replace(problem, min_accuracy=least)
-    return Prepared(run, evaluator, problem)
+    if run is None or config.is_in_memory:
+        scorer = functools.partial(_scorer_in_memory, config, network, data)
+    else:
+        scorer = functools.partial(_scorer_of_run, run.path)
+    return Prepared(config, evaluator, problem, run, scorer)
 
 
-def _evaluator(config: SearchConfig, network: nn.Module, data: Data) -> Evaluator:
+def _frozen_routing(evaluator: Evaluator, run: Run | None) -> Routing:
+    kept = None if run is None else run.routing()
+    if kept is not None:
+        return kept
+    source = f"exact int8 network, {len(evaluator.inputs)} training images"
+    routing = measure_routing(evaluator.emulated.network, [evaluator.inputs], source=source)
+    if run is not None:
+        run.keep_routing(routing)
+    return routing
+
+
+def evaluator_of(config: SearchConfig, network: nn.Module, data: Data) -> Evaluator:
+    """What scores the candidates of a search."""
     return Evaluator(
         network,
         data,
@@ -119,8 +135,8 @@ def _evaluator(config: SearchConfig, network: nn.Module, data: Data) -> Evaluato
 
 
 def open_study(prepared: Prepared) -> SearchStudy:
-    """The run's study, or the shared one that the configuration names."""
-    config = prepared.config
+    """The run's study, the shared one that the configuration names, or one in memory."""
+    config, problem = prepared.config, prepared.problem
     exact = prepared.evaluator.exact_validation
     content = prepared.evaluator.data.content_sha256
     mine = about(config) | {
@@ -129,8 +145,10 @@ def open_study(prepared: Prepared) -> SearchStudy:
         "images a score": prepared.evaluator.images,
     }
     if config.storage:
-        return SearchStudy(config.storage, prepared.problem, name=config.study, about=mine)
-    return SearchStudy(prepared.run.database, prepared.problem, about=mine)
+        return SearchStudy(config.storage, problem, name=config.study, about=mine)
+    if prepared.run is None:
+        return SearchStudy(optuna.storages.InMemoryStorage(), problem, about=mine)
+    return SearchStudy(prepared.run.database, problem, about=mine)
 
 
 def seed_study(prepared: Prepared, study: SearchStudy, reporter: Reporter) -> Problem:
@@ -162,98 +180,42 @@ def first_trials(problem: Problem) -> list[tuple[Codes, str]]:
     limited = dataclasses.replace(problem, max_energy=None)
     seeds = [(codes, "uniform") for codes in fixed if limited.is_feasible(codes)]
     assert problem.distortion is not None
-    found = constrained_sweep(problem, problem.distortion, count=SCREENED_ASSIGNMENTS + 2)
+    swept = constrained_sweep(problem, problem.distortion, count=SCREENED_ASSIGNMENTS + 2)
     # Both ends of the sweep are fixed multipliers or nearly so, and those are queued anyway.
-    return seeds + [(codes, "screening") for codes in found[1:-1]]
+    return seeds + [(codes, "screening") for codes in swept[1:-1]]
 
 
-def search(prepared: Prepared, problem: Problem, study: SearchStudy, reporter: Reporter) -> None:
+def search(prepared: Prepared, study: SearchStudy, reporter: Reporter) -> None:
     """Score trials until the budget is spent, by however many processes and machines."""
     config = prepared.config
-    crew: Crew
+    workers: Workers
     if config.workers == 1:
-        crew = Alone(functools.partial(score, prepared.evaluator))
+        workers = ThisProcess(_scorer(config, prepared.evaluator))
     else:
-        crew = Pool(functools.partial(_scorer, prepared.run.path), config.workers)
-    try:
-        with reporter.bar("search", config.trials) as advance:
-            _loop(config, problem, study, crew, advance)
-    except BaseException:
-        for pending in crew.busy:
-            study.give_back(pending)
-        raise
-    finally:
-        crew.close()
+        workers = WorkerPool(prepared.scorer, config.workers)
+    with reporter.bar("search", config.trials) as advance:
+        run_trials(study, workers, config.trials, advance)
 
 
-def _scorer(path: Path) -> Callable[[Job], Outcome]:
+def _scorer(config: SearchConfig, evaluator: Evaluator) -> Scorer:
+    epochs = config.finetune_epochs if config.finetune == "every" else 0.0
+    return functools.partial(score, evaluator, epochs, config.seed)
+
+
+def _scorer_of_run(path: Path) -> Scorer:
     """What a worker process scores with."""
     run = Run.open(path)
-    network, data = load(run, SILENT)
-    return functools.partial(score, _evaluator(run.config, network, data))
+    return _scorer_in_memory(run.config, *load(run, SILENT))
 
 
-def _loop(
-    config: SearchConfig,
-    problem: Problem,
-    study: SearchStudy,
-    crew: Crew,
-    advance: Callable[..., None],
-) -> None:
-    shown, exhausted = 0, False
-    while True:
-        study.requeue_dead()
-        # Whoever noticed that a process died, its trials wait for anyone.
-        exhausted = exhausted and not study.waiting
-        while not exhausted and len(crew.busy) < crew.size and study.open < config.trials:
-            try:
-                pending = study.ask()
-            except SpaceExhausted:
-                exhausted = True
-                break
-            if study.open_before(pending) >= config.trials:
-                study.give_back(pending)  # another process has asked for the last one just before
-                break
-            epochs = config.finetune_epochs if config.finetune == "every" else 0.0
-            job = Job(pending.assignment, epochs, config.seed + pending.number)
-            crew.submit(pending, job)
-        status = None
-        if crew.busy:
-            for pending, outcome in crew.wait():
-                trial = _trial(problem, pending, outcome)
-                study.tell(pending, trial)
-                status = f"energy {trial.energy_rel:.3f}  {100 * trial.validation.accuracy:.1f} %"
-        done = min(study.complete, config.trials)
-        advance(done - shown, status=status)
-        shown = done
-        if crew.busy:
-            continue
-        if done >= config.trials or (exhausted and not (study.running or study.waiting)):
-            return
-        if exhausted or study.open >= config.trials:
-            time.sleep(WAIT_SECONDS)  # other processes have the last trials, and may die
-
-
-def _trial(problem: Problem, pending: Pending, outcome: Outcome) -> Trial:
-    tuned = outcome.tuned
-    return Trial(
-        number=pending.number,
-        origin=pending.origin,
-        assignment=pending.assignment,
-        energy_rel=problem.energy_rel(pending.codes),
-        validation=outcome.validation if tuned is None else tuned,
-        fidelity=outcome.fidelity if tuned is None else "fine-tuned",
-        seconds=outcome.seconds,
-        tuned_validation=tuned,
-        note=outcome.note,
-        third=None if problem.third is None else float(problem.thirds(pending.codes[None])[0]),
-    )
+def _scorer_in_memory(config: SearchConfig, network: nn.Module, data: Data) -> Scorer:
+    return _scorer(config, evaluator_of(config, network, data))
 
 
 def write(run: Run, closing: Closing) -> None:
     """All files that a person or another program reads."""
-    _write_csv(run.path / "trials.csv", _tables.trials_frame(closing))
-    _write_csv(run.path / "front.csv", _tables.front_frame(closing))
+    _write_csv(run.path / "trials.csv", trials_frame(closing))
+    _write_csv(run.path / "front.csv", front_frame(closing))
     for number in closing.front:
         text = closing.trials[number].assignment.to_json()
         run.write(f"{ASSIGNMENTS}/{number:03d}.json", text)
@@ -261,9 +223,9 @@ def write(run: Run, closing: Closing) -> None:
         if number in closing.front:
             run.keep_own_routing(number, routing)
     with atomically(run.path / "front.png") as temporary:
-        _figures.draw_png(temporary, closing, run.config)
+        draw_png(temporary, closing, run.config)
     with atomically(run.path / "front.html") as temporary:
-        _figures.draw_html(temporary, closing, run.config)
+        draw_html(temporary, closing, run.config)
 
 
 def _write_csv(path: Path, frame: pd.DataFrame) -> None:

@@ -8,8 +8,18 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
-from dse._compare import Finished, as_rows, draw, read_runs, shared_reference, summary, tolerance
-from dse._recost import is_asked, joint_trials, recost_all
+from dse.results import (
+    Finished,
+    as_rows,
+    draw,
+    is_asked,
+    joint_trials,
+    read_runs,
+    recost_all,
+    shared_reference,
+    summary,
+    tolerance,
+)
 from energy import add_cost_options
 from luts.console import Parser, run
 from luts.errors import InputError

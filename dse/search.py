@@ -3,19 +3,15 @@
 import argparse
 import dataclasses
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from rich.console import Console
 
-from dse import _steps
-from dse._closing import close
-from dse._compare import read_runs
 from dse._config import ALL, SearchConfig
-from dse._plan import check
-from dse._run import Run
-from dse._storage import open_storage
-from dse._tables import closing_table, trust
-from dse._together import together_table, write_together
+from dse._explore import explore_run
+from dse.results import Run, closing_table, read_runs, together_table, trust, write_together
+from dse.study import check, open_storage
 from energy import MODELS
 from luts import catalog
 from luts.console import Parser, Reporter, indices, quieten_libraries, run
@@ -38,45 +34,28 @@ def main() -> None:
         console = Console(width=150, quiet=arguments.quiet)
     try:
         if folder.config.topology == ALL:
-            search_each_topology(folder, console, reporter)
+            _search_each_topology(folder, console, reporter)
         else:
-            search(folder, console, reporter)
+            _search(folder, console, reporter)
     except KeyboardInterrupt:
         sys.stderr.write(f"\nstopped; go on with: {_resume_command(folder)}\n")
         raise
 
 
-def search(folder: Run, console: Console, reporter: Reporter) -> None:
-    """One search, step by step, up to its files and closing table."""
-    study = None
-    try:
-        # the trained float network and its data
-        network, data = _steps.load(folder, reporter)
-        # activation ranges and frozen routing rates
-        prepared = _steps.prepare(folder, network, data, reporter)
-        # the study, with fixed multipliers and screened assignments queued first
-        study = _steps.open_study(prepared)
-        problem = _steps.seed_study(prepared, study, reporter)
-        # score assignments until the budget is spent
-        _steps.search(prepared, problem, study, reporter)
-        # fine-tune and test what is reported
-        closing = close(study, prepared.evaluator, problem, folder.config, reporter)
-        # files and table
-        _steps.write(folder, closing)
-    finally:
-        if study is not None:
-            study.close()
+def _search(folder: Run, console: Console, reporter: Reporter) -> None:
+    """One search, and its closing table."""
+    closing = explore_run(folder, reporter).closing
     console.print(closing_table(closing))
     for line in trust(closing):
         console.print(line, highlight=False)
     console.print(f"front, trials and assignments: {folder.path}/", highlight=False)
 
 
-def search_each_topology(folder: Run, console: Console, reporter: Reporter) -> None:
-    """One search a topology, then their fronts together."""
+def _search_each_topology(folder: Run, console: Console, reporter: Reporter) -> None:
+    """One search per topology, then their fronts together."""
     for part in folder.of_each_topology():
         reporter.note(f"topology {part.config.topology}")
-        search(part, console, reporter)
+        _search(part, console, reporter)
     runs = read_runs([folder.path])
     write_together(folder, runs)
     console.print(together_table(runs))
@@ -195,9 +174,9 @@ def _new(arguments: argparse.Namespace) -> Run:
     return Run.create(config, arguments.out)
 
 
-def _check(config: SearchConfig, path: Path | None) -> None:
+def _check(config: SearchConfig, databases: Mapping[str, Path] | None) -> None:
     """Refuse what cannot be searched before anything is made or changed."""
-    check(config, path)
+    check(config, databases)
     if config.storage:
         open_storage(config.storage).close()
 
@@ -216,7 +195,7 @@ def _resumed(arguments: argparse.Namespace) -> Run:
                 f"{flag} {value} differs from the run's own {kept}; a resumed run keeps its "
                 f"settings (only --trials and --workers may change): leave {flag} away"
             )
-    _check(folder.config, folder.path)
+    _check(folder.config, folder.databases)
     trials = given.get("trials", folder.config.trials)
     folder = folder.with_trials(int(str(trials)))
     workers = int(str(given.get("workers", folder.config.workers)))

@@ -1,6 +1,6 @@
 """Who proposes the next assignment: one class a file, all behind Optuna's sampler interface."""
 
-from dse._problem import Problem
+from dse.problem import Problem
 from dse.samplers._base import AssignmentSampler, SpaceExhausted
 from dse.samplers._greedy import GreedySampler
 from dse.samplers._guided import GuidedSampler

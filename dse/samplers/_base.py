@@ -17,8 +17,7 @@ from optuna.samplers import BaseSampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from dse._problem import Problem
-from dse._space import Codes
+from dse.problem import Codes, Problem
 from dse.samplers._history import History
 from dse.samplers._record import ASSIGNMENT, record_of
 

@@ -5,7 +5,7 @@ import functools
 import numpy as np
 import numpy.typing as npt
 
-from dse._space import Codes
+from dse.problem import Codes
 from dse.samplers._base import AssignmentSampler, Extra, SpaceExhausted
 from dse.samplers._history import History
 

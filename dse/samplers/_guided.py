@@ -5,14 +5,11 @@ import numpy.typing as npt
 from pymoo.util.nds.non_dominated_sorting import NonDominatedSorting
 from scipy.stats import norm
 
-from dse._lagrange import lagrangian_sweep
-from dse._pareto import non_dominated
-from dse._problem import Problem
-from dse._space import Codes
-from dse._surrogate import Fitted, Surrogate
+from dse.problem import Codes, Problem, lagrangian_sweep, non_dominated
 from dse.samplers._acquisition import expected_improvement
 from dse.samplers._base import AssignmentSampler, Extra
 from dse.samplers._history import History
+from dse.samplers._surrogate import Fitted, Surrogate
 
 Matrix = npt.NDArray[np.float64]
 Many = npt.NDArray[np.int64]

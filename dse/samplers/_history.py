@@ -7,7 +7,7 @@ import numpy.typing as npt
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from dse._space import Codes
+from dse.problem import Codes
 from dse.samplers._record import ASSIGNMENT, RESULT, codes_of
 
 

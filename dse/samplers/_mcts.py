@@ -3,8 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
-from dse._pareto import non_dominated
-from dse._space import Codes
+from dse.problem import Codes, non_dominated
 from dse.samplers._base import AssignmentSampler, Extra
 from dse.samplers._history import History
 

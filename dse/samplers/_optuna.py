@@ -11,8 +11,7 @@ from optuna.samplers import BaseSampler, GPSampler, NSGAIIISampler, NSGAIISample
 from optuna.study import Study
 from optuna.trial import TrialState, create_trial
 
-from dse._problem import Problem
-from dse._space import Codes
+from dse.problem import Codes, Problem
 from dse.samplers._base import AssignmentSampler, Extra
 from dse.samplers._history import History
 from luts.errors import InputError

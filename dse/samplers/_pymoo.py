@@ -12,8 +12,7 @@ from pymoo.operators.mutation.pm import PM
 from pymoo.operators.repair.rounding import RoundingRepair
 from pymoo.util.ref_dirs import get_reference_directions
 
-from dse._problem import Problem
-from dse._space import Codes
+from dse.problem import Codes, Problem
 from dse.samplers._base import AssignmentSampler, Extra
 from dse.samplers._history import History
 from dse.samplers._optuna import population_for

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from dse._space import Codes
+from dse.problem import Codes
 from dse.samplers._base import AssignmentSampler, Extra
 from dse.samplers._history import History
 

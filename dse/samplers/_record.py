@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from dse._space import Codes
+from dse.problem import Codes
 
 ASSIGNMENT = "assignment"
 RESULT = "result"

@@ -14,6 +14,7 @@ from models.training._job import (
 )
 from models.training._load import DATASETS, check_dataset, load_data
 from models.training._loop import Epoch, History, Score, evaluate, fit
+from models.training._own_data import check_classifier, data_of
 from models.training._recipe import (
     TrainingRecipe,
     default_recipe,
@@ -62,8 +63,10 @@ __all__ = [
     "atomically",
     "base_network",
     "cache_folder",
+    "check_classifier",
     "check_dataset",
     "check_seed",
+    "data_of",
     "default_recipe",
     "evaluate",
     "fine_tune_",

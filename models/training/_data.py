@@ -31,7 +31,8 @@ class Split:
     store of pixels (a memory map, say), each with its own ``rows`` of it.
 
     Args:
-        pixels: ``[M, C, H, W]``: ``uint8`` with a ``normalisation``, or float32 used as it is.
+        pixels: ``[M, C, H, W]``: ``uint8`` with a ``normalisation``, or float32 used as it is;
+            inputs that are not images are float32 ``[M, …]``.
         labels: ``int64 [N]``.
         normalisation: how ``uint8`` pixels become what a network reads.
         rows: ``int64 [N]``, which rows of ``pixels`` belong to the split; all of them by default.
@@ -44,9 +45,9 @@ class Split:
 
     def __post_init__(self) -> None:
         count = len(self.pixels) if self.rows is None else len(self.rows)
-        if self.pixels.ndim != 4 or count != len(self.labels):
+        if self.pixels.ndim < 2 or count != len(self.labels):
             raise InputError(
-                f"a split needs images [N, C, H, W] and one label each, got images "
+                f"a split needs inputs [N, …], images as [N, C, H, W], and one label each, got "
                 f"{tuple(self.pixels.shape)} ({count} selected) and {len(self.labels)} labels"
             )
         if (self.pixels.dtype == torch.uint8) != (self.normalisation is not None):
@@ -57,6 +58,11 @@ class Split:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @property
+    def is_images(self) -> bool:
+        """Whether the inputs are images, which can be shifted and mirrored."""
+        return self.pixels.ndim == 4
 
     @property
     def images(self) -> Tensor:

@@ -27,6 +27,15 @@ class Score:
     cross_entropy: float
     images: int
 
+    def to_dict(self) -> dict[str, float]:
+        """Plain values for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "Score":
+        """The inverse of `to_dict`."""
+        return cls(float(values["accuracy"]), float(values["cross_entropy"]), int(values["images"]))
+
 
 @dataclass(frozen=True)
 class Epoch:
@@ -55,7 +64,7 @@ class History:
         epochs = []
         for row in rows:
             score = row["validation"]
-            score = None if score is None else Score(**score)
+            score = None if score is None else Score.from_dict(score)
             epochs.append(Epoch(**{**row, "validation": score}))
         return cls(tuple(epochs))
 

@@ -10,8 +10,8 @@ from torch import nn
 
 import energy
 import models
-from dse._evaluate import BATCH_SIZE, Evaluator, default_recovery
-from dse._making import making
+from dse.results import making
+from dse.scoring import BATCH_SIZE, Evaluator, default_recovery
 from luts import catalog
 from luts.console import Reporter
 from models import (

@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from dse._compare import TOPOLOGY_COLOURS
+from dse.results import TOPOLOGY_COLOURS
 from studies.fixed_multiplier._tables import SUBJECT
 
 BANDS = "bands: 95 % confidence interval of the mean over seeds (Student's t), none with one seed"

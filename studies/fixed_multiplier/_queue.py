@@ -12,8 +12,7 @@ import optuna
 from optuna.exceptions import DuplicatedStudyError, UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
-from dse._heart import Heart
-from dse._storage import BEAT_SECONDS, open_storage
+from dse.study import BEAT_SECONDS, Heartbeat, open_storage
 from luts.errors import InputError
 from studies.fixed_multiplier._plan import Base, Cell, Preset
 from studies.fixed_multiplier._results import Record, Results
@@ -97,7 +96,7 @@ class Shared:
         preset: whose cells they are; all of them are queued, whatever part this process takes.
         cells: those that this process takes, a part of the preset's.
         results: every record of the database is copied there by `collect`.
-        beat_seconds: see `dse._storage.BEAT_SECONDS`.
+        beat_seconds: see `dse.study._storage.BEAT_SECONDS`.
 
     Raises:
         InputError: the database cannot be reached, or the study in it has other settings.
@@ -115,7 +114,7 @@ class Shared:
         self._mine = set(cells)
         self._results = results
         self._storage = open_storage(url, beat_seconds=beat_seconds)
-        self._heart = Heart(self._storage, beat_seconds)
+        self._heart = Heartbeat(self._storage, beat_seconds)
         self._taken: dict[Cell, int] = {}
         self._last: Base | None = None
         self._machine = platform.node()

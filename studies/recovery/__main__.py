@@ -11,7 +11,7 @@ import tomllib
 from pathlib import Path
 
 import luts
-from dse._making import making
+from dse.results import making
 from luts.console import Parser, Reporter, run
 from luts.errors import InputError
 from models import Recovery

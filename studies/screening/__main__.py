@@ -15,10 +15,9 @@ import numpy.typing as npt
 import pandas as pd
 from scipy.stats import spearmanr
 
-from dse._lagrange import lagrangian_sweep
-from dse._making import making
-from dse._problem import Problem
-from dse._screening import screen
+from dse.problem import Problem, lagrangian_sweep
+from dse.results import making
+from dse.scoring import screen
 from luts.console import Parser, Reporter, run
 from luts.errors import InputError
 from models.training import atomically
@@ -72,7 +71,7 @@ def compare(found: Subject, config: dict[str, Any], reporter: Reporter) -> pd.Da
     codes = drawn(found, problem, config, reporter)
     evaluator, measured = found.evaluator, []
     for row in reporter.track(codes, "measure"):
-        measured.append(evaluator.score(problem.space.decode(row)).score.cross_entropy)
+        measured.append(evaluator.score(problem.space.decode(row)).validation.cross_entropy)
     scores = np.array(measured)
     better = scores <= np.median(scores)
     rows = []

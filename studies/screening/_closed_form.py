@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from dse._space import SearchSpace
+from dse.problem import SearchSpace
 from luts import EXACT, Arithmetic
 from luts.console import SILENT, Reporter
 from models import Assignment, EmulatedNetwork

@@ -5,9 +5,8 @@ import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 
-from dse._evaluate import Evaluator
-from dse._screening import SAMPLED_IMAGES, one_gradient_pass
-from dse._space import SearchSpace
+from dse.problem import SearchSpace
+from dse.scoring import SAMPLED_IMAGES, Evaluator, one_gradient_pass
 from luts import EXACT, Arithmetic
 from luts.console import Reporter
 from models import Assignment, EmulatedNetwork

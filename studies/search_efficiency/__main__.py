@@ -7,7 +7,7 @@ cell where an interrupted run stopped, and writes table and figure.
 import json
 from pathlib import Path
 
-from dse._making import making
+from dse.results import making
 from luts.console import Parser, Reporter, quieten_libraries, run
 from luts.errors import InputError, suggest
 from models.training import atomically, cache_folder

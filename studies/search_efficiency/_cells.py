@@ -12,14 +12,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dse._evaluate import Evaluator
-from dse._problem import Problem
-from dse._screening import screen
-from dse._space import SearchSpace, Tie
 from dse._steps import first_trials
-from dse._study import Pending, SearchStudy
-from dse._trial import Trial
-from dse.samplers import SpaceExhausted, sampler_for
+from dse.problem import Problem, SearchSpace, Tie
+from dse.samplers import sampler_for
+from dse.scoring import Evaluator, ThisProcess, screen
+from dse.study import SearchStudy, run_trials
 from energy import CostModel
 from luts import catalog
 from luts.console import SILENT, Reporter
@@ -198,7 +195,10 @@ def run_cell(
         screened = first_trials(problem)[len(fixed) :] if screening_seconds else []
         study.seed(fixed + screened)
     study.use(sampler_for(cell.sampler, problem, seed=cell.seed, budget=len(fixed) + cell.budget))
-    asking = _search(found, study, len(fixed) + cell.budget, cell.name, reporter)
+    worker = ThisProcess(lambda pending: found.evaluator.score(pending.assignment))
+    total = len(fixed) + cell.budget
+    with reporter.bar(cell.name, total) as advance:
+        asking = run_trials(study, worker, total, advance)
     trials = study.trials()
     study.close()
     return {
@@ -214,35 +214,3 @@ def run_cell(
         "accuracy": [trial.validation.accuracy for trial in trials],
         "images": found.evaluator.images,
     }
-
-
-def _search(
-    found: Subject, study: SearchStudy, total: int, title: str, reporter: Reporter
-) -> float:
-    """Score trials up to ``total``; seconds that the sampler took."""
-    asking = 0.0
-    with reporter.bar(title, total) as advance:
-        advance(study.complete)
-        while study.complete < total:
-            started = time.process_time()
-            try:
-                pending = study.ask()
-            except SpaceExhausted:
-                break
-            asking += time.process_time() - started
-            study.tell(pending, _scored(found, study.problem, pending))
-            advance()
-    return asking
-
-
-def _scored(found: Subject, problem: Problem, pending: Pending) -> Trial:
-    measured = found.evaluator.score(pending.assignment)
-    return Trial(
-        number=pending.number,
-        origin=pending.origin,
-        assignment=pending.assignment,
-        energy_rel=problem.energy_rel(pending.codes),
-        validation=measured.score,
-        fidelity=found.evaluator.fidelity,
-        seconds=measured.seconds,
-    )

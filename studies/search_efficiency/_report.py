@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pandas as pd
 from matplotlib.figure import Figure
 
-from dse._pareto import hypervolume
+from dse.problem import hypervolume
 from models.training import atomically
 
 BASELINE = "nsga2"

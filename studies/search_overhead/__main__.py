@@ -4,7 +4,7 @@ import tempfile
 import tomllib
 from pathlib import Path
 
-from dse._making import making
+from dse.results import making
 from luts.console import Parser, Reporter, quieten_libraries, run
 from models.training import atomically
 from studies.search_overhead import _store, _workers

@@ -10,11 +10,10 @@ import numpy as np
 import pandas as pd
 
 import luts
-from dse._problem import Problem
-from dse._space import Codes, SearchSpace
-from dse._study import Pending, SearchStudy
-from dse._trial import Trial
+from dse.problem import Codes, Outcome, Pending, Problem, SearchSpace
 from dse.samplers import AssignmentSampler, History, sampler_for
+from dse.scoring import ThisProcess
+from dse.study import SearchStudy, run_trials
 from energy import CostModel
 from luts.console import Reporter
 from models import Score, Site
@@ -48,10 +47,7 @@ def measure(config: dict[str, Any], folder: Path, reporter: Reporter) -> pd.Data
     before = _resident_kb()
     study = SearchStudy(filled, problem, _sampler("random", problem, config))
     with reporter.bar("fill the store", config["trials"]) as advance:
-        for _ in range(config["trials"]):
-            pending = study.ask()
-            study.tell(pending, _scored(problem, pending))
-            advance()
+        run_trials(study, ThisProcess(_scored), config["trials"], advance)
     gc.collect()
     grown = (_resident_kb() - before) / config["trials"]
     study.close()
@@ -69,14 +65,14 @@ def _asked(
     timed = _Timed(sampler)
     sampler.propose = timed  # type: ignore[method-assign]
     study = SearchStudy(database, problem, sampler)
-    study.tell(*_answered(study, problem))  # the first one reads the store
+    run_trials(study, ThisProcess(_scored), config["trials"] + 1, _silent)  # reads the store
     total, own = [], []
     for _ in range(config["asks"]):
         timed.seconds, started = 0.0, time.perf_counter()
         pending = study.ask()
         total.append(time.perf_counter() - started)
         own.append(timed.seconds)
-        study.tell(pending, _scored(problem, pending))
+        study.tell(pending, _scored(pending))
     study.close()
     beyond = [1000 * (all_ - mine) for all_, mine in zip(total, own, strict=True)]
     return {
@@ -86,11 +82,6 @@ def _asked(
         "worst_ms": max(beyond),
         "sampler_ms": 1000 * float(np.median(own)),
     }
-
-
-def _answered(study: SearchStudy, problem: Problem) -> tuple[Pending, Trial]:
-    pending = study.ask()
-    return pending, _scored(problem, pending)
 
 
 def _sampler(name: str, problem: Problem, config: dict[str, Any]) -> AssignmentSampler:
@@ -103,18 +94,14 @@ def _problem(count: int) -> Problem:
     return Problem.of(space, CostModel(sites, space.every_choice))
 
 
-def _scored(problem: Problem, pending: Pending) -> Trial:
+def _scored(pending: Pending) -> Outcome:
     """A made-up score that rises with the codes: nothing is emulated here."""
     loss = 0.05 + float((pending.codes.astype(np.float64) ** 2).mean()) / 400
-    return Trial(
-        number=pending.number,
-        origin=pending.origin,
-        assignment=pending.assignment,
-        energy_rel=problem.energy_rel(pending.codes),
-        validation=Score(max(0.0, 1 - loss), loss, 100),
-        fidelity="made up",
-        seconds=0.0,
-    )
+    return Outcome(Score(max(0.0, 1 - loss), loss, 100), "made up", 0.0)
+
+
+def _silent(*_: object, **__: object) -> None:
+    """Show nothing."""
 
 
 def _resident_kb() -> float:

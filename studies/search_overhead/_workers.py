@@ -12,7 +12,7 @@ import pandas as pd
 
 from dse import _steps
 from dse._config import SearchConfig
-from dse._run import Run
+from dse.results import Run
 from luts.console import SILENT, Reporter
 from models.training import cache_folder
 
@@ -46,11 +46,11 @@ def _timed(workers: int, trials: int, out: Path) -> float:
     )
     run = Run.create(config, out)
     network, data = _steps.load(run, SILENT)
-    prepared = _steps.prepare(run, network, data, SILENT)
+    prepared = _steps.prepare(config, network, data, run, SILENT)
     study = _steps.open_study(prepared)
-    problem = _steps.seed_study(prepared, study, SILENT)
+    _steps.seed_study(prepared, study, SILENT)
     started = time.perf_counter()
-    _steps.search(prepared, problem, study, SILENT)
+    _steps.search(prepared, study, SILENT)
     return time.perf_counter() - started
 
 

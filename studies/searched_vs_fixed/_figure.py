@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from dse._compare import TOPOLOGY_COLOURS
+from dse.results import TOPOLOGY_COLOURS
 from studies.searched_vs_fixed._table import at_equal_accuracy
 
 SHOWN_POINTS = 12.0

@@ -3,11 +3,10 @@
 import numpy as np
 
 import luts
-from dse._problem import Problem
-from dse._space import SearchSpace
-from dse._study import SearchStudy
-from dse._trial import Trial
-from dse.samplers import SpaceExhausted, sampler_for
+from dse.problem import Outcome, Problem, SearchSpace
+from dse.samplers import sampler_for
+from dse.scoring import ThisProcess
+from dse.study import SearchStudy, run_trials
 from energy import CostModel
 from models import Score, Site
 
@@ -36,18 +35,9 @@ def loss_of(codes):
     return 0.05 + float((weight * codes**2.0).mean() / 400)
 
 
-def score(problem, pending):
+def score(pending):
     loss = loss_of(pending.codes)
-    return Trial(
-        number=pending.number,
-        origin=pending.origin,
-        assignment=pending.assignment,
-        energy_rel=problem.energy_rel(pending.codes),
-        validation=Score(max(0.1, 0.95 - loss / 2), loss, 100),
-        fidelity="bias-corrected",
-        seconds=0.0,
-        third=None if problem.third is None else float(problem.thirds(pending.codes[None])[0]),
-    )
+    return Outcome(Score(max(0.1, 0.95 - loss / 2), loss, 100), "bias-corrected", 0.0)
 
 
 def open_study(path, sampler="nsga2", *, seed=3, problem=None, budget=60, **settings):
@@ -57,12 +47,7 @@ def open_study(path, sampler="nsga2", *, seed=3, problem=None, budget=60, **sett
 
 
 def run_to(study, total):
-    while study.complete < total:
-        try:
-            pending = study.ask()
-        except SpaceExhausted:
-            break
-        study.tell(pending, score(study.problem, pending))
+    run_trials(study, ThisProcess(score), total, lambda *_, **__: None)
     return study.trials()
 
 

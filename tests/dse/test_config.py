@@ -1,7 +1,7 @@
 import pytest
 
 from dse._config import SearchConfig
-from dse._run import Run
+from dse.results import Run
 from luts import InputError
 
 

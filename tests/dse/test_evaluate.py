@@ -8,7 +8,7 @@ from torch import nn
 
 import luts
 import models
-from dse._evaluate import Evaluator, default_recovery
+from dse.scoring import Evaluator, default_recovery
 from luts import InputError
 from models import Assignment, Data, FineTuning, Recovery, Split, TrainingRecipe
 
@@ -55,7 +55,7 @@ def test_default_recovery_follows_the_network(evaluator):
 
 def test_scores_do_not_depend_on_what_was_scored_before(evaluator):
     aggressive, mild = fixed(evaluator, "mul8s_1KR3"), fixed(evaluator, "mul8s_1L2D")
-    first = evaluator.score(mild).score
+    first = evaluator.score(mild).validation
     evaluator.score(aggressive)
     again = models.evaluate(evaluator.recovered(mild), evaluator.data.validation)
     assert again == first
@@ -80,7 +80,7 @@ def test_plain_networks_get_just_bias_correction(data):
 
 def test_fine_tuning_never_scores_worse(evaluator):
     assignment = fixed(evaluator, "mul8s_1KR3")
-    before = evaluator.score(assignment).score
+    before = evaluator.score(assignment).validation
     tuned = evaluator.fine_tune(assignment, epochs=2.0, seed=0)
     assert tuned.validation.accuracy >= before.accuracy
     assert tuned.validation == models.evaluate(tuned.network, evaluator.data.validation)
@@ -96,7 +96,7 @@ def test_diverging_fine_tuning_is_noted(data):
         recovery=Recovery(recalibrate=False, fine_tuning=FineTuning(wild)),
     )
     assignment = fixed(evaluator, "mul8s_1L1G")
-    before = evaluator.score(assignment).score
+    before = evaluator.score(assignment).validation
     tuned = evaluator.fine_tune(assignment, epochs=8.0, seed=0)
     assert tuned.validation == before
     assert "stopped" in tuned.note

@@ -9,12 +9,9 @@ import pandas as pd
 import pytest
 
 import energy
-from dse import _closing, front, search
-from dse._compare import draw, read_runs, shared_reference, summary, tolerance
+from dse import front, search
 from dse._config import SearchConfig
-from dse._recost import recost
-from dse._run import Run
-from dse._stored import study_of
+from dse.results import Run, draw, read_runs, recost, shared_reference, study_of, summary, tolerance
 from energy import report
 from luts import InputError, catalog
 from models import TOPOLOGIES, Assignment
@@ -244,7 +241,7 @@ def test_what_lies_beside_the_database_is_read_too(folder, tmp_path):
 
     run = tmp_path / "run"
     shutil.copytree(folder / "routed", run)
-    expected = study_of(Run.open(run)).codes
+    expected = study_of(Run.open(run)).trials
     with sqlite3.connect(run / "study.db") as writer:
         writer.execute("PRAGMA journal_mode=WAL")
         last = max(expected)
@@ -252,7 +249,7 @@ def test_what_lies_beside_the_database_is_read_too(folder, tmp_path):
         writer.commit()
         assert (run / "study.db-wal").stat().st_size
         before = state_of(run)
-        assert set(study_of(Run.open(run)).codes) == set(expected) - {last}
+        assert set(study_of(Run.open(run)).trials) == set(expected) - {last}
         assert state_of(run) == before
     writer.close()
 
@@ -291,7 +288,7 @@ def test_a_close_that_is_resumed_measures_nothing_again(folder, tmp_path, monkey
     shutil.copytree(folder / "routed", run)
     expected = {p.name: p.read_text() for p in (run / "routing").iterdir()}
     shutil.rmtree(run / "routing")
-    monkeypatch.setattr(_closing, "measure_own", lambda *words: 1 / 0)
+    monkeypatch.setattr("dse.results._closing.measure_own", lambda *words: 1 / 0)
     assert call(search, "--resume", run) == 0
     assert "own routing" in capsys.readouterr().out
     assert {p.name: p.read_text() for p in (run / "routing").iterdir()} == expected

@@ -1,24 +1,24 @@
 """The loop of a search among other processes, on a cheap stand-in for scoring."""
 
 import contextlib
+import time
 import types
 
 import pytest
 import sqlalchemy
 
-from dse import _steps
-from dse._config import SearchConfig
-from dse._crew import Alone, Outcome
-from dse._study import _quiet
+from dse.problem import Outcome
+from dse.scoring import ThisProcess
+from dse.study import _loop, run_trials
+from dse.study._study import _quiet
 from models import Score
 from tests.dse._stand_in import SITES, open_study, problem_of, run_to, score, seeded
 
 
 def work(study, total):
     """The loop until its end."""
-    crew = Alone(lambda job: Outcome(Score(0.9, 0.1, 100), "bias-corrected", None, "", 0.0))
-    config = SearchConfig(trials=total, finetune="none")
-    _steps._loop(config, study.problem, study, crew, lambda *_, **__: None)
+    worker = ThisProcess(lambda pending: Outcome(Score(0.9, 0.1, 100), "bias-corrected", 0.0))
+    run_trials(study, worker, total, lambda *_, **__: None)
 
 
 @pytest.fixture
@@ -56,7 +56,9 @@ def asleep(study, monkeypatch, once):
             once()
         assert len(waits) < 5, "the loop waits for nothing"
 
-    monkeypatch.setattr(_steps, "time", types.SimpleNamespace(sleep=sleep))
+    monkeypatch.setattr(
+        _loop, "time", types.SimpleNamespace(sleep=sleep, process_time=time.process_time)
+    )
     return waits
 
 
@@ -135,4 +137,4 @@ def test_the_last_trial_is_one_process_s_alone(tmp_path, monkeypatch, queued):
 
 
 def scored(study, pending):
-    return pending, score(study.problem, pending)
+    return pending, score(pending)

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from dse._pareto import hypervolume, non_dominated, thin_front
+from dse.problem import hypervolume, non_dominated, thin_front
 
 grid = arrays(np.float64, st.tuples(st.integers(1, 12), st.just(2)), elements=st.integers(0, 6))
 

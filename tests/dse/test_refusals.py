@@ -8,7 +8,7 @@ import sqlite3
 import pytest
 
 from dse import _steps, search
-from dse._stored import SCORING
+from dse.study import SCORING
 from models.training._files import CACHE_VARIABLE
 from tests.dse._searching import FAST, TINY, call, only_line, state_of
 

@@ -11,9 +11,8 @@ from torch import nn
 
 import luts
 import models
-from dse._lagrange import constrained_sweep, lagrangian_sweep
-from dse._screening import screen
-from dse._space import SearchSpace
+from dse.problem import SearchSpace, constrained_sweep, lagrangian_sweep
+from dse.scoring import screen
 from models import channel_means, correct_bias_
 from tests.dse._stand_in import SITES, problem_of
 

@@ -9,7 +9,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from dse import search
-from dse._run import Run
+from dse.results import Run
 from models import TOPOLOGIES, Assignment, NetworkConfig, Routing, build, evaluate, load_data
 from models.training._files import CACHE_VARIABLE
 from tests.dse._searching import TINY, call, only_line

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import luts
-from dse._space import SearchSpace, ordered_choices
+from dse.problem import SearchSpace, ordered_choices
 from luts import InputError
 from models import Assignment, Choice, Site
 

@@ -6,7 +6,7 @@ import sqlite3
 import numpy as np
 import pytest
 
-from dse._trial import objective_score
+from dse.problem import objective_score
 from dse.samplers import population_for
 from luts import InputError
 from models import Score
@@ -66,10 +66,10 @@ def test_trials_survive_the_database(tmp_path):
     study = open_study(tmp_path / "s.db")
     study.enqueue(study.space.uniform(4), "screening")
     pending = study.ask()
-    trial = dataclasses.replace(
-        score(study.problem, pending), tuned_validation=Score(0.95, 0.1, 100), note="fine-tuned"
-    )
-    study.tell(pending, trial)
+    found = dataclasses.replace(score(pending), tuned=Score(0.95, 0.1, 100), note="fine-tuned")
+    trial = study.tell(pending, found)
+    assert trial.assignment == pending.assignment
+    assert trial.validation == trial.tuned_validation == found.tuned
     study.keep_closing("trial-0", {"x": 1})
     again = open_study(tmp_path / "s.db")
     assert again.trials() == [trial]
@@ -117,14 +117,14 @@ def test_a_score_that_is_not_finite_is_the_worst(tmp_path):
     seeded(study, range(6))
     run_to(study, 5)
     pending = study.ask()
-    trial = score(study.problem, pending)
-    study.tell(pending, dataclasses.replace(trial, validation=Score(0.1, float("nan"), 100)))
+    outcome = score(pending)
+    study.tell(pending, dataclasses.replace(outcome, validation=Score(0.1, float("nan"), 100)))
     assert study.complete == 6
     study.ask()
 
 
 def test_nsga2_improves_on_its_seeds(tmp_path):
-    from dse._pareto import hypervolume
+    from dse.problem import hypervolume
 
     study = open_study(tmp_path / "s.db", budget=60)
     seeded(study)

@@ -18,9 +18,9 @@ import sqlalchemy
 
 from dse import search
 from dse._config import SearchConfig
-from dse._crew import Job, Outcome, Pool
-from dse._storage import Database, database_url, open_storage
-from dse._stored import read_study, reading
+from dse.problem import Outcome, Pending
+from dse.scoring import WorkerPool
+from dse.study import Database, database_url, open_storage, read_study, reading
 from luts import InputError
 from models import Score
 from tests.dse._stand_in import open_study, problem_of, run_to, score, seeded
@@ -31,19 +31,19 @@ def _make(folder: Path):
     return functools.partial(_score, folder)
 
 
-def _score(folder: Path, job: Job) -> Outcome:
+def _score(folder: Path, pending: Pending) -> Outcome:
     with contextlib.suppress(FileNotFoundError):
         (folder / "killer").unlink()
         os.kill(os.getpid(), signal.SIGKILL)
     (folder / f"{os.getpid()}").touch()
     time.sleep(0.02)
-    loss = len(job.assignment.digest) / 100
-    return Outcome(Score(0.9, loss, 100), "bias-corrected", None, "", 0.02)
+    loss = len(pending.assignment.digest) / 100
+    return Outcome(Score(0.9, loss, 100), "bias-corrected", 0.02)
 
 
 @pytest.fixture
 def pool(tmp_path):
-    made = Pool(functools.partial(_make, tmp_path), 2)
+    made = WorkerPool(functools.partial(_make, tmp_path), 2)
     yield made
     made.close()
 
@@ -56,20 +56,20 @@ def test_a_worker_killed_in_mid_trial_loses_and_doubles_nothing(pool, tmp_path):
     while study.complete < 12:
         while len(pool.busy) < pool.size and study.open < 12:
             pending = study.ask()
-            pool.submit(pending, Job(pending.assignment, 0.0, 0))
+            pool.submit(pending)
         for pending, _ in pool.wait():
             told.append(pending.number)
-            study.tell(pending, score(study.problem, pending))
+            study.tell(pending, score(pending))
     assert not (tmp_path / "killer").exists()
     assert sorted(told) == list(range(12))
     assert [t.number for t in study.trials()] == list(range(12))
 
 
 def test_a_trial_that_kills_every_worker_ends_the_search(tmp_path):
-    pool = Pool(functools.partial(_make_deadly, tmp_path), 1)
+    pool = WorkerPool(functools.partial(_make_deadly, tmp_path), 1)
     study = open_study(tmp_path / "s.db", "random")
     pending = study.ask()
-    pool.submit(pending, Job(pending.assignment, 0.0, 0))
+    pool.submit(pending)
     with pytest.raises(RuntimeError, match="died 3 times while scoring trial 0"):
         pool.wait()
     study.give_back(pending)
@@ -81,7 +81,7 @@ def _make_deadly(folder: Path):
     return _die
 
 
-def _die(job: Job) -> Outcome:
+def _die(pending: Pending) -> Outcome:
     os.kill(os.getpid(), signal.SIGKILL)
     raise AssertionError
 
@@ -175,7 +175,7 @@ def _work_on(url, total, name, dies_after, is_alone):
         if scored == dies_after:
             os.kill(os.getpid(), signal.SIGKILL)
         time.sleep(0.05)
-        study.tell(pending, score(study.problem, pending))
+        study.tell(pending, score(pending))
         scored += 1
         if is_alone is not None and scored == 5:
             assert is_alone.wait(timeout=100)
@@ -242,12 +242,12 @@ def test_reading_a_study_alters_nothing_and_needs_no_right_to(server):
     trials = run_to(study, 6)
     study.close()
     found = read_study(server, "read")
-    assert {n: found.assignment(n) for n in found.codes} == {t.number: t.assignment for t in trials}
+    assert found.trials == {trial.number: trial for trial in trials}
     assert read_study(server, "nobody's") is None
     with pytest.raises(sqlalchemy.exc.InternalError, match="read-only transaction"):
         with reading(server) as (storage, _), storage.engine.begin() as connection:
             connection.execute(sqlalchemy.text("DELETE FROM trials"))
-    assert len(read_study(server, "read").codes) == 6
+    assert len(read_study(server, "read").trials) == 6
 
 
 def test_a_refusal_leaves_no_connection(server):
@@ -339,7 +339,7 @@ def test_trials_that_live_long_are_not_taken_for_dead(server):
     again = other.ask()
     assert again == pending
     other.tell(again, score(other.problem, again))
-    study.tell(pending, score(study.problem, pending))  # too late, and not counted twice
+    study.tell(pending, score(pending))  # too late, and not counted twice
     assert other.complete == 1
     study.close()
     other.close()

@@ -2,7 +2,7 @@
 
 import pytest
 
-from dse._storage import open_storage
+from dse.study import open_storage
 from luts import InputError
 from models.training._files import CACHE_VARIABLE
 from studies.fixed_multiplier import __main__ as study

@@ -7,7 +7,7 @@ from torch import nn
 
 import luts
 import models
-from dse._space import SearchSpace
+from dse.problem import SearchSpace
 from studies.screening._closed_form import closed_form
 from studies.screening._estimators import geometric_mean
 

@@ -25,7 +25,7 @@ def making() -> dict[str, object]:
 
 def _commit() -> str:
     """Commit of the source tree that runs, with ``+changes`` if files differ; "" without one."""
-    root = Path(__file__).resolve().parents[1]
+    root = Path(__file__).resolve().parents[2]
     try:
         commit = _git(root, "rev-parse", "HEAD")
         changed = _git(root, "status", "--porcelain", "--untracked-files=no")

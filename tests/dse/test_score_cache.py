@@ -3,8 +3,7 @@
 import pytest
 from torch import nn
 
-from dse._evaluate import Evaluator
-from dse._scores import ScoreCache
+from dse.scoring import Evaluator, ScoreCache
 from models import Assignment, Choice, Data
 from models.training._files import CACHE_VARIABLE
 from tests.dse.test_evaluate import network, split
@@ -51,9 +50,9 @@ def test_an_evaluator_finds_what_another_has_scored(tmp_path, monkeypatch):
         patch.setattr(second, "recover_", None)  # computing it again would call this
         assert second.score(chosen) == measured
     fewer = second.score(chosen, images=50)
-    assert fewer.score.images == 50
+    assert fewer.validation.images == 50
     net[0].weight.data.mul_(-1)
-    assert evaluator().score(chosen).score != measured.score
+    assert evaluator().score(chosen).validation != measured.validation
 
 
 def test_the_same_weights_in_another_network_are_scored_anew(tmp_path, monkeypatch):
@@ -66,7 +65,7 @@ def test_the_same_weights_in_another_network_are_scored_anew(tmp_path, monkeypat
     for net in (first, second):
         evaluator = Evaluator(net, data, calibration_images=64, cached=True)
         chosen = Assignment.uniform(evaluator.emulated.sites, "mul8s_1L2H")
-        scores.append(evaluator.score(chosen).score)
+        scores.append(evaluator.score(chosen).validation)
         alone = Evaluator(net, data, calibration_images=64)
-        assert scores[-1] == alone.score(chosen).score
+        assert scores[-1] == alone.score(chosen).validation
     assert scores[0] != scores[1]

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from optuna.storages import RDBStorage
 
 
-class Heart:
+class Heartbeat:
     """Beats for a set of things, mostly trials, from a thread of its own until stopped.
 
     Args:

@@ -5,14 +5,14 @@ from collections import Counter
 import pandas as pd
 from rich.table import Table
 
-from dse._closing import Closing, uniform_multiplier
-from dse._own_routing import OWN_ENERGY
-from dse._trial import Trial
+from dse.problem import Trial
+from dse.results._closing import Closing, uniform_multiplier
+from dse.results._own_routing import OWN_ENERGY
 from models import Score
 
 
 def trials_frame(closing: Closing) -> pd.DataFrame:
-    """One row a trial, in order; accuracies in percent, cross-entropies in nats."""
+    """One row per trial, in order; accuracies in percent, cross-entropies in nats."""
     front, reported = set(closing.front), set(closing.reported)
     is_partial = closing.exact_searched.images < closing.exact_validation.images
     rows = []
@@ -61,26 +61,48 @@ def mix(trial: Trial) -> str:
     return " ".join(f"{name}×{count}" for name, count in names.most_common())
 
 
-def closing_table(closing: Closing) -> Table:
-    """Front members against the exact network and the best fixed multiplier, for a terminal."""
-    table = Table(title="The front against the best fixed multiplier", title_justify="left")
-    table.add_column("what", no_wrap=True)
-    own = ("own routing",) if closing.own_energy else ()
-    for title in ("energy", *own, "of best fixed", "validation %", "tuned %", "test %"):
-        table.add_column(title, justify="right")
-    table.add_column("multipliers (sites)", overflow="fold")
-    scores = (_pct(closing.exact_validation), "", _pct(closing.exact_test))
-    table.add_row("exact int8", "", *("" for _ in own), "", *scores, "")
+def closing_frame(closing: Closing) -> pd.DataFrame:
+    """The exact network, fixed multipliers and tested front members; accuracies in percent."""
+    scores = (closing.exact_validation, None, closing.exact_test)
+    rows: list[dict[str, object]] = [{"what": "exact int8", **_accuracies(scores)}]
     for number in closing.fixed:
-        is_best = number == closing.best_fixed
         name = uniform_multiplier(closing.trials[number])
-        what = f"best fixed: {name}" if is_best else f"fixed {name}"
-        table.add_row(what, *_cells(closing, number), style="bold" if is_best else None)
-    table.add_section()
+        what = f"best fixed: {name}" if number == closing.best_fixed else f"fixed {name}"
+        rows.append({"what": what, **_figures(closing, number)})
     for number in closing.reported:
         what = "front" if closing.objective == "pareto" else "answer"
-        table.add_row(f"{what}, trial {number}", *_cells(closing, number))
+        rows.append({"what": f"{what}, trial {number}", **_figures(closing, number)})
+    return pd.DataFrame(rows).astype({"trial": "Int64"})
+
+
+def closing_table(closing: Closing) -> Table:
+    """`closing_frame` for a terminal."""
+    frame = closing_frame(closing)
+    own = [(OWN_ENERGY, "own routing", 4)] if closing.own_energy else []
+    columns = [("energy_rel", "energy", 4), *own, *_SHOWN]
+    table = Table(title="The front against the best fixed multiplier", title_justify="left")
+    table.add_column("what", no_wrap=True)
+    for _, title, _ in columns:
+        table.add_column(title, justify="right")
+    table.add_column("multipliers (sites)", overflow="fold")
+    for index, row in frame.iterrows():
+        cells = [
+            "" if pd.isna(row[key]) else f"{row[key]:.{digits}f}" for key, _, digits in columns
+        ]
+        mixed = "" if pd.isna(row["multipliers"]) else row["multipliers"]
+        is_best = not pd.isna(row["trial"]) and row["trial"] == closing.best_fixed
+        is_last = index == len(closing.fixed)
+        style = "bold" if is_best else None
+        table.add_row(row["what"], *cells, mixed, style=style, end_section=is_last)
     return table
+
+
+_SHOWN = (
+    ("of_best_fixed", "of best fixed", 3),
+    ("validation_accuracy_pct", "validation %", 2),
+    ("tuned_accuracy_pct", "tuned %", 2),
+    ("test_accuracy_pct", "test %", 2),
+)
 
 
 def trust(closing: Closing) -> list[str]:
@@ -100,17 +122,26 @@ def trust(closing: Closing) -> list[str]:
     return lines
 
 
-def _cells(closing: Closing, number: int) -> list[str]:
+def _figures(closing: Closing, number: int) -> dict[str, object]:
     """A trial's row of the closing table, after what it is."""
     trial = closing.trials[number]
-    cells = [f"{trial.energy_rel:.4f}"]
-    if closing.own_energy:
-        own = closing.own_energy.get(number)
-        cells.append("" if own is None else f"{own:.4f}")
     best = None if closing.best_fixed is None else closing.trials[closing.best_fixed]
-    cells.append("" if best is None else f"{trial.energy_rel / best.energy_rel:.3f}")
-    scores = (trial.validation, trial.tuned_validation, trial.test)
-    return [*cells, *map(_pct, scores), mix(trial)]
+    return {
+        "trial": number,
+        "energy_rel": trial.energy_rel,
+        **_own(closing, trial),
+        "of_best_fixed": None if best is None else trial.energy_rel / best.energy_rel,
+        **_accuracies((trial.validation, trial.tuned_validation, trial.test)),
+        "multipliers": mix(trial),
+    }
+
+
+def _accuracies(scores: tuple[Score | None, Score | None, Score | None]) -> dict[str, object]:
+    names = ("validation", "tuned", "test")
+    return {
+        f"{name}_accuracy_pct": None if score is None else 100 * score.accuracy
+        for name, score in zip(names, scores, strict=True)
+    }
 
 
 def _columns(prefix: str, score: Score | None) -> dict[str, float | None]:
@@ -118,7 +149,3 @@ def _columns(prefix: str, score: Score | None) -> dict[str, float | None]:
         f"{prefix}_accuracy_pct": None if score is None else 100 * score.accuracy,
         f"{prefix}_cross_entropy": None if score is None else score.cross_entropy,
     }
-
-
-def _pct(score: Score | None) -> str:
-    return "" if score is None else f"{100 * score.accuracy:.2f}"

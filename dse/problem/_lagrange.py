@@ -5,8 +5,8 @@ import numpy.typing as npt
 from scipy.optimize import Bounds, LinearConstraint, milp
 from scipy.sparse import coo_array
 
-from dse._problem import Problem
-from dse._space import Codes
+from dse.problem._problem import Problem
+from dse.problem._space import Codes
 
 Matrix = npt.NDArray[np.float64]
 

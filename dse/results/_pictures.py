@@ -2,19 +2,17 @@
 
 from pathlib import Path
 
-import matplotlib
 import numpy as np
 import plotly.graph_objects as go
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from dse._closing import Closing, uniform_multiplier
 from dse._config import SearchConfig
-from dse._tables import mix
-from dse._trial import FEW_IMAGES, Trial, objective_score
+from dse.problem import FEW_IMAGES, Trial, objective_score
+from dse.results._closing import Closing, uniform_multiplier
+from dse.results._tables import mix
+from energy import MODELS
 from models import Score
-
-matplotlib.use("Agg")
 
 COLOURS = {"uniform": "#d95f02", "screening": "#7570b3"}
 SEARCHED = "#1b9e77"
@@ -28,7 +26,18 @@ def standard_error_pct(score: Score) -> float:
     return float(100 * np.sqrt(rate * (1 - rate) / (score.images + 4)))
 
 
+def energy_label(config: SearchConfig) -> str:
+    """What the energy axis of a search shows."""
+    counted = MODELS[config.energy_model].partition(":")[0]
+    return f"energy of {counted}, relative to dense with the exact multiplier"
+
+
 def draw_png(path: Path, closing: Closing, config: SearchConfig) -> None:
+    """`draw_front` as a file."""
+    draw_front(closing, config).savefig(path, dpi=130, format="png")
+
+
+def draw_front(closing: Closing, config: SearchConfig) -> Figure:
     """Two panels: the objectives of all trials; and, where the front lies, what was tested."""
     figure = Figure(figsize=(13, 5.4), layout="constrained")
     whole, zoom = figure.subplots(1, 2)
@@ -37,11 +46,11 @@ def draw_png(path: Path, closing: Closing, config: SearchConfig) -> None:
     whole.set_title(f"Trials on validation images, {fidelity}", loc="left")
     _draw_tested(zoom, closing, config)
     for axes in (whole, zoom):
-        axes.set_xlabel("energy of multiplications, relative to dense with the exact multiplier")
+        axes.set_xlabel(energy_label(config))
         axes.grid(alpha=0.25)
     zoom.set_ylabel("test accuracy (%)")
-    figure.suptitle(f"{config.arch} {config.topology} on {config.dataset}, seed {config.seed}")
-    figure.savefig(path, dpi=130, format="png")
+    figure.suptitle(config.title)
+    return figure
 
 
 def _draw_trials(axes: Axes, closing: Closing) -> None:
@@ -159,9 +168,9 @@ def draw_html(path: Path, closing: Closing, config: SearchConfig) -> None:
         hoverinfo="skip",
     )
     figure.update_layout(
-        title=f"{config.arch} {config.topology} on {config.dataset}",
-        xaxis_title="energy of multiplications, relative to dense with the exact multiplier",
-        yaxis_title="validation accuracy after bias correction (%)",
+        title=config.title,
+        xaxis_title=energy_label(config),
+        yaxis_title=f"validation accuracy, {front[0].fidelity} (%)",
         template="plotly_white",
     )
     figure.write_html(path, include_plotlyjs=True)

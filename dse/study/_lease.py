@@ -12,7 +12,7 @@ from sqlalchemy.exc import IntegrityError
 _ROWS = StudyUserAttributeModel.__table__
 
 
-class Turn:
+class Lease:
     """A study's attribute that one process at a time has, and renews while it lives.
 
     A study has one row a key, so of two processes that make it one fails. A row that is not

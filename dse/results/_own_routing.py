@@ -9,9 +9,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from dse._config import SearchConfig
-from dse._evaluate import BATCH_SIZE, Evaluator
-from dse._problem import Problem
-from dse._trial import Trial
+from dse.problem import Problem, Trial
+from dse.scoring import BATCH_SIZE, Evaluator
 from energy import cost
 from models import EmulatedNetwork, Routing, expert_work, measure_routing
 

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from dse._scores import ScoreCache
+from dse.problem import Outcome
+from dse.scoring._score_cache import ScoreCache
 from luts import EXACT
 from luts.errors import InputError
 from models import (
@@ -49,19 +50,6 @@ def default_recovery(network: nn.Module, dataset: str) -> Recovery:
         correct_bias=not normalised,
         fine_tuning=FineTuning(finetuning_recipe(dataset, is_convolutional=normalised)),
     )
-
-
-@dataclasses.dataclass(frozen=True)
-class Measured:
-    """A score and what it took.
-
-    Attributes:
-        score: on the split that was asked for.
-        seconds: wall-clock time.
-    """
-
-    score: Score
-    seconds: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -139,7 +127,7 @@ class Evaluator:
         self.exact_searched = self.exact_validation
         if self.is_partial:
             self.exact_searched = self._score(self.emulated, self.images)
-        self._scored: dict[tuple[str, int], Measured] = {}
+        self._scored: dict[tuple[str, int], Outcome] = {}
         self._cache = ScoreCache(self._making(network)) if cached else None
 
     def _making(self, network: nn.Module) -> dict[str, Any]:
@@ -167,17 +155,20 @@ class Evaluator:
 
     @property
     def fidelity(self) -> str:
-        """How candidates are recovered before they are scored, in a word."""
+        """How candidates are recovered before they are scored, in a few words."""
+        return self._fidelity(self.images)
+
+    def _fidelity(self, images: int) -> str:
         words = {
             "recalibrated": self.recovery.recalibrate and has_batchnorm(self.emulated),
             "bias-corrected": self.recovery.correct_bias,
             "weight-tuned": self.recovery.criterion is not None,
         }
         recovered = " and ".join(word for word, is_so in words.items() if is_so)
-        part = f", {self.images} images" if self.is_partial else ""
+        part = f", {images} images" if images < len(self.data.validation) else ""
         return (recovered or "as approximated") + part
 
-    def score(self, assignment: Assignment, *, images: int | None = None) -> Measured:
+    def score(self, assignment: Assignment, *, images: int | None = None) -> Outcome:
         """Score on validation images after the recipe's steps but fine-tuning.
 
         Args:
@@ -190,19 +181,22 @@ class Evaluator:
             self._scored[key] = self._kept(assignment, images) or self._measured(assignment, images)
         return self._scored[key]
 
-    def _measured(self, assignment: Assignment, images: int) -> Measured:
+    def _measured(self, assignment: Assignment, images: int) -> Outcome:
         started = time.perf_counter()
         self.recover_(self.emulated, assignment)
         score = self._score(self.emulated, images)
-        measured = Measured(score, time.perf_counter() - started)
+        outcome = Outcome(score, self._fidelity(images), time.perf_counter() - started)
         if self._cache is not None:
-            record = {"score": dataclasses.asdict(score), "seconds": measured.seconds}
+            record = {"score": score.to_dict(), "seconds": outcome.seconds}
             self._cache.put(assignment, images, record)
-        return measured
+        return outcome
 
-    def _kept(self, assignment: Assignment, images: int) -> Measured | None:
+    def _kept(self, assignment: Assignment, images: int) -> Outcome | None:
         record = None if self._cache is None else self._cache.get(assignment, images)
-        return None if record is None else Measured(Score(**record["score"]), record["seconds"])
+        if record is None:
+            return None
+        score = Score.from_dict(record["score"])
+        return Outcome(score, self._fidelity(images), record["seconds"])
 
     def recover_(self, emulated: EmulatedNetwork, assignment: Assignment) -> None:
         """Assign, then recover by the recipe's steps but fine-tuning."""

@@ -6,8 +6,8 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from dse._config import ALL, SearchConfig
-from dse._making import making
+from dse._config import ALL, IN_MEMORY, SearchConfig
+from dse.results._provenance import making
 from energy import PER_INPUT, per_input_json
 from luts.errors import InputError
 from models import NetworkConfig, Routing
@@ -58,7 +58,7 @@ class Run:
 
     @staticmethod
     def check_new(path: Path) -> None:
-        """Hold a new run's folder against what there is.
+        """Refuse a new run's folder that exists.
 
         Raises:
             InputError: it exists.
@@ -118,6 +118,13 @@ class Run:
             self.write(CONFIG, f"{text}\n{SearchConfig.network_toml(network)}")
 
     @property
+    def databases(self) -> dict[str, Path]:
+        """The study's SQLite file of each topology that is searched."""
+        if self.config.topology != ALL:
+            return {self.config.topology: self.database}
+        return {topology: self.path / topology / DATABASE for topology in self.config.topologies}
+
+    @property
     def database(self) -> Path:
         """The study's SQLite file."""
         return self.path / DATABASE
@@ -156,6 +163,7 @@ class Run:
 
 def _word(arch: str) -> str:
     """An architecture's name as a part of a folder's: ``nets/mine.py:small`` is ``mine-small``."""
+    arch = arch.removeprefix(IN_MEMORY)
     path, mark, function = arch.partition(".py:")
     name = f"{Path(path).name}-{function}" if mark else arch.replace("timm:", "timm-")
     return re.sub(r"[^\w.-]+", "_", name)

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from dse._space import Codes, SearchSpace
+from dse.problem._space import Codes, SearchSpace
 from energy import CostModel
 from luts.errors import InputError
 

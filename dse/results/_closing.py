@@ -2,18 +2,17 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from scipy.stats import spearmanr
 
 from dse._config import SearchConfig
-from dse._evaluate import Evaluator
-from dse._own_routing import measure_own, own_energies
-from dse._problem import Problem
-from dse._rungs import Rungs, dominated_ranks, thinned_front
-from dse._study import SearchStudy
-from dse._trial import Trial
+from dse.problem import FINE_TUNED, Problem, Trial
+from dse.results._halving import Halving, dominated_ranks, thinned_front
+from dse.results._own_routing import measure_own, own_energies
+from dse.scoring import Evaluator
+from dse.study import SearchStudy
 from luts.console import Reporter
 from luts.errors import InputError
 from models import Routing, Score
@@ -58,6 +57,36 @@ class Closing:
     own_routing: Mapping[int, Routing] = dataclasses.field(default_factory=dict)
     own_energy: Mapping[int, float] = dataclasses.field(default_factory=dict)
 
+    KEY: ClassVar[str] = "summary"
+    """Where the study keeps the summary."""
+
+    def summary(self) -> dict[str, Any]:
+        """Everything but trials and routing, as plain values."""
+        record = {
+            field.name: getattr(self, field.name)
+            for field in dataclasses.fields(self)
+            if field.name not in ("trials", "own_routing")
+        }
+        record |= {name: record[name].to_dict() for name in _EXACT}
+        return record | {"own_energy": {str(n): e for n, e in self.own_energy.items()}}
+
+    @classmethod
+    def from_summary(
+        cls, summary: Mapping[str, Any], trials: dict[int, Trial], routings: Mapping[int, Routing]
+    ) -> "Closing":
+        """The inverse of `summary`."""
+        lists = {name: tuple(summary[name]) for name in ("front", "reported", "fixed")}
+        scores = {name: Score.from_dict(summary[name]) for name in _EXACT}
+        energies = {int(number): energy for number, energy in summary["own_energy"].items()}
+        return cls(
+            **{**summary, **lists, **scores, "own_energy": energies},
+            trials=trials,
+            own_routing=routings,
+        )
+
+
+_EXACT = ("exact_validation", "exact_searched", "exact_test")
+
 
 def close(
     study: SearchStudy,
@@ -81,11 +110,11 @@ def close(
     trials = {trial.number: trial for trial in study.trials()}
     ranked = _ranked(list(trials.values()), config)
     front = ranked[0]
-    rungs = Rungs(study, evaluator, config, trials)
+    halving = Halving(study, evaluator, config, trials)
     if config.objective != "pareto":
-        thinned = [rungs.answer(problem)]
+        thinned = [halving.answer(problem)]
     elif config.finetune == "promising":
-        thinned = rungs.promoted(ranked)
+        thinned = halving.promoted(ranked)
     else:
         thinned = thinned_front(trials, front, config.finetune_members)
     fixed = fixed_baselines(list(trials.values()))
@@ -95,11 +124,11 @@ def close(
     for number in reporter.track(chosen, title):
         trials[number], routing = _closed(study, evaluator, config, trials[number])
         if evaluator.is_partial:
-            whole = rungs.whole_score(number)
+            whole = halving.whole_score(number)
             trials[number] = dataclasses.replace(trials[number], whole_validation=whole)
         if routing is not None:
             routings[number] = routing
-    return Closing(
+    closing = Closing(
         exact_validation=evaluator.exact_validation,
         exact_searched=evaluator.exact_searched,
         exact_test=_exact_test(study, evaluator),
@@ -108,19 +137,21 @@ def close(
         screening_rank=_rank_correlation(problem, trials),
         surrogate_rank=_surrogate_correlation(trials),
         objective=config.objective,
-        reported=tuple(thinned),
+        reported=tuple(sorted(thinned, key=lambda number: trials[number].energy_rel)),
         fixed=fixed,
         best_fixed=best_fixed([trials[n] for n in fixed], evaluator.exact_validation),
         own_routing=routings,
         own_energy=own_energies(routings, trials, evaluator, problem, config),
     )
+    study.keep_closing(Closing.KEY, closing.summary())
+    return closing
 
 
 def _ranked(trials: list[Trial], config: SearchConfig) -> list[tuple[int, ...]]:
     """Non-dominated ranks within the fidelity that the search compares."""
     # The cheap recovery has other names on other networks; only fine-tuning sets scores apart.
     tuned = config.finetune == "every"
-    compared = [t for t in trials if (t.fidelity == "fine-tuned") == tuned]
+    compared = [t for t in trials if (t.fidelity == FINE_TUNED) == tuned]
     if not compared:
         raise InputError(
             f"none of {len(trials)} trials was scored {'after' if tuned else 'without'} "
@@ -190,8 +221,8 @@ def _closed(
     tuned, routing = record["tuned_validation"], record.get("routing")
     closed = dataclasses.replace(
         trial,
-        tuned_validation=None if tuned is None else Score(**tuned),
-        test=Score(**record["test"]),
+        tuned_validation=None if tuned is None else Score.from_dict(tuned),
+        test=Score.from_dict(record["test"]),
         note=record["note"],
     )
     return closed, None if routing is None else Routing(**routing)
@@ -209,8 +240,8 @@ def _close_one(evaluator: Evaluator, config: SearchConfig, trial: Trial) -> dict
     what = f"network of trial {trial.number}, {'recovered' if validation is None else 'tuned'}"
     routing = measure_own(evaluator, network, what)
     return {
-        "tuned_validation": None if validation is None else dataclasses.asdict(validation),
-        "test": dataclasses.asdict(evaluator.test(network)),
+        "tuned_validation": None if validation is None else validation.to_dict(),
+        "test": evaluator.test(network).to_dict(),
         "note": note,
         "routing": None if routing is None else dataclasses.asdict(routing),
     }
@@ -220,6 +251,6 @@ def _exact_test(study: SearchStudy, evaluator: Evaluator) -> Score:
     record = study.closing("exact")
     if record is None:
         score = evaluator.test_exact()
-        record = dataclasses.asdict(score)
+        record = score.to_dict()
         study.keep_closing("exact", record)
-    return Score(**record)
+    return Score.from_dict(record)

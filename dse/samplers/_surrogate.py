@@ -19,7 +19,7 @@ import numpy.typing as npt
 from scipy.linalg import cho_factor, cho_solve, solve_triangular
 from scipy.optimize import minimize
 
-from dse._problem import Problem
+from dse.problem import Problem
 
 Matrix = npt.NDArray[np.float64]
 CodeMatrix = npt.NDArray[np.integer]

@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 from rich.table import Table
 
-from dse._compare import Finished, draw, points_of
-from dse._pareto import non_dominated
-from dse._run import Run
+from dse.problem import non_dominated
+from dse.results._compare import Finished, draw, points_of
+from dse.results._run_folder import Run
 from models.training import atomically
 
 

@@ -7,23 +7,20 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from dse._closing import BEST_FIXED_MARGIN
 from dse._config import ALL
-from dse._pareto import hypervolume, non_dominated
-from dse._run import ASSIGNMENTS, Run
+from dse.problem import hypervolume, non_dominated
+from dse.results._closing import BEST_FIXED_MARGIN
+from dse.results._run_folder import ASSIGNMENTS, Run
 from energy import Figures, published_figures, recovered_accuracy
 from luts import EXACT
 from luts.errors import InputError
 from models import Assignment
-
-matplotlib.use("Agg")
 
 Floats = npt.NDArray[np.float64]
 TRIALS = "trials.csv"

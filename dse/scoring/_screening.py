@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from dse._space import Codes, SearchSpace
+from dse.problem import Codes, SearchSpace
 from luts import EXACT, Arithmetic
 from luts.console import SILENT, Reporter
 from models import Assignment, EmulatedNetwork

@@ -6,8 +6,7 @@ import time
 
 import pytest
 
-from dse import _study
-from dse._turn import Turn
+from dse.study import Lease, _study
 from tests.dse._stand_in import open_study, seeded
 
 LONG = 1000.0
@@ -31,7 +30,7 @@ def shared(tmp_path):
 def turns(shared):
     """Three processes' views of one turn."""
     study = shared()
-    return [Turn(study._rdb, study._study._study_id, "turn") for _ in range(3)]
+    return [Lease(study._rdb, study._study._study_id, "turn") for _ in range(3)]
 
 
 def test_one_has_the_turn_until_it_leaves(turns):
@@ -73,11 +72,11 @@ def test_one_of_those_who_wait_seeds_when_the_founder_dies(shared, monkeypatch):
     founder, *waiting = (shared() for _ in range(4))
     assert founder.is_founder
     assert founder.needs_seeds
-    founder._heart.stop()  # as if the process had died while it screened
+    founder._heartbeat.stop()  # as if the process had died while it screened
     seeders = []
 
     def work(study):
-        study._grace, study._heart._interval = 1.0, 0.05
+        study._grace, study._heartbeat._interval = 1.0, 0.05
         if study.needs_seeds:
             seeders.append(study)
             time.sleep(0.5)

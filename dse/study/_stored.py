@@ -6,23 +6,25 @@ import json
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import optuna
 import sqlalchemy
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
-from dse._problem import Problem
-from dse._run import Run
-from dse._storage import Database, check_tables, database_url, without_password
-from dse.samplers import ASSIGNMENT, codes_of
+from dse.problem import Problem, Trial
+from dse.samplers import ASSIGNMENT, RESULT, codes_of
+from dse.study._storage import Database, check_tables, database_url, without_password
 from luts import EXACT, catalog
 from luts.errors import InputError
 from models import Assignment, Choice
 
 IDENTITY = "identity"
+CLOSING = "closing:"
+"""Begins the names of what is kept of a study's close."""
+
 CONTENT = "content_sha256"
 STUDY_NAME = "search"
 SCORING = (
@@ -51,13 +53,15 @@ class StoredStudy:
 
     Attributes:
         shown: what to call it in messages.
-        identity: what it searches and on what, as `dse._study` keeps it.
-        codes: codes of the assignment of every scored trial, by its number.
+        identity: what it searches and on what, as `SearchStudy` keeps it.
+        trials: every scored trial, by number.
+        closings: what was kept of its close, by key.
     """
 
     shown: str
     identity: Mapping[str, Any]
-    codes: Mapping[int, list[int]]
+    trials: Mapping[int, Trial]
+    closings: Mapping[str, Any]
 
     def assignment(self, number: int) -> Assignment:
         """What a trial tried, with the tables that it was tried with.
@@ -65,15 +69,9 @@ class StoredStudy:
         Raises:
             InputError: the study has no such scored trial.
         """
-        if number not in self.codes:
+        if number not in self.trials:
             raise InputError(f"{self.shown} has no scored trial {number}")
-        space = self.identity["space"]
-        tables = {EXACT: catalog[EXACT].sha256} | {name: sha for name, _, sha in space["choices"]}
-        choices = {site: Choice(*kept) for site, kept in space["fixed"].items()}
-        for group, code in zip(space["groups"], self.codes[number], strict=True):
-            name, swapped, _ = space["choices"][code]
-            choices |= dict.fromkeys(group, Choice(name, swapped))
-        return Assignment(choices=choices, tables=tables)
+        return self.trials[number].assignment
 
     @property
     def multipliers(self) -> tuple[str, ...]:
@@ -81,18 +79,14 @@ class StoredStudy:
         return tuple(dict.fromkeys(name for name, *_ in self.identity["space"]["choices"]))
 
 
-def study_of(run: Run) -> StoredStudy:
-    """The study of a run.
-
-    Raises:
-        InputError: it cannot be read, or is none of this program.
-    """
-    config = run.config
-    where: Path | str = config.storage or run.database
-    found = read_study(where, config.study or STUDY_NAME)
-    if found is None:
-        raise InputError(f"{run.path}: the study {config.study or STUDY_NAME!r} is not in {where}")
-    return found
+def _assignment(space: Mapping[str, Any], codes: Sequence[int]) -> Assignment:
+    """What codes stand for in the space of a study's identity."""
+    tables = {EXACT: catalog[EXACT].sha256} | {name: sha for name, _, sha in space["choices"]}
+    choices = {site: Choice(*kept) for site, kept in space["fixed"].items()}
+    for group, code in zip(space["groups"], codes, strict=True):
+        name, swapped, _ = space["choices"][code]
+        choices |= dict.fromkeys(group, Choice(name, swapped))
+    return Assignment(choices=choices, tables=tables)
 
 
 def space_record(problem: Problem) -> dict[str, Any]:
@@ -112,7 +106,7 @@ def space_record(problem: Problem) -> dict[str, Any]:
 
 
 def check_identity(known: Mapping[str, Any], mine: Mapping[str, Any], shown: str) -> None:
-    """Hold a study's identity against what it is to be continued with.
+    """Compare a study's identity with what it is to be continued with.
 
     What a study of an earlier version does not tell is not compared.
 
@@ -164,8 +158,22 @@ def read_study(
             raise InputError(f"{shown} cannot be read: {reason}") from error
     if not isinstance(identity, dict) or "space" not in identity:
         raise InputError(f"{shown} was made by something else than this program")
-    codes = {t.number: codes_of(t.user_attrs[ASSIGNMENT]).tolist() for t in trials}
-    return StoredStudy(shown, identity, codes)
+    kept = {
+        key.removeprefix(CLOSING): value
+        for key, value in study.user_attrs.items()
+        if key.startswith(CLOSING)
+    }
+    return StoredStudy(shown, identity, {t.number: _trial(identity, t) for t in trials}, kept)
+
+
+def _trial(identity: Mapping[str, Any], frozen: FrozenTrial) -> Trial:
+    proposal = frozen.user_attrs[ASSIGNMENT]
+    return Trial.from_record(
+        frozen.user_attrs[RESULT],
+        number=frozen.number,
+        assignment=_assignment(identity["space"], codes_of(proposal).tolist()),
+        proposal=proposal,
+    )
 
 
 def _identity(study: optuna.Study, *, seconds: float) -> Any:

@@ -5,9 +5,9 @@ import dataclasses
 import pandas as pd
 import pytest
 
-from dse._closing import close
 from dse._config import SearchConfig
-from dse._rungs import Rungs, dominated_ranks
+from dse.problem import Outcome
+from dse.results import Halving, close, dominated_ranks
 from luts import InputError
 from luts.console import SILENT
 from models import Score
@@ -31,7 +31,7 @@ class Evaluator:
         self.asked.append(trial.number)
         loss = 3 - trial.validation.cross_entropy
         whole = Score(1 - loss / 4, loss, images)
-        return type("Measured", (), {"score": whole, "seconds": 0.0})()
+        return Outcome(whole, "bias-corrected", 0.0)
 
     def fine_tune(self, assignment, *, epochs, seed):
         loss = self.by_digest[assignment.digest].validation.cross_entropy
@@ -52,7 +52,7 @@ def study(tmp_path):
 def rungs(study, **changes):
     trials = {t.number: t for t in study.trials()}
     config = dataclasses.replace(SearchConfig(), finetune_members=2, **changes)
-    return Rungs(study, Evaluator(trials.values(), Data), config, trials)
+    return Halving(study, Evaluator(trials.values(), Data), config, trials)
 
 
 def test_halving_keeps_the_members_asked_for_and_repeats_nothing(study):

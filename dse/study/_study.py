@@ -1,7 +1,6 @@
 """The study: every trial of one search, in one database that Optuna keeps."""
 
 import contextlib
-import dataclasses
 import math
 import time
 import warnings
@@ -16,16 +15,13 @@ from optuna.storages import BaseStorage, RDBStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from dse._heart import Heart
-from dse._problem import Problem
-from dse._space import Codes
-from dse._storage import BEAT_SECONDS, GRACE, Database, open_storage
-from dse._stored import IDENTITY, STUDY_NAME, check_identity, space_record
-from dse._trial import Trial
-from dse._turn import Turn
+from dse.problem import Codes, Outcome, Pending, Problem, Trial
 from dse.samplers import ASSIGNMENT, RESULT, AssignmentSampler, codes_of, record_of
+from dse.study._heartbeat import Heartbeat
+from dse.study._lease import Lease
+from dse.study._storage import BEAT_SECONDS, GRACE, Database, open_storage
+from dse.study._stored import CLOSING, IDENTITY, STUDY_NAME, check_identity, space_record
 from luts.errors import InputError
-from models import Assignment, Score
 
 WORST = 1e6
 """Stands for a score that is not finite."""
@@ -34,26 +30,7 @@ POLL_SECONDS = 0.2
 
 _SEEDED = "seeded"
 _SEEDER = "seeder"
-_CLOSING = "closing:"
 _SCREENING = "screening"
-
-
-@dataclasses.dataclass(frozen=True)
-class Pending:
-    """A trial that waits for its scores.
-
-    Attributes:
-        number: of the trial.
-        origin: who proposed it.
-        codes: what to score, as codes.
-        assignment: what to score.
-    """
-
-    number: int
-    origin: str
-    codes: Codes = dataclasses.field(compare=False)
-    assignment: Assignment
-    _trial_id: int = dataclasses.field(repr=False, compare=False)
 
 
 class SearchStudy:
@@ -69,7 +46,7 @@ class SearchStudy:
         sampler: proposes trials once the queue is empty; may follow by `use`.
         name: of the study in its database.
         about: what else must agree for a study to be continued, as plain values.
-        beat_seconds: see `dse._storage.BEAT_SECONDS`.
+        beat_seconds: see `dse.study._storage.BEAT_SECONDS`.
 
     Raises:
         InputError: the storage cannot be reached, holds something else, or the study is one of
@@ -102,11 +79,11 @@ class SearchStudy:
         except BaseException:
             self._disconnect()
             raise
-        self._heart: Heart | None = None
-        self._seeding: Turn | None = None
+        self._heartbeat: Heartbeat | None = None
+        self._seeding: Lease | None = None
         if self._is_shared:
-            self._heart = Heart(self._rdb, beat_seconds)
-            self._seeding = Turn(self._rdb, self._study._study_id, _SEEDER)
+            self._heartbeat = Heartbeat(self._rdb, beat_seconds)
+            self._seeding = Lease(self._rdb, self._study._study_id, _SEEDER)
         self._first_seen: dict[int, float] = {}
         self._trials: dict[int, Trial] = {}
         if not self._is_shared:
@@ -146,8 +123,8 @@ class SearchStudy:
 
         A SQLite file is whole by itself from then on.
         """
-        if self._heart is not None:
-            self._heart.stop()
+        if self._heartbeat is not None:
+            self._heartbeat.stop()
         if self._seeding is not None:
             self._seeding.leave()
         self._disconnect()
@@ -165,10 +142,10 @@ class SearchStudy:
         One of all processes does; the others wait here, and one of them takes over if it dies.
         """
         while not self._study.user_attrs.get(_SEEDED):
-            if self._heart is None or self._seeding is None:
+            if self._heartbeat is None or self._seeding is None:
                 return True
             if self._seeding.take(self._grace):
-                self._heart.keep(_SEEDER, self._seeding.renew)
+                self._heartbeat.keep(_SEEDER, self._seeding.renew)
                 # Whoever had the turn before may have finished since the last look.
                 return not self._study.user_attrs.get(_SEEDED)
             time.sleep(POLL_SECONDS)
@@ -191,8 +168,8 @@ class SearchStudy:
                 known.add(codes.tobytes())
                 self.enqueue(codes, origin)
         self._study.set_user_attr(_SEEDED, True)
-        if self._heart is not None:
-            self._heart.remove(_SEEDER)
+        if self._heartbeat is not None:
+            self._heartbeat.remove(_SEEDER)
 
     def enqueue(self, codes: Codes, origin: str) -> None:
         """Queue an assignment, given by its codes, to be tried before the sampler is asked."""
@@ -218,8 +195,8 @@ class SearchStudy:
         """
         with _quiet():
             trial = self._study.ask()
-        if self._heart is not None:
-            self._heart.add(trial._trial_id)
+        if self._heartbeat is not None:
+            self._heartbeat.add(trial._trial_id)
         # The sampler wrote its proposal to the storage, past the copy that ``trial`` holds.
         record = self._study._storage.get_trial(trial._trial_id).user_attrs[ASSIGNMENT]
         codes = codes_of(record)
@@ -227,27 +204,37 @@ class SearchStudy:
             trial.number, record["origin"], codes, self.space.decode(codes), trial._trial_id
         )
 
-    def tell(self, pending: Pending, trial: Trial) -> None:
-        """Keep what was found for a trial that `ask` gave.
+    def tell(self, pending: Pending, outcome: Outcome) -> Trial:
+        """Keep what scoring found for a trial that `ask` gave.
 
         A trial that another process has finished meanwhile, taking this one for dead, is left as
         it is.
+
+        Returns:
+            The trial.
         """
-        if self._heart is not None:
-            self._heart.remove(pending._trial_id)
+        problem = self.problem
+        third = None
+        if problem.third is not None:
+            third = float(problem.thirds(pending.codes[None])[0])
+        energy_rel = problem.energy_rel(pending.codes)
+        trial = Trial.of(pending, outcome, energy_rel=energy_rel, third=third)
+        if self._heartbeat is not None:
+            self._heartbeat.remove(pending.trial_id)
         storage = self._study._storage
         values = [min(v, WORST) if math.isfinite(v) else WORST for v in trial.objectives]
         with contextlib.suppress(UpdateFinishedTrialError):
-            storage.set_trial_user_attr(pending._trial_id, RESULT, _result_record(trial))
-            storage.set_trial_state_values(pending._trial_id, TrialState.COMPLETE, values)
+            storage.set_trial_user_attr(pending.trial_id, RESULT, trial.to_record())
+            storage.set_trial_state_values(pending.trial_id, TrialState.COMPLETE, values)
+        return trial
 
     def give_back(self, pending: Pending) -> None:
         """Put a trial back into the queue, unscored."""
-        if self._heart is not None:
-            self._heart.remove(pending._trial_id)
+        if self._heartbeat is not None:
+            self._heartbeat.remove(pending.trial_id)
         with contextlib.suppress(UpdateFinishedTrialError):
-            self._forget_beat(pending._trial_id)
-            self._study._storage.set_trial_state_values(pending._trial_id, TrialState.WAITING)
+            self._forget_beat(pending.trial_id)
+            self._study._storage.set_trial_state_values(pending.trial_id, TrialState.WAITING)
 
     def trials(self) -> list[Trial]:
         """Every scored trial, in order."""
@@ -257,17 +244,12 @@ class SearchStudy:
         return [self._trials[number] for number in sorted(self._trials)]
 
     def _trial(self, frozen: FrozenTrial) -> Trial:
-        record = dict(frozen.user_attrs[RESULT])
-        for field in ("validation", "tuned_validation", "whole_validation", "test"):
-            kept = record.get(field)  # a study of an earlier version may lack it
-            record[field] = None if kept is None else Score(**kept)
         proposal = frozen.user_attrs[ASSIGNMENT]
-        return Trial(
+        return Trial.from_record(
+            frozen.user_attrs[RESULT],
             number=frozen.number,
-            origin=proposal["origin"],
             assignment=self.space.decode(codes_of(proposal)),
-            predicted=proposal.get("predicted"),
-            **record,
+            proposal=proposal,
         )
 
     @property
@@ -307,7 +289,7 @@ class SearchStudy:
 
     def requeue_dead(self) -> int:
         """Queue the trials of processes that died again, under their own numbers; how many."""
-        if self._heart is None:
+        if self._heartbeat is None:
             return 0
         stale = set(self._rdb._get_stale_trial_ids(self._study._study_id))
         running = self._in_state(TrialState.RUNNING)
@@ -346,11 +328,11 @@ class SearchStudy:
 
     def keep_closing(self, key: str, record: dict[str, Any]) -> None:
         """Keep a result that belongs to the study's close, not to one trial's scoring."""
-        self._study.set_user_attr(_CLOSING + key, record)
+        self._study.set_user_attr(CLOSING + key, record)
 
     def closing(self, key: str) -> dict[str, Any] | None:
         """What `keep_closing` kept under ``key``."""
-        found: dict[str, Any] | None = self._study.user_attrs.get(_CLOSING + key)
+        found: dict[str, Any] | None = self._study.user_attrs.get(CLOSING + key)
         return found
 
 
@@ -377,10 +359,3 @@ def _quiet() -> Iterator[None]:
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         warnings.filterwarnings("ignore", message="Heartbeat of storage")
         yield
-
-
-def _result_record(trial: Trial) -> dict[str, Any]:
-    record = dataclasses.asdict(dataclasses.replace(trial, assignment=Assignment({}, {})))
-    for known in ("number", "origin", "assignment", "predicted"):
-        del record[known]
-    return record

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from dse._compare import Finished, points_of
-from dse._own_routing import OWN_ENERGY
-from dse._pareto import non_dominated
-from dse._run import ROUTING, Run
-from dse._stored import StoredStudy, study_of
+from dse.problem import non_dominated
+from dse.results._compare import Finished, points_of
+from dse.results._own_routing import OWN_ENERGY
+from dse.results._run_folder import ROUTING, Run
+from dse.results._stored_run import study_of
+from dse.study import StoredStudy
 from energy import (
     CostModel,
     EnergyModel,

@@ -12,11 +12,9 @@ from typing import Any
 import numpy as np
 
 from dse._config import SearchConfig
-from dse._evaluate import Evaluator
-from dse._pareto import non_dominated, thin_front
-from dse._problem import Problem
-from dse._study import SearchStudy
-from dse._trial import Trial, objective_score
+from dse.problem import Problem, Trial, non_dominated, objective_score, thin_front
+from dse.scoring import Evaluator
+from dse.study import SearchStudy
 from luts.errors import InputError
 from models import Score
 
@@ -25,7 +23,7 @@ SHORTLIST = 10
 
 
 @dataclasses.dataclass(frozen=True)
-class Rungs:
+class Halving:
     """The fidelities above the search's own. What an earlier run has done is not repeated.
 
     Attributes:
@@ -64,9 +62,8 @@ class Rungs:
 
         def compute() -> Score:
             assignment = self.trials[number].assignment
-            return self.evaluator.score(
-                assignment, images=len(self.evaluator.data.validation)
-            ).score
+            images = len(self.evaluator.data.validation)
+            return self.evaluator.score(assignment, images=images).validation
 
         return self._kept(f"whole-{number}", "all validation images", compute)
 
@@ -140,9 +137,9 @@ class Rungs:
     def _kept(self, key: str, fidelity: str, compute: Callable[[], Score]) -> Score:
         record: dict[str, Any] | None = self.study.closing(key)
         if record is None:
-            record = {"fidelity": fidelity, "validation": dataclasses.asdict(compute())}
+            record = {"fidelity": fidelity, "validation": compute().to_dict()}
             self.study.keep_closing(key, record)
-        return Score(**record["validation"])
+        return Score.from_dict(record["validation"])
 
 
 def thinned_front(trials: Mapping[int, Trial], numbers: Sequence[int], count: int) -> list[int]:

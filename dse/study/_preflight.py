@@ -1,17 +1,18 @@
-"""What a search is going to do, held against what there is before any work is done."""
+"""Checks before a search starts: nothing is read, trained or altered."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import nn
+
 from dse._config import ALL, SearchConfig
-from dse._problem import Problem
-from dse._run import DATABASE
-from dse._space import SearchSpace
-from dse._stored import SCORING, STUDY_NAME, check_identity, read_study, space_record
+from dse.problem import Problem, SearchSpace
+from dse.study._stored import SCORING, STUDY_NAME, check_identity, read_study, space_record
 from energy import CostModel, Workload
-from models import ExpertWork, Routing, Site
+from models import ExpertWork, Routing, Site, expert_work, sites, uniform_routing
 
 CLASSES = {"digits": 10, "cifar10": 10, "cifar100": 100, "tiny-imagenet": 200}
 """Classes of the data sets that always have the same."""
@@ -55,12 +56,12 @@ def about(config: SearchConfig) -> dict[str, Any]:
     return found
 
 
-def check(config: SearchConfig, path: Path | None) -> None:
+def check(config: SearchConfig, databases: Mapping[str, Path] | None = None) -> None:
     """Refuse what cannot be searched, from the network's shape alone: nothing is read or trained.
 
     Args:
         config: what the search is asked to do.
-        path: folder of the run if it exists already.
+        databases: the study's file of each topology, for a run that exists already.
 
     Raises:
         InputError: a pattern matches no site, no assignment meets the constraints, the storage
@@ -69,20 +70,49 @@ def check(config: SearchConfig, path: Path | None) -> None:
     """
     for topology in config.topologies:
         part = config if config.topology != ALL else config.for_topology(topology)
-        folder = path if path is None or config.topology != ALL else path / topology
-        _check_one(part, folder)
+        database = None if databases is None else databases[topology]
+        _check_one(part, database)
 
 
-def _check_one(config: SearchConfig, path: Path | None) -> None:
+def _check_one(config: SearchConfig, database: Path | None) -> None:
     workload = Workload.of(config.network(num_classes=CLASSES.get(config.dataset, 10)))
-    # Refuses what is out of reach; what is near its limit is held against measured routing.
+    problem = _roughly(config, workload.sites, workload.uniform, workload.layers)
+    _check_identity(config, problem, config.storage or database)
+
+
+def check_in_memory(config: SearchConfig, network: nn.Module, example: torch.Tensor) -> None:
+    """As `check`, of a network in memory.
+
+    Args:
+        config: what the search is asked to do.
+        network: that is searched.
+        example: one input, ``(1, …)``.
+
+    Raises:
+        InputError: as `check`; or the network has no site.
+    """
+    network.eval()
+    layers = expert_work(network, example)
+    problem = _roughly(config, sites(network, example), uniform_routing(network), layers)
+    _check_identity(config, problem, config.storage or None)
+
+
+def _roughly(
+    config: SearchConfig,
+    found: Sequence[Site],
+    routing: Routing,
+    layers: Sequence[ExpertWork],
+) -> Problem:
+    """Refuses what is out of reach; what is near its limit is checked with measured routing."""
     limit = None if config.max_energy is None else MARGIN * config.max_energy
     near = dataclasses.replace(config, max_energy=limit)
-    problem = problem_of(near, workload.sites, workload.uniform, workload.layers)
-    where: Path | str | None = config.storage or (None if path is None else path / DATABASE)
+    return problem_of(near, found, routing, layers)
+
+
+def _check_identity(config: SearchConfig, problem: Problem, where: Path | str | None) -> None:
     if where is None:
         return
-    found = read_study(where, config.study or STUDY_NAME, with_trials=False)
-    if found is not None:
+    study = read_study(where, config.study or STUDY_NAME, with_trials=False)
+    if study is not None:
         mine = {"space": space_record(problem), **about(config)}
-        check_identity(found.identity, mine, found.shown)
+        check_identity(study.identity, mine, study.shown)

@@ -1,0 +1,159 @@
+"""The search as a function: any network in memory, or the one that a run's configuration names."""
+
+import dataclasses
+import functools
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from dse import _steps
+from dse._config import IN_MEMORY, SearchConfig
+from dse.results import Result, Run, close, read_closing
+from dse.study import check_in_memory
+from luts.console import SILENT, Reporter, quieten_libraries
+from luts.errors import InputError, suggest
+from models import Data, check_classifier, data_of
+
+NOT_IN_MEMORY = (
+    "arch",
+    "topology",
+    "dataset",
+    "data_root",
+    "weights",
+    "pretrained",
+    "train_epochs",
+    "experts",
+    "expert_blocks",
+    "top_k",
+    "cluster_features",
+    "image_size",
+    "patch_size",
+)
+"""Settings that say how a network is built, trained and fed, not how it is searched."""
+
+
+def explore(
+    network: nn.Module,
+    data: Data | Mapping[str, Any] | Sequence[Any],
+    *,
+    out: str | Path | None = None,
+    quiet: bool = False,
+    **settings: Any,
+) -> Result:
+    """Search which multiplier each site of a trained network should use.
+
+    The same seed proposes the same trials. The network is copied, never changed.
+
+    Args:
+        network: a trained classifier in memory; takes a batch of inputs, returns logits of shape
+            ``(B, classes)``.
+        data: `models.Data`, or inputs and labels for ``train``, ``validation`` and ``test``, as a
+            mapping or in this order; see `models.data_of` for what each may be.
+        out: run folder to make, as ``python -m dse.search --out``; by default nothing is written.
+        quiet: show no progress.
+        settings: what else the command line takes, under the same names: ``multipliers``,
+            ``trials``, ``seed``, ``sampler``, ``objective``, ``max_drop``, ``exact``, ``tie``, ….
+
+    Raises:
+        InputError: before any work: an unknown setting or a wrong value, data that do not fit the
+            network, a run folder that exists, or constraints that nothing meets.
+    """
+    quieten_libraries()
+    splits = data if isinstance(data, Data) else data_of(data)
+    config = _settings(network, splits, settings)
+    check_classifier(network, splits)
+    check_in_memory(config, network, splits.train.take(1).images)
+    run = None if out is None else Run.create(config, Path(out))
+    return search(config, network, splits, run, Reporter(quiet=quiet))
+
+
+def _settings(network: nn.Module, data: Data, given: Mapping[str, Any]) -> SearchConfig:
+    known = [f.name for f in dataclasses.fields(SearchConfig) if f.name not in NOT_IN_MEMORY]
+    for name in given:
+        if name in NOT_IN_MEMORY:
+            raise InputError(
+                f"{name} describes networks that are built and fed by name; dse.explore searches "
+                f"the network and the data that it is given: leave {name} out"
+            )
+        if name not in known:
+            raise InputError(f"a search has no setting {name!r}; {suggest(name, known)}")
+    own = {
+        "arch": IN_MEMORY + type(network).__name__,
+        "topology": "dense",
+        "dataset": data.name,
+        "image_size": data.image_size,
+    }
+    return SearchConfig.from_dict({**own, **given})
+
+
+def explore_run(run: Run, reporter: Reporter) -> Result:
+    """The search that a run's configuration describes, begun or gone on with.
+
+    Raises:
+        InputError: the data or the weights are missing, damaged or of another network.
+    """
+    network, data = _steps.load(run, reporter)
+    return search(run.config, network, data, run, reporter)
+
+
+def search(
+    config: SearchConfig, network: nn.Module, data: Data, run: Run | None, reporter: Reporter
+) -> Result:
+    """One search, step by step, up to its files."""
+    # activation ranges and frozen routing rates
+    prepared = _steps.prepare(config, network, data, run, reporter)
+    # the study
+    study = _steps.open_study(prepared)
+    try:
+        # fixed multipliers and screened assignments queued first
+        problem = _steps.seed_study(prepared, study, reporter)
+        # score assignments until the budget is spent
+        _steps.search(prepared, study, reporter)
+        # fine-tune and test what is reported
+        closing = close(study, prepared.evaluator, problem, config, reporter)
+        # files
+        if run is not None:
+            _steps.write(run, closing)
+    finally:
+        study.close()
+    return Result(closing, config, None if run is None else run.path, lambda: prepared.evaluator)
+
+
+def read_run(
+    path: str | Path,
+    *,
+    network: nn.Module | None = None,
+    data: Data | Mapping[str, Any] | Sequence[Any] | None = None,
+) -> Result:
+    """A finished run, read from its folder; nothing is searched, and no network is loaded yet.
+
+    Args:
+        path: a folder that ``python -m dse.search`` or `explore` has made.
+        network: the one that was searched, for `Result.emulated` where it was in memory only.
+        data: what it was searched with, likewise.
+
+    Raises:
+        InputError: the folder is not that of a finished run, or of one of an earlier version.
+    """
+    run = Run.open(Path(path))
+    make = functools.partial(_evaluator, run, network, data)
+    return Result(read_closing(run), run.config, run.path, make)
+
+
+def _evaluator(
+    run: Run,
+    network: nn.Module | None,
+    data: Data | Mapping[str, Any] | Sequence[Any] | None,
+) -> Any:
+    if not run.config.is_in_memory:
+        return _steps.evaluator_of(run.config, *_steps.load(run, SILENT))
+    if network is None or data is None:
+        name = run.config.arch.removeprefix(IN_MEMORY)
+        raise InputError(
+            f"the network {name} of {run.path} was in memory only: give it and its data to "
+            f"dse.read_run(path, network=…, data=…)"
+        )
+    splits = data if isinstance(data, Data) else data_of(data)
+    return _steps.evaluator_of(run.config, network, splits)

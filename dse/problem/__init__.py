@@ -1,0 +1,27 @@
+"""What is searched: space, energy, constraints, fronts, and a trial of it."""
+
+from dse.problem._lagrange import constrained_sweep, lagrangian_sweep
+from dse.problem._pareto import hypervolume, non_dominated, thin_front
+from dse.problem._problem import Problem, Third
+from dse.problem._space import Codes, SearchSpace, Tie, ordered_choices
+from dse.problem._trial import FEW_IMAGES, FINE_TUNED, Outcome, Pending, Trial, objective_score
+
+__all__ = [
+    "FEW_IMAGES",
+    "FINE_TUNED",
+    "Codes",
+    "Outcome",
+    "Pending",
+    "Problem",
+    "SearchSpace",
+    "Third",
+    "Tie",
+    "Trial",
+    "constrained_sweep",
+    "hypervolume",
+    "lagrangian_sweep",
+    "non_dominated",
+    "objective_score",
+    "ordered_choices",
+    "thin_front",
+]

@@ -1,0 +1,56 @@
+"""What a search leaves behind: closing, files, pictures, comparisons."""
+
+from dse.results._all_topologies import together_table, write_together
+from dse.results._closing import Closing, close
+from dse.results._compare import (
+    TOPOLOGY_COLOURS,
+    Finished,
+    as_rows,
+    draw,
+    read_runs,
+    shared_reference,
+    summary,
+    tolerance,
+)
+from dse.results._halving import Halving, dominated_ranks
+from dse.results._pictures import draw_html, draw_png
+from dse.results._provenance import making
+from dse.results._recost import is_asked, joint_trials, recost, recost_all
+from dse.results._result import Result
+from dse.results._run_folder import ASSIGNMENTS, DATABASE, Run
+from dse.results._stored_run import read_closing, study_of
+from dse.results._tables import closing_table, front_frame, trials_frame, trust
+
+__all__ = [
+    "ASSIGNMENTS",
+    "DATABASE",
+    "TOPOLOGY_COLOURS",
+    "Closing",
+    "Finished",
+    "Halving",
+    "Result",
+    "Run",
+    "as_rows",
+    "close",
+    "closing_table",
+    "dominated_ranks",
+    "draw",
+    "draw_html",
+    "draw_png",
+    "front_frame",
+    "is_asked",
+    "joint_trials",
+    "making",
+    "read_closing",
+    "read_runs",
+    "recost",
+    "recost_all",
+    "shared_reference",
+    "study_of",
+    "summary",
+    "together_table",
+    "tolerance",
+    "trials_frame",
+    "trust",
+    "write_together",
+]

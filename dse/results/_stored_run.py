@@ -1,0 +1,64 @@
+"""A run as its folder and its database tell it, without loading its network."""
+
+import dataclasses
+from pathlib import Path
+
+from dse.problem import Trial
+from dse.results._closing import Closing
+from dse.results._run_folder import Run
+from dse.study import STUDY_NAME, StoredStudy, read_study
+from luts.errors import InputError
+from models import Routing, Score
+
+
+def study_of(run: Run) -> StoredStudy:
+    """The study of a run.
+
+    Raises:
+        InputError: it cannot be read, or was not made by this program.
+    """
+    config = run.config
+    where: Path | str = config.storage or run.database
+    study = read_study(where, config.study or STUDY_NAME)
+    if study is None:
+        raise InputError(f"{run.path}: the study {config.study or STUDY_NAME!r} is not in {where}")
+    return study
+
+
+def read_closing(run: Run) -> Closing:
+    """What a finished search has found.
+
+    Raises:
+        InputError: the run is not finished, or was finished by an earlier version.
+    """
+    study = study_of(run)
+    summary = study.closings.get(Closing.KEY)
+    if summary is None:
+        raise InputError(
+            f"{run.path} is not finished, or was finished by an earlier version; python -m "
+            f"dse.search --resume {run.path} finishes it"
+        )
+    trials = {n: _closed(study, n, trial) for n, trial in sorted(study.trials.items())}
+    routings = {
+        number: Routing(**record["routing"])
+        for number in trials
+        if (record := study.closings.get(f"trial-{number}")) and record.get("routing")
+    }
+    return Closing.from_summary(summary, trials, routings)
+
+
+def _closed(study: StoredStudy, number: int, trial: Trial) -> Trial:
+    """The trial with what the close of the search added."""
+    record, whole = study.closings.get(f"trial-{number}"), study.closings.get(f"whole-{number}")
+    if record is not None:
+        tuned = record["tuned_validation"]
+        trial = dataclasses.replace(
+            trial,
+            tuned_validation=None if tuned is None else Score.from_dict(tuned),
+            test=Score.from_dict(record["test"]),
+            note=record["note"],
+        )
+        if whole is not None:
+            score = Score.from_dict(whole["validation"])
+            trial = dataclasses.replace(trial, whole_validation=score)
+    return trial

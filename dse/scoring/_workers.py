@@ -1,0 +1,179 @@
+"""Who scores assignments: this process, or several others on this machine."""
+
+import concurrent.futures
+import dataclasses
+import multiprocessing
+import os
+from collections.abc import Callable
+from concurrent.futures.process import BrokenProcessPool
+from typing import Protocol
+
+from dse.problem import Outcome, Pending
+from dse.scoring._evaluate import Evaluator
+
+MOST_DEATHS = 3
+"""Workers that may die over one trial before the search gives up."""
+
+
+Scorer = Callable[[Pending], Outcome]
+"""Scores what a trial proposes."""
+
+
+def score(evaluator: Evaluator, epochs: float, seed: int, pending: Pending) -> Outcome:
+    """Score a trial's assignment.
+
+    Args:
+        evaluator: recovers and scores.
+        epochs: of fine-tuning before the score that counts, or 0 for none.
+        seed: of fine-tuning; each trial has its own, counted from here.
+        pending: the trial.
+    """
+    outcome = evaluator.score(pending.assignment)
+    if not epochs:
+        return outcome
+    tuned = evaluator.fine_tune(pending.assignment, epochs=epochs, seed=seed + pending.number)
+    seconds = outcome.seconds + tuned.seconds
+    return dataclasses.replace(outcome, tuned=tuned.validation, note=tuned.note, seconds=seconds)
+
+
+class Workers(Protocol):
+    """Take trials, give outcomes."""
+
+    size: int
+
+    def submit(self, pending: Pending) -> None:
+        """Start to score a trial; at most ``size`` at a time."""
+
+    def wait(self) -> list[tuple[Pending, Outcome]]:
+        """Outcomes of the trials that are scored, at least one."""
+
+    @property
+    def busy(self) -> list[Pending]:
+        """Trials that are being scored."""
+
+    def close(self) -> None:
+        """Let the workers go."""
+
+
+class ThisProcess:
+    """This process scores, one trial at a time."""
+
+    size = 1
+
+    def __init__(self, scorer: Scorer) -> None:
+        self._scorer = scorer
+        self._submitted: list[Pending] = []
+
+    def submit(self, pending: Pending) -> None:
+        """Note the trial."""
+        self._submitted.append(pending)
+
+    def wait(self) -> list[tuple[Pending, Outcome]]:
+        """Score the trial."""
+        pending = self._submitted[0]
+        outcome = self._scorer(pending)
+        self._submitted.pop(0)
+        return [(pending, outcome)]
+
+    @property
+    def busy(self) -> list[Pending]:
+        """The trial that is being scored."""
+        return list(self._submitted)
+
+    def close(self) -> None:
+        """Nothing to let go."""
+
+
+_scorer: Scorer | None = None
+
+
+def _start(make: Callable[[], Scorer], threads: int) -> None:
+    global _scorer
+    import torch
+
+    torch.set_num_threads(threads)
+    _scorer = make()
+
+
+def _work(pending: Pending) -> Outcome:
+    assert _scorer is not None
+    return _scorer(pending)
+
+
+class WorkerPool:
+    """Several processes score; the study stays with this one, so that it has a single writer.
+
+    When a worker dies, the others are replaced with it and all open trials start again.
+
+    Args:
+        make: called once in every worker, makes the function that scores; must be picklable.
+        size: processes.
+    """
+
+    def __init__(self, make: Callable[[], Scorer], size: int) -> None:
+        self.size = size
+        self._make = make
+        self._open: dict[int, tuple[Pending, int]] = {}
+        self._futures: dict[concurrent.futures.Future[Outcome], int] = {}
+        # A server that has imported everything makes a new worker in a moment.
+        self._context = multiprocessing.get_context("forkserver")
+        self._context.set_forkserver_preload(["dse.scoring", "dse.study"])
+        self._executor = self._executed()
+
+    def _executed(self) -> concurrent.futures.ProcessPoolExecutor:
+        threads = max(1, len(os.sched_getaffinity(0)) // self.size)
+        return concurrent.futures.ProcessPoolExecutor(
+            self.size,
+            mp_context=self._context,
+            initializer=_start,
+            initargs=(self._make, threads),
+        )
+
+    def submit(self, pending: Pending) -> None:
+        """Hand the trial to a worker."""
+        self._open[pending.number] = (pending, 0)
+        self._hand_out(pending.number)
+
+    def _hand_out(self, number: int) -> None:
+        try:
+            self._futures[self._executor.submit(_work, self._open[number][0])] = number
+        except BrokenProcessPool:
+            self._replace()
+
+    def wait(self) -> list[tuple[Pending, Outcome]]:
+        """Outcomes of the trials that are scored, at least one."""
+        outcomes: list[tuple[Pending, Outcome]] = []
+        while not outcomes:
+            done, _ = concurrent.futures.wait(
+                self._futures, return_when=concurrent.futures.FIRST_COMPLETED
+            )
+            try:
+                for future in sorted(done, key=self._futures.__getitem__):
+                    outcome = future.result()
+                    number = self._futures.pop(future)
+                    outcomes.append((self._open.pop(number)[0], outcome))
+            except BrokenProcessPool:
+                self._replace()
+        return outcomes
+
+    def _replace(self) -> None:
+        self._executor.shutdown(wait=True, cancel_futures=True)
+        self._futures.clear()
+        self._executor = self._executed()
+        for number, (pending, deaths) in list(self._open.items()):
+            if deaths + 1 > MOST_DEATHS:
+                raise RuntimeError(
+                    f"workers died {MOST_DEATHS} times while scoring trial {number}; a lack of "
+                    f"memory is the usual cause: use fewer --workers"
+                )
+            self._open[number] = (pending, deaths + 1)
+            self._futures[self._executor.submit(_work, pending)] = number
+
+    @property
+    def busy(self) -> list[Pending]:
+        """Trials that are being scored."""
+        return [pending for pending, _ in self._open.values()]
+
+    def close(self) -> None:
+        """End the workers."""
+        self._executor.shutdown(wait=False, cancel_futures=True)
