@@ -28,7 +28,7 @@ BIT_CYCLES = (0, 3, 6, 11, 18)
 class NativeBackend(Backend):
     """Quantise, multiply with VNNI (or 16-bit AVX2 products), take off the cut bits, scale."""
 
-    name = "int8"
+    name = "native"
 
     def refusal(self, arithmetic: Arithmetic, task: Task) -> str | None:
         """Refuse tables without factors, other devices, unfit processors."""
