@@ -13,8 +13,8 @@ from luts.console import SILENT, Reporter
 from luts.errors import InputError
 from models.networks import auxiliary_loss
 from models.training._augment import shift_and_flip
-from models.training._crew import crew_for
 from models.training._data import Data, Split
+from models.training._distributed import process_group_for
 from models.training._recipe import TrainingRecipe
 from models.training._state import TrainingState
 
@@ -95,8 +95,8 @@ def fit(
         net.eval()
         return History(())
     device = next(net.parameters()).device
-    crew = crew_for(net)
-    state = TrainingState(net, recipe, total_steps=total, seed=seed, crew=crew)
+    group = process_group_for(net)
+    state = TrainingState(net, recipe, total_steps=total, seed=seed, group=group)
     epochs = list(History.from_dicts(state.restore(resume)).epochs) if resume else []
     forked = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=forked), reporter.bar("train", total) as advance:
@@ -106,7 +106,7 @@ def fit(
             validation = evaluate(state.averaged, data.validation) if validate else None
             epochs.append(Epoch(len(epochs) + 1, *epoch, validation))
             whole = state.step % steps_an_epoch == 0
-            if on_checkpoint is not None and whole and crew.rank == 0:
+            if on_checkpoint is not None and whole and group.rank == 0:
                 on_checkpoint(state.snapshot(History(tuple(epochs)).as_dicts()))
     state.finish()
     return History(tuple(epochs))
@@ -123,14 +123,14 @@ def _one_epoch(
     recipe, split = state.recipe, data.train
     # Seeded by epoch, so that a resumed run needs no random state from before.
     generator = torch.Generator().manual_seed(state.epoch_seed)
-    torch.manual_seed(state.epoch_seed + state.crew.rank)
+    torch.manual_seed(state.epoch_seed + state.group.rank)
     started = time.perf_counter()
     state.forward.train()
     order = torch.randperm(len(split), generator=generator)
     loss_sum, correct, seen = 0.0, 0, 0
     steps = min(recipe.steps_an_epoch(len(split)), total - state.step)
     for batch in order.split(recipe.batch_size)[:steps]:
-        positions = state.crew.share(batch)
+        positions = state.group.share(batch)
         pixels = split.gather(positions).to(device, non_blocking=True)
         pixels = shift_and_flip(
             pixels,

@@ -14,8 +14,8 @@ from luts.console import SILENT, Reporter
 from models.emulation import EmulatedNetwork, EmulatedWeightSite, Gradient
 from models.networks import auxiliary_loss, frozen_routers
 from models.training._augment import shift_and_flip
-from models.training._crew import crew_for
 from models.training._data import Data
+from models.training._distributed import process_group_for
 from models.training._loop import Score, evaluate
 from models.training._state import TrainingState
 from models.training.recovery._recipe import FineTuning
@@ -79,7 +79,8 @@ def fine_tune_(
     best = _Best(before, _state_of(emulated))
     emulated.use_gradient_(tuning.slopes)
     emulated.learn_scales_(tuning.learn_scales)
-    state = TrainingState(emulated, recipe, total_steps=total, seed=seed, crew=crew_for(emulated))
+    group = process_group_for(emulated)
+    state = TrainingState(emulated, recipe, total_steps=total, seed=seed, group=group)
     device = next(emulated.parameters()).device
     problem = None
     try:
@@ -163,12 +164,12 @@ def _one_epoch(
     recipe, split = state.recipe, data.train
     device = next(state.net.parameters()).device
     generator = torch.Generator().manual_seed(state.epoch_seed)
-    torch.manual_seed(state.epoch_seed + state.crew.rank)
+    torch.manual_seed(state.epoch_seed + state.group.rank)
     state.forward.train()
     order = torch.randperm(len(split), generator=generator)
     steps = min(recipe.steps_an_epoch(len(split)), state.total_steps - state.step)
     for batch in order.split(recipe.batch_size)[:steps]:
-        positions = state.crew.share(batch)
+        positions = state.group.share(batch)
         pixels = split.gather(positions).to(device, non_blocking=True)
         pixels = shift_and_flip(
             pixels,
