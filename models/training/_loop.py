@@ -12,7 +12,7 @@ from torch.nn import functional
 from luts.console import SILENT, Reporter
 from luts.errors import InputError
 from models.networks import auxiliary_loss
-from models.training._augment import shift_and_flip
+from models.training._batches import epoch_batches
 from models.training._data import Data, Split
 from models.training._distributed import process_group_for
 from models.training._recipe import TrainingRecipe
@@ -102,7 +102,7 @@ def fit(
     with torch.random.fork_rng(devices=forked), reporter.bar("train", total) as advance:
         advance(min(state.step, total))
         while state.step < total:
-            epoch = _one_epoch(state, data, total, device, advance)
+            epoch = _one_epoch(state, data, advance)
             validation = evaluate(state.averaged, data.validation) if validate else None
             epochs.append(Epoch(len(epochs) + 1, *epoch, validation))
             whole = state.step % steps_an_epoch == 0
@@ -113,33 +113,13 @@ def fit(
 
 
 def _one_epoch(
-    state: TrainingState,
-    data: Data,
-    total: int,
-    device: torch.device,
-    advance: Callable[..., None],
+    state: TrainingState, data: Data, advance: Callable[..., None]
 ) -> tuple[float, float, float]:
     """Train for one pass or what is left of the last; mean loss, accuracy, seconds."""
-    recipe, split = state.recipe, data.train
-    # Seeded by epoch, so that a resumed run needs no random state from before.
-    generator = torch.Generator().manual_seed(state.epoch_seed)
-    torch.manual_seed(state.epoch_seed + state.group.rank)
     started = time.perf_counter()
     state.forward.train()
-    order = torch.randperm(len(split), generator=generator)
     loss_sum, correct, seen = 0.0, 0, 0
-    steps = min(recipe.steps_an_epoch(len(split)), total - state.step)
-    for batch in order.split(recipe.batch_size)[:steps]:
-        positions = state.group.share(batch)
-        pixels = split.gather(positions).to(device, non_blocking=True)
-        pixels = shift_and_flip(
-            pixels,
-            shift_px=recipe.shift_px,
-            flip=recipe.flip,
-            border=recipe.border,
-            generator=generator,
-        )
-        images, labels = split.normalised(pixels), split.labels[positions].to(device)
+    for images, labels in epoch_batches(state, data.train):
         loss, logits = _step(state, images, labels)
         seen += len(labels)
         loss_sum += loss * len(labels)
@@ -151,8 +131,6 @@ def _one_epoch(
 
 def _step(state: TrainingState, images: Tensor, labels: Tensor) -> tuple[float, Tensor]:
     recipe = state.recipe
-    if recipe.channels_last:
-        images = images.contiguous(memory_format=torch.channels_last)
     low = recipe.precision == "bfloat16"
     with torch.autocast(images.device.type, torch.bfloat16, enabled=low):
         logits = state.forward(images)

@@ -13,7 +13,7 @@ from torch.nn import functional
 from luts.console import SILENT, Reporter
 from models.emulation import EmulatedNetwork, EmulatedWeightSite, Gradient
 from models.networks import auxiliary_loss, frozen_routers
-from models.training._augment import shift_and_flip
+from models.training._batches import epoch_batches
 from models.training._data import Data
 from models.training._distributed import process_group_for
 from models.training._loop import Score, evaluate
@@ -157,30 +157,10 @@ def _one_epoch(
     watch: "_Watch",
     advance: Callable[..., None],
 ) -> str | None:
-    """One pass, or what is left of the last; what went wrong, or None.
-
-    Images, their order and their augmentation are those of `models.training.fit`.
-    """
-    recipe, split = state.recipe, data.train
-    device = next(state.net.parameters()).device
-    generator = torch.Generator().manual_seed(state.epoch_seed)
-    torch.manual_seed(state.epoch_seed + state.group.rank)
+    """One pass, or what is left of the last; what went wrong, or None."""
     state.forward.train()
-    order = torch.randperm(len(split), generator=generator)
-    steps = min(recipe.steps_an_epoch(len(split)), state.total_steps - state.step)
-    for batch in order.split(recipe.batch_size)[:steps]:
-        positions = state.group.share(batch)
-        pixels = split.gather(positions).to(device, non_blocking=True)
-        pixels = shift_and_flip(
-            pixels,
-            shift_px=recipe.shift_px,
-            flip=recipe.flip,
-            border=recipe.border,
-            generator=generator,
-        )
-        if recipe.channels_last:
-            pixels = pixels.contiguous(memory_format=torch.channels_last)
-        loss = objective(state, split.normalised(pixels), split.labels[positions].to(device))
+    for images, labels in epoch_batches(state, data.train):
+        loss = objective(state, images, labels)
         value = float(loss.detach())
         if not math.isfinite(value):
             return f"the loss became {value} at step {state.step + 1}"
