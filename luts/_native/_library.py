@@ -50,10 +50,9 @@ def max_depth() -> int:
 
 def _declared(library: ctypes.CDLL) -> ctypes.CDLL:
     library.axdse_isa.restype = ctypes.c_char_p
-    for name in ("max_depth", "job_bytes", "lookup_bytes", "packed_dwords", "packed_plane_words"):
+    for name in ("max_depth", "job_bytes", "lookup_bytes"):
         getattr(library, f"axdse_{name}").restype = ctypes.c_int64
-    for name in ("product", "packed_dwords", "packed_plane_words"):
-        getattr(library, f"axdse_{name}").argtypes = [ctypes.POINTER(Job)]
+    library.axdse_product.argtypes = [ctypes.POINTER(Job)]
     library.axdse_lookup.argtypes = [ctypes.POINTER(Lookup)]
     library.axdse_quantise.argtypes = [
         ctypes.c_void_p,

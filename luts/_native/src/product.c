@@ -22,11 +22,6 @@ typedef struct {
     int64_t batch;
 } Plan;
 
-static int64_t ceil_div(int64_t a, int64_t b)
-{
-    return (a + b - 1) / b;
-}
-
 static int64_t round_up(int64_t a, int64_t step)
 {
     return step > 1 ? ceil_div(a, step) * step : a;
@@ -35,32 +30,6 @@ static int64_t round_up(int64_t a, int64_t step)
 static int64_t min64(int64_t a, int64_t b)
 {
     return a < b ? a : b;
-}
-
-static int taps_are_neighbours(const Job *job)
-{
-    return job->groups == 1 && job->dilation_w == 1;
-}
-
-static int64_t run_bytes(const Job *job)
-{
-    return taps_are_neighbours(job) ? job->kernel_w * job->channels_padded
-                                    : job->channels / job->groups;
-}
-
-static int64_t runs_of(const Job *job)
-{
-    return taps_are_neighbours(job) ? job->kernel_h : job->kernel_h * job->kernel_w;
-}
-
-int64_t packed_dwords(const Job *job)
-{
-    return job->terms * runs_of(job) * ceil_div(run_bytes(job), 4);
-}
-
-int64_t packed_plane_words(const Job *job)
-{
-    return job->depth ? runs_of(job) * ceil_div(run_bytes(job), 32) : 0;
 }
 
 static Plan plan_of(const Job *job)
@@ -316,15 +285,4 @@ void axdse_product(const Job *job)
     }
     int64_t units = ceil_div(plan.batch, plan.images) * plan.bands;
     parallel_for(layer_task, &plan, units, job->threads);
-}
-
-/* Room a packed second operand takes: dwords of the inner dimension, words of its bit planes. */
-int64_t axdse_packed_dwords(const Job *job)
-{
-    return packed_dwords(job);
-}
-
-int64_t axdse_packed_plane_words(const Job *job)
-{
-    return packed_plane_words(job);
 }
