@@ -6,7 +6,7 @@ from models.training._data import Data, Normalisation, Split
 from models.training._distributed import is_first, local_device
 from models.training._files import atomically, cache_folder
 from models.training._load import DATASETS, check_dataset, load_data
-from models.training._loop import Epoch, History, Score, evaluate, fit
+from models.training._loop import FEW_IMAGES, Epoch, Score, TrainingHistory, evaluate, fit
 from models.training._recipe import (
     TrainingRecipe,
     default_recipe,
@@ -44,11 +44,11 @@ from models.training.recovery import (
 
 __all__ = [
     "DATASETS",
+    "FEW_IMAGES",
     "Data",
     "Epoch",
     "FineTuned",
     "FineTuning",
-    "History",
     "Normalisation",
     "Recovered",
     "Recovery",
@@ -58,6 +58,7 @@ __all__ = [
     "Split",
     "Start",
     "Step",
+    "TrainingHistory",
     "TrainingRecipe",
     "atomically",
     "base_network",

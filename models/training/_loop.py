@@ -18,6 +18,9 @@ from models.training._distributed import process_group_for
 from models.training._recipe import TrainingRecipe
 from models.training._state import TrainingState
 
+FEW_IMAGES = 2_000
+"""Below this many images cross-entropy tells networks apart that accuracy cannot."""
+
 
 @dataclass(frozen=True)
 class Score:
@@ -40,7 +43,7 @@ class Epoch:
 
 
 @dataclass(frozen=True)
-class History:
+class TrainingHistory:
     """What a training run went through, epoch by epoch."""
 
     epochs: tuple[Epoch, ...]
@@ -50,7 +53,7 @@ class History:
         return [asdict(epoch) for epoch in self.epochs]
 
     @classmethod
-    def from_dicts(cls, rows: list[dict[str, Any]]) -> "History":
+    def from_dicts(cls, rows: list[dict[str, Any]]) -> "TrainingHistory":
         """The inverse of `as_dicts`."""
         epochs = []
         for row in rows:
@@ -70,7 +73,7 @@ def fit(
     validate: bool = False,
     on_checkpoint: Callable[[dict[str, Any]], None] | None = None,
     resume: Mapping[str, Any] | None = None,
-) -> History:
+) -> TrainingHistory:
     """Train ``net`` in place, on its own device; it ends in evaluation mode.
 
     The same seed, network and number of threads give the same weights on a CPU; the global random
@@ -93,11 +96,11 @@ def fit(
     total = recipe.steps(len(data.train))
     if total == 0:
         net.eval()
-        return History(())
+        return TrainingHistory(())
     device = next(net.parameters()).device
     group = process_group_for(net)
     state = TrainingState(net, recipe, total_steps=total, seed=seed, group=group)
-    epochs = list(History.from_dicts(state.restore(resume)).epochs) if resume else []
+    epochs = list(TrainingHistory.from_dicts(state.restore(resume)).epochs) if resume else []
     forked = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=forked), reporter.bar("train", total) as advance:
         advance(min(state.step, total))
@@ -107,9 +110,9 @@ def fit(
             epochs.append(Epoch(len(epochs) + 1, *epoch, validation))
             whole = state.step % steps_an_epoch == 0
             if on_checkpoint is not None and whole and group.rank == 0:
-                on_checkpoint(state.snapshot(History(tuple(epochs)).as_dicts()))
+                on_checkpoint(state.snapshot(TrainingHistory(tuple(epochs)).as_dicts()))
     state.finish()
-    return History(tuple(epochs))
+    return TrainingHistory(tuple(epochs))
 
 
 def _one_epoch(

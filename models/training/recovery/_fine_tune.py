@@ -16,12 +16,9 @@ from models.networks import auxiliary_loss, frozen_routers
 from models.training._batches import epoch_batches
 from models.training._data import Data
 from models.training._distributed import process_group_for
-from models.training._loop import Score, evaluate
+from models.training._loop import FEW_IMAGES, Score, evaluate
 from models.training._state import TrainingState
 from models.training.recovery._recipe import FineTuning
-
-FEW_IMAGES = 2_000
-"""Below this many images cross-entropy tells states apart that accuracy cannot."""
 
 ALLOWED_RISE = 1.1
 STANDARD_ERRORS = 4.0
