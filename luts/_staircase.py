@@ -23,7 +23,7 @@ from luts._multiplier import Table
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Terms:
+class CircuitTerms:
     """``T[x, w] = Σ_t u_t(x)·v_t(w) − Σ_{p+q<depth} 2^(p+q+first_plane+second_plane)·x_p·w_q``.
 
     Attributes:
@@ -75,10 +75,10 @@ def breaks_of(table: Table) -> tuple[int, int, int] | None:
     return (break_a, break_b, diagonal) if np.array_equal(expected, table) else None
 
 
-_STAIRCASES: dict[tuple[str, bool], Terms | None] = {}
+_STAIRCASES: dict[tuple[str, bool], CircuitTerms | None] = {}
 
 
-def terms_of(arithmetic: Arithmetic, *, max_depth: int) -> Terms | None:
+def terms_of(arithmetic: Arithmetic, *, max_depth: int) -> CircuitTerms | None:
     """The cheapest known form of a circuit, or None for a table without factors.
 
     Args:
@@ -94,18 +94,18 @@ def terms_of(arithmetic: Arithmetic, *, max_depth: int) -> Terms | None:
     return _plain(arithmetic)
 
 
-_PLAIN: dict[tuple[str, bool], Terms | None] = {}
+_PLAIN: dict[tuple[str, bool], CircuitTerms | None] = {}
 
 
-def _plain(arithmetic: Arithmetic) -> Terms | None:
+def _plain(arithmetic: Arithmetic) -> CircuitTerms | None:
     key = (arithmetic.multiplier.sha256, arithmetic.swapped)
     if key not in _PLAIN:
         factors = arithmetic.factorisation
-        _PLAIN[key] = None if factors is None else Terms(factors)
+        _PLAIN[key] = None if factors is None else CircuitTerms(factors)
     return _PLAIN[key]
 
 
-def _staircase(table: Table) -> Terms | None:
+def _staircase(table: Table) -> CircuitTerms | None:
     breaks = breaks_of(table)
     if breaks is None:
         return None
@@ -119,4 +119,4 @@ def _staircase(table: Table) -> Terms | None:
         u=(values & (256 - (1 << break_a))).view(np.int8)[None],
         v=(values & (256 - (1 << break_b))).view(np.int8)[None],
     )
-    return Terms(factors, depth, break_a, break_b)
+    return CircuitTerms(factors, depth, break_a, break_b)

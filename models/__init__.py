@@ -27,6 +27,7 @@ from models.networks import (
 )
 from models.training import (
     DATASETS,
+    FEW_IMAGES,
     Data,
     FineTuning,
     Recovered,
@@ -47,6 +48,7 @@ from models.training import (
 __all__ = [
     "ARCHITECTURES",
     "DATASETS",
+    "FEW_IMAGES",
     "TOPOLOGIES",
     "Assignment",
     "Choice",

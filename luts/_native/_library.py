@@ -6,7 +6,7 @@ import importlib.machinery
 import warnings
 from pathlib import Path
 
-from luts._native._structures import Job, Lookup
+from luts._native._structures import Lookup, ProductJob
 
 
 class MissingKernelsWarning(RuntimeWarning):
@@ -50,10 +50,9 @@ def max_depth() -> int:
 
 def _declared(library: ctypes.CDLL) -> ctypes.CDLL:
     library.axdse_isa.restype = ctypes.c_char_p
-    for name in ("max_depth", "job_bytes", "lookup_bytes", "packed_dwords", "packed_plane_words"):
+    for name in ("max_depth", "job_bytes", "lookup_bytes"):
         getattr(library, f"axdse_{name}").restype = ctypes.c_int64
-    for name in ("product", "packed_dwords", "packed_plane_words"):
-        getattr(library, f"axdse_{name}").argtypes = [ctypes.POINTER(Job)]
+    library.axdse_product.argtypes = [ctypes.POINTER(ProductJob)]
     library.axdse_lookup.argtypes = [ctypes.POINTER(Lookup)]
     library.axdse_quantise.argtypes = [
         ctypes.c_void_p,
@@ -71,6 +70,6 @@ def _declared(library: ctypes.CDLL) -> ctypes.CDLL:
     ]
     for name in ("product", "lookup", "quantise", "pad"):
         getattr(library, f"axdse_{name}").restype = None
-    assert library.axdse_job_bytes() == ctypes.sizeof(Job)
+    assert library.axdse_job_bytes() == ctypes.sizeof(ProductJob)
     assert library.axdse_lookup_bytes() == ctypes.sizeof(Lookup)
     return library

@@ -11,8 +11,8 @@ import torch.nn.functional as F
 
 from luts._geometry import POINT, Geometry
 from luts._native._library import kernels
-from luts._native._structures import Job
-from luts._staircase import Terms
+from luts._native._structures import ProductJob
+from luts._staircase import CircuitTerms
 
 LANES = 16
 
@@ -29,7 +29,7 @@ class Packed:
         w, planes, offsets: the packed arrays.
     """
 
-    terms: Terms
+    terms: CircuitTerms
     geometry: Geometry
     channels: int
     columns: int
@@ -43,12 +43,12 @@ class Packed:
         return self.columns * self.geometry.groups
 
 
-def padded_channels(channels: int, terms: Terms) -> int:
+def padded_channels(channels: int, terms: CircuitTerms) -> int:
     """Channels as they lie in the kernels' codes: whole bytes of every bit plane."""
     return -(-channels // 8) * 8 if terms.depth else channels
 
 
-def native_pack(w: torch.Tensor, terms: Terms, geometry: Geometry = POINT) -> Packed:
+def native_pack(w: torch.Tensor, terms: CircuitTerms, geometry: Geometry = POINT) -> Packed:
     """Packs a layer's weight codes.
 
     Args:
@@ -86,7 +86,7 @@ def native_pack(w: torch.Tensor, terms: Terms, geometry: Geometry = POINT) -> Pa
     )
 
 
-def _applied(codes: torch.Tensor, terms: Terms) -> list[torch.Tensor]:
+def _applied(codes: torch.Tensor, terms: CircuitTerms) -> list[torch.Tensor]:
     masks = terms.factors.v_masks
     if masks is not None:
         return [codes & (m - 256 if m > 127 else m) for m in masks]
@@ -94,7 +94,7 @@ def _applied(codes: torch.Tensor, terms: Terms) -> list[torch.Tensor]:
     return [torch.from_numpy(v[index]) for v in terms.factors.v]
 
 
-def _planes(codes: torch.Tensor, terms: Terms) -> torch.Tensor:
+def _planes(codes: torch.Tensor, terms: CircuitTerms) -> torch.Tensor:
     """Bit planes, 32 inner indices a word: ``(groups, panels, words, depth, lanes)``."""
     groups = codes.shape[0]
     codes = F.pad(codes, (0, 0, 0, -codes.shape[1] % LANES)).contiguous()
@@ -153,7 +153,7 @@ def native_layer(
 def native_batched(
     x: torch.Tensor,
     y: torch.Tensor,
-    terms: Terms,
+    terms: CircuitTerms,
     *,
     x_scale: float = 1.0,
     y_scale: float = 1.0,
@@ -217,8 +217,8 @@ def _address(data: npt.NDArray[np.uint8] | None) -> int | None:
     return None if data is None else data.ctypes.data
 
 
-def _job(terms: Terms, geometry: Geometry, channels: int) -> Job:
-    job = Job()
+def _job(terms: CircuitTerms, geometry: Geometry, channels: int) -> ProductJob:
+    job = ProductJob()
     job.channels, job.channels_padded = channels, padded_channels(channels, terms)
     job.kernel_h, job.kernel_w = geometry.kernel
     job.stride_h, job.stride_w = geometry.stride
@@ -233,7 +233,7 @@ def _job(terms: Terms, geometry: Geometry, channels: int) -> Job:
     return job
 
 
-def _run(job: Job, x: torch.Tensor, out: torch.Tensor, **scales: Any) -> None:
+def _run(job: ProductJob, x: torch.Tensor, out: torch.Tensor, **scales: Any) -> None:
     factor, bias = scales["scale"], scales["bias"]
     factor = None if factor is None else factor.contiguous()
     bias = None if bias is None else bias.contiguous()

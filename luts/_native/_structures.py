@@ -12,8 +12,8 @@ def _fields(text: str) -> list[tuple[str, type]]:
     return [(word.lstrip("*~"), kinds.get(word[0], _INT)) for word in text.split()]
 
 
-class Job(ctypes.Structure):
-    """One factorised product: ``Job`` of src/native.h."""
+class ProductJob(ctypes.Structure):
+    """One factorised product: ``ProductJob`` of src/native.h."""
 
     _fields_ = _fields("""
         *x x_is_codes

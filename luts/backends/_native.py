@@ -14,7 +14,7 @@ from luts._native import (
     native_pack,
 )
 from luts._quantise import quantise
-from luts._staircase import Terms, terms_of
+from luts._staircase import CircuitTerms, terms_of
 from luts._task import Scaling, Task
 from luts.backends._base import Backend
 
@@ -28,7 +28,7 @@ BIT_CYCLES = (0, 3, 6, 11, 18)
 class NativeBackend(Backend):
     """Quantise, multiply with VNNI (or 16-bit AVX2 products), take off the cut bits, scale."""
 
-    name = "int8"
+    name = "native"
 
     def refusal(self, arithmetic: Arithmetic, task: Task) -> str | None:
         """Refuse tables without factors, other devices, unfit processors."""
@@ -90,7 +90,7 @@ class NativeBackend(Backend):
         )
 
 
-def cheapest_terms(arithmetic: Arithmetic, task: Task) -> Terms:
+def cheapest_terms(arithmetic: Arithmetic, task: Task) -> CircuitTerms:
     """The circuit as int8 products alone, or with cut bits counted, whichever is faster."""
     plain = terms_of(arithmetic, max_depth=0)
     assert plain is not None

@@ -7,7 +7,7 @@ import numpy as np
 from luts.errors import InputError
 from luts.loading._layout import Int64, RawTable, Request
 
-Row = tuple[int, list[str]]
+NumberedRow = tuple[int, list[str]]
 """Line number and cells."""
 
 # Fifteen digits keep any number within int64.
@@ -45,7 +45,7 @@ def read(request: Request) -> RawTable:
     )
 
 
-def _split(text: str) -> list[Row]:
+def _split(text: str) -> list[NumberedRow]:
     lines = [line.partition("#")[0].strip(" \r\n") for line in text.splitlines()]
     between = next((c for c in ",;\t" if any(c in line for line in lines)), None)
     rows = ((number, line) for number, line in enumerate(lines, start=1) if line and line.strip())
@@ -59,7 +59,7 @@ def _integer(cell: str, line: int, shown: str) -> int:
     return int(match.group(1))
 
 
-def _checked(rows: list[Row], n_rows: int, n_columns: int, shown: str) -> list[list[int]]:
+def _checked(rows: list[NumberedRow], n_rows: int, n_columns: int, shown: str) -> list[list[int]]:
     for line, cells in rows:
         if len(cells) != n_columns:
             raise InputError(f"{shown}: line {line} has {len(cells)} columns, not {n_columns}")
@@ -68,7 +68,7 @@ def _checked(rows: list[Row], n_rows: int, n_columns: int, shown: str) -> list[l
     return [[_integer(cell, line, shown) for cell in cells] for line, cells in rows]
 
 
-def _from_labelled(rows: list[Row], shown: str, *, signed: bool) -> Int64:
+def _from_labelled(rows: list[NumberedRow], shown: str, *, signed: bool) -> Int64:
     (line, header), *body = rows
     if len(header) == 256:
         header = ["", *header]
@@ -82,7 +82,7 @@ def _from_labelled(rows: list[Row], shown: str, *, signed: bool) -> Int64:
     return table
 
 
-def _from_triples(rows: list[Row], shown: str, *, signed: bool) -> Int64:
+def _from_triples(rows: list[NumberedRow], shown: str, *, signed: bool) -> Int64:
     if not any(map(_INTEGER.fullmatch, rows[0][1])):
         rows = rows[1:]
     for line, cells in rows:

@@ -27,7 +27,7 @@ os.execv(sys.argv[4], sys.argv[4:])
 
 
 @dataclasses.dataclass(frozen=True)
-class Outcome:
+class ProgramExit:
     """How a program ended.
 
     Attributes:
@@ -48,7 +48,7 @@ class Outcome:
         return f"ended with status {self.status}"
 
 
-def run(command: list[str], *, folder: Path, time_limit_s: float) -> Outcome:
+def run(command: list[str], *, folder: Path, time_limit_s: float) -> ProgramExit:
     """Run ``command`` in ``folder``, never through a shell, and end all that it started.
 
     Args:
@@ -79,7 +79,7 @@ def run(command: list[str], *, folder: Path, time_limit_s: float) -> Outcome:
     if status == -signal.SIGXCPU:
         status = None
     with log.open("rb") as errors:
-        return Outcome(status, errors.read(20_000).decode("utf-8", errors="replace"))
+        return ProgramExit(status, errors.read(20_000).decode("utf-8", errors="replace"))
 
 
 def _kill_group(process: subprocess.Popen[bytes]) -> None:

@@ -20,7 +20,7 @@ from models.emulation._layers import (
     EmulatedSite,
     EmulatedWeightSite,
 )
-from models.emulation._order import (
+from models.emulation._operand_order import (
     ProductOperands,
     choose_operand_order,
     product_operands,

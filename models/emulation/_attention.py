@@ -92,7 +92,7 @@ class AttentionProducts:
         return self.av(attention, v)
 
 
-class Product(nn.Module):
+class MatrixProduct(nn.Module):
     """``x @ y`` as a module, so that it has a name and can be replaced.
 
     Args:
@@ -137,7 +137,7 @@ class ExposedAttention(nn.Module):
             self.in_proj = _linear(source.in_proj_weight, bias)
         else:
             self.q_proj, self.k_proj, self.v_proj = map(_linear, weights, biases)
-        self.qk, self.av = Product("qk"), Product("av")
+        self.qk, self.av = MatrixProduct("qk"), MatrixProduct("av")
         self.out_proj = source.out_proj
         self.train(source.training)
 

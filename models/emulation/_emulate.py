@@ -11,7 +11,7 @@ from torch import nn
 from luts import EXACT, Arithmetic, Catalog, catalog
 from luts.errors import InputError
 from models.emulation._assignment import Assignment
-from models.emulation._attention import AttentionProducts, Product
+from models.emulation._attention import AttentionProducts, MatrixProduct
 from models.emulation._expose import exposed, names_of, replace_everywhere_
 from models.emulation._fold import Switch, fold_batchnorms_
 from models.emulation._layers import (
@@ -225,7 +225,7 @@ def _replace_(network: nn.Module, found: tuple[Site, ...]) -> None:
     modules = dict(network.named_modules())
     for site in found:
         module = modules.get(site.name)
-        if isinstance(module, Product):
+        if isinstance(module, MatrixProduct):
             replace_everywhere_(network, names[module], EmulatedMatmul())
         elif isinstance(module, nn.Conv2d):
             replace_everywhere_(network, names[module], EmulatedConv2d(module))

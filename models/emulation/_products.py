@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from luts import MAX_CODE, MAX_K, InputError, quantise
-from models.emulation._slopes import Slopes, Terms
+from models.emulation._slopes import Slopes, SlopeTerms
 
 # (grad, x values, w values, which of x, w and offset are wanted) → their gradients
 Differentiate = Callable[..., tuple[torch.Tensor | None, ...]]
@@ -255,12 +255,12 @@ def _backward(ctx: Any, grad: torch.Tensor, differentiate: Differentiate) -> Any
     return grad_x, grad_w, grad_offset, grad_scale, None
 
 
-def _turned(terms: Terms | None) -> Terms | None:
-    return None if terms is None else Terms(terms.v, terms.u)
+def _turned(terms: SlopeTerms | None) -> SlopeTerms | None:
+    return None if terms is None else SlopeTerms(terms.v, terms.u)
 
 
 def _sum_of_terms(
-    terms: Terms | None,
+    terms: SlopeTerms | None,
     own: torch.Tensor,
     other: torch.Tensor,
     other_scale: torch.Tensor,

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from luts.errors import InputError
-from models.emulation._attention import AttentionInterceptor, Product
+from models.emulation._attention import AttentionInterceptor, MatrixProduct
 from models.emulation._expose import exposed
 from models.emulation._plain import SameConv2d, is_layer, is_plain
 from models.emulation._unseen import UnseenProducts
@@ -136,7 +136,7 @@ class _Recorder:
             fan_in = module.weight[0].numel()
             macs, weights = output.numel() * fan_in, module.weight.numel()
             self._note(module, "conv", macs, fan_in, weights, inputs=inputs[0].numel())
-        elif isinstance(module, Product):
+        elif isinstance(module, MatrixProduct):
             x, y = inputs
             macs, read = output.numel() * x.shape[-1], x.numel() + y.numel()
             self._note(module, module.kind, macs, x.shape[-1], 0, inputs=read)
@@ -146,7 +146,7 @@ class _Recorder:
         if not self.running:
             return None
         module = self.running[-1]
-        if isinstance(module, Product | ExpertLayer) or is_layer(module):
+        if isinstance(module, MatrixProduct | ExpertLayer) or is_layer(module):
             return None
         return self.names[module], module
 

@@ -59,7 +59,7 @@ class Gradient:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Terms:
+class SlopeTerms:
     """A slope as ``Σ_r u_r[x]·v_r[w]``, by codes.
 
     Attributes:
@@ -70,18 +70,18 @@ class Terms:
     u: torch.Tensor | None
     v: torch.Tensor | None
 
-    def to(self, device: torch.device) -> "Terms":
+    def to(self, device: torch.device) -> "SlopeTerms":
         """On a device."""
         u = None if self.u is None else self.u.to(device)
-        return Terms(u, None if self.v is None else self.v.to(device))
+        return SlopeTerms(u, None if self.v is None else self.v.to(device))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Slopes:
     """Slopes along both operands; None where straight-through is meant."""
 
-    along_x: Terms | None = None
-    along_w: Terms | None = None
+    along_x: SlopeTerms | None = None
+    along_w: SlopeTerms | None = None
 
 
 STRAIGHT = Slopes()
@@ -117,8 +117,8 @@ def _slopes(arithmetic: Arithmetic, gradient: Gradient, mapped: bytes | None, at
     device, kind = torch.device(at), gradient.kind
     if kind == "slope-2d":
         return Slopes(_terms(along_x).to(device), _terms(along_w).to(device))
-    by_w = Terms(None, _float(along_x.mean(axis=0, keepdims=True)))
-    by_x = Terms(_float(along_w.mean(axis=1, keepdims=True).T), None)
+    by_w = SlopeTerms(None, _float(along_x.mean(axis=0, keepdims=True)))
+    by_x = SlopeTerms(_float(along_w.mean(axis=1, keepdims=True).T), None)
     return Slopes(
         by_w.to(device) if kind in ("slope-x", "slope-1d") else None,
         by_x.to(device) if kind in ("slope-w", "slope-1d") else None,
@@ -151,12 +151,12 @@ def _difference_matrix(half_window: int) -> Matrix:
     return matrix
 
 
-def _terms(slope: Matrix) -> Terms:
+def _terms(slope: Matrix) -> SlopeTerms:
     """As few terms as give ``slope``; a smoothed table has few, a broken-array one at most 5."""
     u, strengths, v = np.linalg.svd(slope)
     count = int((strengths > _RELATIVE_TOLERANCE * max(strengths[0], 1e-300)).sum())
     count = min(max(count, 1), MAX_TERMS)
-    return Terms(_float((u[:, :count] * strengths[:count]).T), _float(v[:count]))
+    return SlopeTerms(_float((u[:, :count] * strengths[:count]).T), _float(v[:count]))
 
 
 def _float(values: Matrix) -> torch.Tensor:

@@ -2,18 +2,11 @@
 
 from models.training._base import base_network
 from models.training._cache import read_making, save_weights, trained, weights_path
-from models.training._crew import is_first, local_device
 from models.training._data import Data, Normalisation, Split
+from models.training._distributed import is_first, local_device
 from models.training._files import atomically, cache_folder
-from models.training._job import (
-    Result,
-    Start,
-    prepare_out,
-    starting_network,
-    train_to_file,
-)
 from models.training._load import DATASETS, check_dataset, load_data
-from models.training._loop import Epoch, History, Score, evaluate, fit
+from models.training._loop import FEW_IMAGES, Epoch, Score, TrainingHistory, evaluate, fit
 from models.training._own_data import check_classifier, data_of
 from models.training._recipe import (
     TrainingRecipe,
@@ -22,6 +15,13 @@ from models.training._recipe import (
     upcycled_recipe,
 )
 from models.training._source import check_seed
+from models.training._train_to_file import (
+    Result,
+    Start,
+    prepare_out,
+    starting_network,
+    train_to_file,
+)
 from models.training._weights import (
     fits,
     load_pretrained_,
@@ -45,11 +45,11 @@ from models.training.recovery import (
 
 __all__ = [
     "DATASETS",
+    "FEW_IMAGES",
     "Data",
     "Epoch",
     "FineTuned",
     "FineTuning",
-    "History",
     "Normalisation",
     "Recovered",
     "Recovery",
@@ -59,6 +59,7 @@ __all__ = [
     "Split",
     "Start",
     "Step",
+    "TrainingHistory",
     "TrainingRecipe",
     "atomically",
     "base_network",

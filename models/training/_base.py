@@ -9,7 +9,6 @@ from luts.console import SILENT, Reporter
 from models.networks import NetworkConfig, architecture, build, source_digest, upcycle_
 from models.training._cache import check_making, trained
 from models.training._data import Data
-from models.training._job import Start
 from models.training._loop import fit
 from models.training._recipe import (
     TrainingRecipe,
@@ -17,6 +16,7 @@ from models.training._recipe import (
     default_recipe,
     upcycled_recipe,
 )
+from models.training._train_to_file import Start
 from models.training._weights import fits, load_pretrained_, load_state_, read_weights, state_digest
 
 

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 from luts.errors import InputError
+from models.training._pixel_cache import Index, stored
 from models.training._published import CIFAR10, Located
 from models.training._source import Source
-from models.training._store import Index, stored
 
 # Those of chenyaofo/pytorch-cifar-models, whose checkpoints expect them.
 _CIFAR10_STATISTICS = [0.4914, 0.4822, 0.4465], [0.2023, 0.1994, 0.2010]

@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional
 
 from models.training._data import Normalisation
-from models.training._source import Pool, Source
+from models.training._source import LabelledImages, Source
 
 # Over all images at 32×32, computed once.
 NORMALISATION = Normalisation((0.3052,) * 3, (0.3236,) * 3)
@@ -25,4 +25,4 @@ def read_digits(image_size: int) -> Source:
     pixels = large.mul_(255).round_().to(torch.uint8).expand(-1, 3, -1, -1).contiguous()
     labels = torch.from_numpy(digits.target).to(torch.int64)
     names = tuple(str(name) for name in digits.target_names)
-    return Source("digits", Pool(pixels, labels), names, NORMALISATION)
+    return Source("digits", LabelledImages(pixels, labels), names, NORMALISATION)

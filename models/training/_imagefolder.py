@@ -5,10 +5,10 @@ from pathlib import Path, PurePosixPath
 
 from luts.console import Reporter
 from luts.errors import InputError
+from models.training._archive import open_tree
 from models.training._decode import IMAGE_SUFFIXES, decode_all
+from models.training._pixel_cache import Index, channel_statistics, stored
 from models.training._source import Source
-from models.training._store import Index, channel_statistics, stored
-from models.training._tree import open_tree
 
 
 def read_imagefolder(path: Path, *, image_size: int | None, reporter: Reporter) -> Source:

@@ -12,11 +12,14 @@ from torch.nn import functional
 from luts.console import SILENT, Reporter
 from luts.errors import InputError
 from models.networks import auxiliary_loss
-from models.training._augment import shift_and_flip
-from models.training._crew import crew_for
+from models.training._batches import epoch_batches
 from models.training._data import Data, Split
+from models.training._distributed import process_group_for
 from models.training._recipe import TrainingRecipe
 from models.training._state import TrainingState
+
+FEW_IMAGES = 2_000
+"""Below this many images cross-entropy tells networks apart that accuracy cannot."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,7 @@ class Epoch:
 
 
 @dataclass(frozen=True)
-class History:
+class TrainingHistory:
     """What a training run went through, epoch by epoch."""
 
     epochs: tuple[Epoch, ...]
@@ -59,7 +62,7 @@ class History:
         return [asdict(epoch) for epoch in self.epochs]
 
     @classmethod
-    def from_dicts(cls, rows: list[dict[str, Any]]) -> "History":
+    def from_dicts(cls, rows: list[dict[str, Any]]) -> "TrainingHistory":
         """The inverse of `as_dicts`."""
         epochs = []
         for row in rows:
@@ -79,7 +82,7 @@ def fit(
     validate: bool = False,
     on_checkpoint: Callable[[dict[str, Any]], None] | None = None,
     resume: Mapping[str, Any] | None = None,
-) -> History:
+) -> TrainingHistory:
     """Train ``net`` in place, on its own device; it ends in evaluation mode.
 
     The same seed, network and number of threads give the same weights on a CPU; the global random
@@ -102,53 +105,33 @@ def fit(
     total = recipe.steps(len(data.train))
     if total == 0:
         net.eval()
-        return History(())
+        return TrainingHistory(())
     device = next(net.parameters()).device
-    crew = crew_for(net)
-    state = TrainingState(net, recipe, total_steps=total, seed=seed, crew=crew)
-    epochs = list(History.from_dicts(state.restore(resume)).epochs) if resume else []
+    group = process_group_for(net)
+    state = TrainingState(net, recipe, total_steps=total, seed=seed, group=group)
+    epochs = list(TrainingHistory.from_dicts(state.restore(resume)).epochs) if resume else []
     forked = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=forked), reporter.bar("train", total) as advance:
         advance(min(state.step, total))
         while state.step < total:
-            epoch = _one_epoch(state, data, total, device, advance)
+            epoch = _one_epoch(state, data, advance)
             validation = evaluate(state.averaged, data.validation) if validate else None
             epochs.append(Epoch(len(epochs) + 1, *epoch, validation))
             whole = state.step % steps_an_epoch == 0
-            if on_checkpoint is not None and whole and crew.rank == 0:
-                on_checkpoint(state.snapshot(History(tuple(epochs)).as_dicts()))
+            if on_checkpoint is not None and whole and group.rank == 0:
+                on_checkpoint(state.snapshot(TrainingHistory(tuple(epochs)).as_dicts()))
     state.finish()
-    return History(tuple(epochs))
+    return TrainingHistory(tuple(epochs))
 
 
 def _one_epoch(
-    state: TrainingState,
-    data: Data,
-    total: int,
-    device: torch.device,
-    advance: Callable[..., None],
+    state: TrainingState, data: Data, advance: Callable[..., None]
 ) -> tuple[float, float, float]:
     """Train for one pass or what is left of the last; mean loss, accuracy, seconds."""
-    recipe, split = state.recipe, data.train
-    # Seeded by epoch, so that a resumed run needs no random state from before.
-    generator = torch.Generator().manual_seed(state.epoch_seed)
-    torch.manual_seed(state.epoch_seed + state.crew.rank)
     started = time.perf_counter()
     state.forward.train()
-    order = torch.randperm(len(split), generator=generator)
     loss_sum, correct, seen = 0.0, 0, 0
-    steps = min(recipe.steps_an_epoch(len(split)), total - state.step)
-    for batch in order.split(recipe.batch_size)[:steps]:
-        positions = state.crew.share(batch)
-        pixels = split.gather(positions).to(device, non_blocking=True)
-        pixels = shift_and_flip(
-            pixels,
-            shift_px=recipe.shift_px,
-            flip=recipe.flip,
-            border=recipe.border,
-            generator=generator,
-        )
-        images, labels = split.normalised(pixels), split.labels[positions].to(device)
+    for images, labels in epoch_batches(state, data.train):
         loss, logits = _step(state, images, labels)
         seen += len(labels)
         loss_sum += loss * len(labels)
@@ -160,8 +143,6 @@ def _one_epoch(
 
 def _step(state: TrainingState, images: Tensor, labels: Tensor) -> tuple[float, Tensor]:
     recipe = state.recipe
-    if recipe.channels_last:
-        images = images.contiguous(memory_format=torch.channels_last)
     low = recipe.precision == "bfloat16"
     with torch.autocast(images.device.type, torch.bfloat16, enabled=low):
         logits = state.forward(images)

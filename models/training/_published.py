@@ -5,9 +5,9 @@ from pathlib import Path
 
 from luts.console import Reporter
 from luts.errors import InputError
+from models.training._archive import Folder, Tree, open_tree
 from models.training._download import Checksum, download
 from models.training._files import cache_folder
-from models.training._tree import Folder, Tree, open_tree
 
 
 @dataclass(frozen=True)

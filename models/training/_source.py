@@ -13,7 +13,7 @@ from models.training._data import Data, Normalisation, Split
 
 
 @dataclass(frozen=True, eq=False)
-class Pool:
+class LabelledImages:
     """Images ``uint8 [N, C, H, W]`` and labels ``int64 [N]``, in their published order."""
 
     pixels: Tensor
@@ -27,7 +27,7 @@ class Pool:
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """What a reader delivers; missing validation and test pools are cut from ``train``.
+    """What a reader delivers; missing validation and test images are cut from ``train``.
 
     Args:
         name: of the data set.
@@ -40,11 +40,11 @@ class Source:
     """
 
     name: str
-    train: Pool
+    train: LabelledImages
     class_names: tuple[str, ...]
     normalisation: Normalisation
-    test: Pool | None = None
-    validation: Pool | None = None
+    test: LabelledImages | None = None
+    validation: LabelledImages | None = None
     content_sha256: str | None = None
 
 
@@ -103,6 +103,7 @@ def _cut(
     return kept, cut
 
 
-def _shuffled(pool: Pool, normalisation: Normalisation, seed: int) -> Split:
+def _shuffled(images: LabelledImages, normalisation: Normalisation, seed: int) -> Split:
     # Published test sets are often sorted by class; shuffled, the first n are a fair sample.
-    return pool.split(np.random.default_rng(seed).permutation(len(pool.labels)), normalisation)
+    rows = np.random.default_rng(seed).permutation(len(images.labels))
+    return images.split(rows, normalisation)

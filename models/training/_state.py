@@ -10,7 +10,7 @@ from torch.optim.lr_scheduler import ConstantLR, LRScheduler, OneCycleLR
 from torch.optim.swa_utils import AveragedModel
 
 from luts.errors import InputError
-from models.training._crew import Crew
+from models.training._distributed import ProcessGroup
 from models.training._recipe import TrainingRecipe
 
 _CHECKPOINT_VERSION = 1
@@ -24,7 +24,7 @@ class TrainingState:
         recipe: how.
         total_steps: length of the schedule.
         seed: of the run; each epoch draws its own from it.
-        crew: the processes that train together.
+        group: the processes that train together.
     """
 
     def __init__(
@@ -34,11 +34,11 @@ class TrainingState:
         *,
         total_steps: int,
         seed: int,
-        crew: Crew,
+        group: ProcessGroup,
     ) -> None:
         self.net = net.to(memory_format=torch.channels_last) if recipe.channels_last else net
         self.recipe = recipe
-        self.crew = crew
+        self.group = group
         self.seed = seed
         self.step = 0
         self.epoch = 0
@@ -49,7 +49,7 @@ class TrainingState:
         self._optimizer = _optimizer(self._parameters, recipe)
         self._schedule = _schedule(self._optimizer, recipe, total_steps)
         self._ema = _averaged(net, recipe.ema) if recipe.ema else None
-        self.forward = crew.wrapped(net)
+        self.forward = group.wrapped(net)
 
     @property
     def averaged(self) -> nn.Module:
@@ -70,7 +70,7 @@ class TrainingState:
     def descend(self, loss: Tensor) -> None:
         """One optimiser step against ``loss``."""
         self._optimizer.zero_grad(set_to_none=True)
-        self.crew.backward(loss)
+        self.group.backward(loss)
         if self.recipe.clip_norm:
             nn.utils.clip_grad_norm_(self._parameters, self.recipe.clip_norm)
         self._optimizer.step()

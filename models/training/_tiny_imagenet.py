@@ -11,9 +11,9 @@ from pathlib import Path, PurePosixPath
 from luts.console import Reporter
 from luts.errors import InputError
 from models.training._decode import IMAGE_SUFFIXES, decode_all
+from models.training._pixel_cache import Index, stored
 from models.training._published import Located
 from models.training._source import Source
-from models.training._store import Index, stored
 
 _IMAGENET_STATISTICS = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 _ANNOTATIONS = "val/val_annotations.txt"

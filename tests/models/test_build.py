@@ -90,6 +90,13 @@ def test_mistakes_are_named(arguments, message):
         NetworkConfig(**arguments)
 
 
+def test_what_a_config_decides_is_not_decided_again():
+    config = NetworkConfig("resnet20", topology="hard")
+    with pytest.raises(InputError, match="topology='soft', experts=2 would be ignored"):
+        build(config, topology="soft", experts=2)
+    assert set(expert_layers(build(config, seed=1)))
+
+
 @pytest.mark.parametrize("name", ["convnext_atto", "mixer_s32_224", "deit_tiny_patch16_224"])
 def test_any_classifier_of_timm(name):
     config = NetworkConfig(f"timm:{name}", num_classes=5, image_size=64, in_channels=1)

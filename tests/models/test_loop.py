@@ -9,7 +9,7 @@ from luts.errors import InputError
 from models.networks import ExpertLayer
 from models.training import Data, Split, TrainingRecipe, evaluate, fit, load_data
 from models.training._augment import shift_and_flip
-from models.training._crew import Crew
+from models.training._distributed import ProcessGroup
 
 RECIPE = TrainingRecipe(epochs=3, batch_size=32, lr=0.05, ema=0.9, shift_px=1, flip=True)
 
@@ -140,9 +140,9 @@ def test_no_process_gets_a_single_image_of_a_batch():
         for count in range(2, 9):
             shares = []
             for rank in range(size):
-                crew = Crew()
-                crew.rank, crew.size = rank, size
-                shares.append(crew.share(torch.arange(count)))
+                group = ProcessGroup()
+                group.rank, group.size = rank, size
+                shares.append(group.share(torch.arange(count)))
             assert min(len(share) for share in shares) >= 2
             assert set(torch.cat(shares).tolist()) == set(range(count))
 

@@ -13,7 +13,7 @@ from torch import nn
 from luts.console import run
 from models import train
 from models.networks import ARCHITECTURES, Architecture
-from models.training import _job, read_making
+from models.training import _train_to_file, read_making
 
 
 class Tiny(nn.Module):
@@ -73,14 +73,14 @@ def test_an_interrupted_run_resumes_to_the_same_weights(monkeypatch, tmp_path, c
     assert command(monkeypatch, *BASE, whole, *words) == 0
 
     with monkeypatch.context() as patch:
-        report = _job._report
+        report = _train_to_file._report
 
         def interrupt(epoch, reporter):
             report(epoch, reporter)
             if epoch["epoch"] == 2:
                 raise KeyboardInterrupt
 
-        patch.setattr(_job, "_report", interrupt)
+        patch.setattr(_train_to_file, "_report", interrupt)
         assert command(patch, *BASE, stopped, "--topology", topology) == 130
     assert "--resume" in capsys.readouterr().err
     assert not stopped.exists()

@@ -45,7 +45,7 @@ int64_t axdse_max_depth(void)
 
 int64_t axdse_job_bytes(void)
 {
-    return sizeof(Job);
+    return sizeof(ProductJob);
 }
 
 int64_t axdse_lookup_bytes(void)

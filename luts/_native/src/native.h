@@ -1,7 +1,8 @@
 /* Kernels that make every product of a matrix product with a multiplier circuit.
  *
- * Plain C without Python or PyTorch headers: Python fills a `Job` (the same fields, in the same
- * order, in luts/_native/_jobs.py) and calls `axdse_product` or `axdse_lookup` through ctypes.
+ * Plain C without Python or PyTorch headers: Python fills a `ProductJob` or a `Lookup` (the same
+ * fields, in the same order, in luts/_native/_structures.py) and calls `axdse_product` or
+ * `axdse_lookup` through ctypes.
  * Every pointer is borrowed for the length of the call. Strides count elements.
  */
 #ifndef AXDSE_NATIVE_H
@@ -52,7 +53,7 @@ typedef struct {
     const float *scale, *bias;
     double x_scale, second_scale;
     int64_t threads;
-} Job;
+} ProductJob;
 
 /* Rows × panels of one register tile. */
 typedef struct {
@@ -129,11 +130,22 @@ extern const Kernels kernels_avx512;
 #endif
 const Kernels *kernels(void);
 
-/* Packs the codes of one batch, rows along k or along n: see pack.c. */
-void pack_second(const Job *, const uint8_t *codes, int along_k, int8_t *w, uint32_t *planes,
-                 int32_t *offsets);
-int64_t packed_dwords(const Job *);
-int64_t packed_plane_words(const Job *);
+static inline int64_t ceil_div(int64_t a, int64_t b)
+{
+    return (a + b - 1) / b;
+}
+
+/* layout.c: whether the taps of a row of the window lie next to each other, in one run; bytes of a
+ * run; runs of one term; room that one panel of a packed second operand takes. */
+int taps_are_neighbours(const ProductJob *);
+int64_t run_bytes(const ProductJob *);
+int64_t runs_of(const ProductJob *);
+int64_t packed_dwords(const ProductJob *);      /* of the inner dimension, all terms */
+int64_t packed_plane_words(const ProductJob *); /* of one bit plane */
+
+/* pack.c: packs the codes of one batch, whose rows run along k or along n. */
+void pack_second(const ProductJob *, const uint8_t *codes, int along_k, int8_t *w,
+                 uint32_t *planes, int32_t *offsets);
 
 typedef void (*Task)(void *context, int64_t index);
 /* Calls task(context, 0 … n − 1) from up to `threads` threads. */

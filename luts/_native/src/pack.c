@@ -55,8 +55,8 @@ static void sum_columns(const int8_t *w, int64_t dwords, int32_t *offsets)
         offsets[lane] = -128 * sums[lane];
 }
 
-void pack_second(const Job *job, const uint8_t *codes, int along_k, int8_t *w, uint32_t *planes,
-                 int32_t *offsets)
+void pack_second(const ProductJob *job, const uint8_t *codes, int along_k, int8_t *w,
+                 uint32_t *planes, int32_t *offsets)
 {
     int64_t k = job->channels, n = job->columns, panels = (n + LANES - 1) / LANES;
     int64_t dwords = packed_dwords(job), per_term = dwords / job->terms;

@@ -14,18 +14,13 @@
 #define BLOCK_PIXELS 48          /* output pixels that one pass over the weights should serve */
 
 typedef struct {
-    const Job *job;
+    const ProductJob *job;
     const Kernels *kernels;
     int64_t images, bands;              /* per unit; bands split one image */
     int64_t rows, padded_rows, padded_w;
     int64_t run, n_spatial;             /* bytes of one run, runs of one term */
     int64_t batch;
 } Plan;
-
-static int64_t ceil_div(int64_t a, int64_t b)
-{
-    return (a + b - 1) / b;
-}
 
 static int64_t round_up(int64_t a, int64_t step)
 {
@@ -37,33 +32,7 @@ static int64_t min64(int64_t a, int64_t b)
     return a < b ? a : b;
 }
 
-static int taps_are_neighbours(const Job *job)
-{
-    return job->groups == 1 && job->dilation_w == 1;
-}
-
-static int64_t run_bytes(const Job *job)
-{
-    return taps_are_neighbours(job) ? job->kernel_w * job->channels_padded
-                                    : job->channels / job->groups;
-}
-
-static int64_t runs_of(const Job *job)
-{
-    return taps_are_neighbours(job) ? job->kernel_h : job->kernel_h * job->kernel_w;
-}
-
-int64_t packed_dwords(const Job *job)
-{
-    return job->terms * runs_of(job) * ceil_div(run_bytes(job), 4);
-}
-
-int64_t packed_plane_words(const Job *job)
-{
-    return job->depth ? runs_of(job) * ceil_div(run_bytes(job), 32) : 0;
-}
-
-static Plan plan_of(const Job *job)
+static Plan plan_of(const ProductJob *job)
 {
     Plan plan = {.job = job, .kernels = kernels(), .images = 1, .bands = 1};
     plan.batch = job->outer * job->inner;
@@ -105,7 +74,7 @@ static void spread(uint8_t *row, int64_t width, int64_t channels, int64_t padded
 /* Codes of the input rows under output rows first … first + rows of one image. */
 static void read_image(const Plan *plan, int64_t image, int64_t first, uint8_t *codes)
 {
-    const Job *job = plan->job;
+    const ProductJob *job = plan->job;
     int64_t row_bytes = plan->padded_w * job->channels_padded;
     int64_t at = (image / job->inner) * job->x_outer + (image % job->inner) * job->x_inner;
     int dense = job->x_column == job->channels;
@@ -138,7 +107,7 @@ static void read_image(const Plan *plan, int64_t image, int64_t first, uint8_t *
 
 static void apply_terms(const Plan *plan, const uint8_t *codes, int64_t bytes, uint8_t *blocks)
 {
-    const Job *job = plan->job;
+    const ProductJob *job = plan->job;
     for (int64_t t = 0; t < job->terms; t++) {
         uint8_t *to = blocks + t * bytes;
         if (job->u_masks) {
@@ -152,7 +121,7 @@ static void apply_terms(const Plan *plan, const uint8_t *codes, int64_t bytes, u
 
 static void list_runs(const Plan *plan, int64_t block_bytes, int32_t *runs)
 {
-    const Job *job = plan->job;
+    const ProductJob *job = plan->job;
     int neighbours = taps_are_neighbours(job);
     for (int64_t t = 0; t < job->terms; t++)
         for (int64_t i = 0; i < job->kernel_h; i++)
@@ -166,7 +135,7 @@ static void list_runs(const Plan *plan, int64_t block_bytes, int32_t *runs)
 static void list_pixels(const Plan *plan, int64_t image, int64_t images, int64_t first,
                         int64_t rows, int32_t *pixels, int64_t *outputs)
 {
-    const Job *job = plan->job;
+    const ProductJob *job = plan->job;
     int64_t image_pixels = plan->padded_rows * plan->padded_w;
     for (int64_t b = 0; b < images; b++) {
         int64_t at = (image + b) / job->inner * job->out_outer +
@@ -184,7 +153,7 @@ static void list_pixels(const Plan *plan, int64_t image, int64_t images, int64_t
 static void store_rows(const Plan *plan, const Tile *tile, int rows, const int64_t *outputs,
                        int64_t column, int64_t n)
 {
-    const Job *job = plan->job;
+    const ProductJob *job = plan->job;
     if (!job->out_is_sums) {
         plan->kernels->store(tile->sums, rows, n, job->scale + column,
                              job->bias ? job->bias + column : 0, outputs,
@@ -199,7 +168,7 @@ static void store_rows(const Plan *plan, const Tile *tile, int rows, const int64
 static void run_tiles(const Plan *plan, Tile *tile, int64_t n_pixels, const int32_t *pixels,
                       const int64_t *outputs)
 {
-    const Job *job = plan->job;
+    const ProductJob *job = plan->job;
     int64_t panels = ceil_div(job->columns, LANES);
     const uint8_t *x = tile->x, *planes = tile->planes;
     for (int64_t g = 0; g < job->groups; g++) {
@@ -227,7 +196,7 @@ static void run_tiles(const Plan *plan, Tile *tile, int64_t n_pixels, const int3
 
 static void run_unit(const Plan *plan, int64_t image, int64_t images, int64_t first, int64_t rows)
 {
-    const Job *job = plan->job;
+    const ProductJob *job = plan->job;
     int64_t image_bytes = plan->padded_rows * plan->padded_w * job->channels_padded;
     int64_t block = (images * image_bytes + 63) / 64 * 64, plane = block / 8;
     int64_t n_pixels = images * rows * job->out_w;
@@ -274,7 +243,7 @@ static void layer_task(void *context, int64_t index)
 static void batch_task(void *context, int64_t index)
 {
     Plan plan = *(const Plan *)context;
-    Job job = *plan.job;
+    ProductJob job = *plan.job;
     int64_t k = job.channels, n = job.columns, panels = ceil_div(n, LANES);
     int64_t from = (index / job.inner) * job.second_outer + (index % job.inner) * job.second_inner;
     int along_k = job.second_k == 1; /* rows of codes run along k, or along n */
@@ -305,7 +274,7 @@ static void batch_task(void *context, int64_t index)
     buffer_free(codes);
 }
 
-void axdse_product(const Job *job)
+void axdse_product(const ProductJob *job)
 {
     if (job->outer * job->inner * job->out_h * job->out_w * job->columns == 0)
         return;
@@ -316,15 +285,4 @@ void axdse_product(const Job *job)
     }
     int64_t units = ceil_div(plan.batch, plan.images) * plan.bands;
     parallel_for(layer_task, &plan, units, job->threads);
-}
-
-/* Room a packed second operand takes: dwords of the inner dimension, words of its bit planes. */
-int64_t axdse_packed_dwords(const Job *job)
-{
-    return packed_dwords(job);
-}
-
-int64_t axdse_packed_plane_words(const Job *job)
-{
-    return packed_plane_words(job);
 }

@@ -13,15 +13,12 @@ from torch.nn import functional
 from luts.console import SILENT, Reporter
 from models.emulation import EmulatedNetwork, EmulatedWeightSite, Gradient
 from models.networks import auxiliary_loss, frozen_routers
-from models.training._augment import shift_and_flip
-from models.training._crew import crew_for
+from models.training._batches import epoch_batches
 from models.training._data import Data
-from models.training._loop import Score, evaluate
+from models.training._distributed import process_group_for
+from models.training._loop import FEW_IMAGES, Score, evaluate
 from models.training._state import TrainingState
 from models.training.recovery._recipe import FineTuning
-
-FEW_IMAGES = 2_000
-"""Below this many images cross-entropy tells states apart that accuracy cannot."""
 
 ALLOWED_RISE = 1.1
 STANDARD_ERRORS = 4.0
@@ -79,7 +76,8 @@ def fine_tune_(
     best = _Best(before, _state_of(emulated))
     emulated.use_gradient_(tuning.slopes)
     emulated.learn_scales_(tuning.learn_scales)
-    state = TrainingState(emulated, recipe, total_steps=total, seed=seed, crew=crew_for(emulated))
+    group = process_group_for(emulated)
+    state = TrainingState(emulated, recipe, total_steps=total, seed=seed, group=group)
     device = next(emulated.parameters()).device
     problem = None
     try:
@@ -156,30 +154,10 @@ def _one_epoch(
     watch: "_Watch",
     advance: Callable[..., None],
 ) -> str | None:
-    """One pass, or what is left of the last; what went wrong, or None.
-
-    Images, their order and their augmentation are those of `models.training.fit`.
-    """
-    recipe, split = state.recipe, data.train
-    device = next(state.net.parameters()).device
-    generator = torch.Generator().manual_seed(state.epoch_seed)
-    torch.manual_seed(state.epoch_seed + state.crew.rank)
+    """One pass, or what is left of the last; what went wrong, or None."""
     state.forward.train()
-    order = torch.randperm(len(split), generator=generator)
-    steps = min(recipe.steps_an_epoch(len(split)), state.total_steps - state.step)
-    for batch in order.split(recipe.batch_size)[:steps]:
-        positions = state.crew.share(batch)
-        pixels = split.gather(positions).to(device, non_blocking=True)
-        pixels = shift_and_flip(
-            pixels,
-            shift_px=recipe.shift_px,
-            flip=recipe.flip,
-            border=recipe.border,
-            generator=generator,
-        )
-        if recipe.channels_last:
-            pixels = pixels.contiguous(memory_format=torch.channels_last)
-        loss = objective(state, split.normalised(pixels), split.labels[positions].to(device))
+    for images, labels in epoch_batches(state, data.train):
+        loss = objective(state, images, labels)
         value = float(loss.detach())
         if not math.isfinite(value):
             return f"the loss became {value} at step {state.step + 1}"

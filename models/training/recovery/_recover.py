@@ -20,7 +20,7 @@ from models.training.recovery._recipe import Recovery
 from models.training.recovery._record import Recovered, Step
 from models.training.recovery._reference import Reference
 
-Outcome = tuple[str, bool]
+StepReport = tuple[str, bool]
 """A note, and whether the step was skipped."""
 
 
@@ -57,11 +57,11 @@ def recover(
     """
     if reference is not None:
         _check(reference, recipe)
-    job = _Job(emulated, recipe, data, seed, reporter)
+    run = _RecoveryRun(emulated, recipe, data, seed, reporter)
     score = evaluate(emulated, data.validation) if score_steps else None
     steps: list[Step] = []
 
-    def take(name: str, action: Callable[[], Outcome]) -> None:
+    def take(name: str, action: Callable[[], StepReport]) -> None:
         nonlocal score
         before, started = score, time.perf_counter()
         note, skipped = action()
@@ -73,15 +73,15 @@ def recover(
         steps.append(Step(name, seconds, note, skipped, before, score))
 
     if reference is None:
-        take("reference", job.take_reference)
+        take("reference", run.take_reference)
     else:
-        job.reference = reference
+        run.reference = reference
     for name, is_wanted, action in (
-        ("recalibrate", recipe.recalibrate, job.recalibrate),
-        ("correct bias", recipe.correct_bias, job.correct_bias),
-        ("tune weights", recipe.criterion is not None, job.tune_weights),
-        ("operand order", recipe.operand_order == "choose", job.choose_order),
-        ("fine-tune", recipe.fine_tuning is not None, job.fine_tune),
+        ("recalibrate", recipe.recalibrate, run.recalibrate),
+        ("correct bias", recipe.correct_bias, run.correct_bias),
+        ("tune weights", recipe.criterion is not None, run.tune_weights),
+        ("operand order", recipe.operand_order == "choose", run.choose_order),
+        ("fine-tune", recipe.fine_tuning is not None, run.fine_tune),
     ):
         if is_wanted:
             take(name, action)
@@ -109,7 +109,7 @@ def _check(reference: Reference, recipe: Recovery) -> None:
             )
 
 
-class _Job:
+class _RecoveryRun:
     """One recovery under way."""
 
     reference: Reference
@@ -129,7 +129,7 @@ class _Job:
         self.reporter = reporter
         self.before: Score | None = None
 
-    def take_reference(self) -> Outcome:
+    def take_reference(self) -> StepReport:
         images = self.data.train.take(self.recipe.images).images
         images = images.to(next(self.emulated.parameters()).device)
         self.reference = Reference.of(
@@ -140,20 +140,20 @@ class _Job:
         )
         return "", False
 
-    def recalibrate(self) -> Outcome:
+    def recalibrate(self) -> StepReport:
         if not has_batchnorm(self.emulated):
             return "skipped, the network has no BatchNorm", True
         self.reference.recalibrate_(self.emulated)
         return "", False
 
-    def correct_bias(self) -> Outcome:
+    def correct_bias(self) -> StepReport:
         names = self._corrected_sites()
         if not names:
             return "skipped, BatchNorm follows every layer", True
         correct_bias_(self.emulated, self.reference.images, self.reference.exact_means, names=names)
         return "", False
 
-    def tune_weights(self) -> Outcome:
+    def tune_weights(self) -> StepReport:
         assert self.recipe.criterion is not None
         changed = tune_weights_(
             self.emulated, self.reference.histograms, criterion=self.recipe.criterion
@@ -163,7 +163,7 @@ class _Job:
         self._refresh()
         return f"codes replaced in {changed} layers", False
 
-    def choose_order(self) -> Outcome:
+    def choose_order(self) -> StepReport:
         given = self.emulated.assignment
         chosen = choose_operand_order(
             self.emulated,
@@ -184,7 +184,7 @@ class _Job:
         self._refresh()
         return f"changed at {turned} sites", False
 
-    def fine_tune(self) -> Outcome:
+    def fine_tune(self) -> StepReport:
         assert self.recipe.fine_tuning is not None
         tuned = fine_tune_(
             self.emulated,

@@ -14,8 +14,8 @@ from luts.errors import InputError
 from models.networks import ExpertLayer
 
 
-class Crew:
-    """A crew of one.
+class ProcessGroup:
+    """The processes that train a network together: here this one alone.
 
     Attributes:
         rank: number of this process, from 0.
@@ -39,7 +39,7 @@ class Crew:
         return positions[self.rank :: self.size] if is_enough else positions
 
 
-class AcceleratedCrew(Crew):
+class AcceleratedGroup(ProcessGroup):
     """One of several processes."""
 
     def __init__(self, device: torch.device, *, has_experts: bool) -> None:
@@ -85,9 +85,9 @@ def local_device() -> torch.device:
     return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
 
 
-def crew_for(net: nn.Module) -> Crew:
-    """The crew that this process is of, to train ``net`` on its device."""
+def process_group_for(net: nn.Module) -> ProcessGroup:
+    """The process group that trains ``net``, on the device where ``net`` is."""
     if processes() == 1:
-        return Crew()
+        return ProcessGroup()
     has_experts = any(isinstance(module, ExpertLayer) for module in net.modules())
-    return AcceleratedCrew(next(net.parameters()).device, has_experts=has_experts)
+    return AcceleratedGroup(next(net.parameters()).device, has_experts=has_experts)

@@ -1,4 +1,4 @@
-"""A tree of files, in a directory or in an archive of one."""
+"""A tree of files, in a directory or in an archive (tar, zip) of it."""
 
 import contextlib
 import lzma

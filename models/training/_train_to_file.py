@@ -11,8 +11,8 @@ from luts.console import SILENT, Reporter
 from luts.errors import InputError
 from models.networks import NetworkConfig, build, upcycle_
 from models.training._cache import check_making, save_weights
-from models.training._crew import is_first
 from models.training._data import Data
+from models.training._distributed import is_first
 from models.training._files import atomically
 from models.training._loop import Score, evaluate, fit
 from models.training._recipe import TrainingRecipe

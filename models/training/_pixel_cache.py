@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from models.training._data import Normalisation
 from models.training._files import atomically, cache_folder
-from models.training._source import Pool, Source
+from models.training._source import LabelledImages, Source
 
 # To be raised when the same content would be decoded differently.
 _FORMAT = 1
@@ -125,7 +125,7 @@ def _read(name: str, pixel_path: Path, index_path: Path) -> Source | None:
     pixels, labels = torch.from_numpy(mapped), torch.tensor(index.labels)
     bounds = np.cumsum([0, *index.counts]).tolist()
     train, test, validation = (
-        Pool(pixels[start:stop], labels[start:stop]) if stop > start else None
+        LabelledImages(pixels[start:stop], labels[start:stop]) if stop > start else None
         for start, stop in pairwise(bounds)
     )
     assert train is not None, "every data set has training images"
