@@ -102,6 +102,7 @@ def add_settings(
     names: Iterable[str],
     *,
     overrides: Mapping[str, Mapping[str, Any]] = {},
+    show_defaults: bool = True,
 ) -> None:
     """Add an option for each of these settings; one that is not given is None.
 
@@ -110,10 +111,11 @@ def add_settings(
         cls: a settings dataclass.
         names: of its fields.
         overrides: by name, arguments of ``add_argument`` that replace what the field says.
+        show_defaults: name the defaults of the fields in ``--help``.
     """
     known = {each.name: each for each in settings_of(cls)}
     for name in names:
-        options = _option(known[name]) | dict(overrides.get(name, {}))
+        options = _option(known[name], show_defaults) | dict(overrides.get(name, {}))
         parser.add_argument(known[name].flag, default=None, **options)
 
 
@@ -170,9 +172,9 @@ def _is_settings(value: object) -> bool:
     return dataclasses.is_dataclass(value) and not isinstance(value, type)
 
 
-def _option(known: Setting) -> dict[str, Any]:
+def _option(known: Setting, show_default: bool) -> dict[str, Any]:
     """Arguments of ``add_argument`` for a setting."""
-    kind, options = known.kind, {"help": _option_help(known)}
+    kind, options = known.kind, {"help": _option_help(known, show_default)}
     if known.metavar:
         options["metavar"] = known.metavar
     if kind is bool:
@@ -185,11 +187,12 @@ def _option(known: Setting) -> dict[str, Any]:
     return options | ({"type": kind} if kind in (int, float, Path) else {})
 
 
-def _option_help(known: Setting) -> str:
+def _option_help(known: Setting, show_default: bool) -> str:
     said = [known.help + (f", {known.unit}" if known.unit else "")]
     if known.choices:
         said.append(": " + ", ".join(known.choices))
-    if not known.required and known.default not in (None, "", ()) and known.kind is not bool:
+    says_nothing = known.required or known.default in (None, "", ()) or known.kind is bool
+    if show_default and not says_nothing:
         said.append(f" (default {known.default})")
     return "".join(said).replace("%", "%%")
 

@@ -204,9 +204,11 @@ def test_only_a_table_is_read():
     assert complaint([1]) == "an outer is a table of settings, not [1]"
 
 
-def test_a_long_value_is_shortened_and_stays_on_one_line():
-    text = complaint(GIVEN | {"trials": "a\n" * 10_000})
-    assert len(text) < 200
+@pytest.mark.parametrize(
+    "value", ["a\n" * 10_000, 10**400, [1] * 1_000], ids=["text", "number", "list"]
+)
+def test_a_long_value_is_shortened_and_stays_on_one_line(value):
+    assert len(complaint(GIVEN | {"size": value})) < 200
 
 
 def test_direct_construction_is_plain_python_and_checked_alike():
