@@ -23,7 +23,7 @@ MARGIN = 1.02
 def problem_of(
     config: SearchConfig,
     sites: Sequence[Site],
-    routing: Routing,
+    routing: Routing | None,
     layers: Sequence[ExpertWork],
 ) -> Problem:
     """What is searched, but for the accuracy to reach.
@@ -32,9 +32,8 @@ def problem_of(
         InputError: a pattern matches no site, or no assignment meets the constraints.
     """
     space = SearchSpace.of(sites, config.names(), exact=config.exact, tie=config.tie)
-    model = CostModel(
-        sites, space.every_choice, routing=routing, layers=layers, model=config.energy_model
-    )
+    workload = Workload(tuple(sites), routing, tuple(layers))
+    model = CostModel(workload, space.every_choice, model=config.energy_model)
     problem = Problem.of(
         space, model, max_distinct=config.max_distinct, max_energy=config.max_energy
     )
@@ -78,7 +77,7 @@ def _check_one(config: SearchConfig, path: Path | None) -> None:
     # Refuses what is out of reach; what is near its limit is held against measured routing.
     limit = None if config.max_energy is None else MARGIN * config.max_energy
     near = dataclasses.replace(config, max_energy=limit)
-    problem = problem_of(near, workload.sites, workload.uniform, workload.layers)
+    problem = problem_of(near, workload.sites, workload.routing, workload.layers)
     where: Path | str | None = config.storage or (None if path is None else path / DATABASE)
     if where is None:
         return

@@ -15,7 +15,7 @@ from dse._space import Codes, SearchSpace
 from dse._study import Pending, SearchStudy
 from dse._trial import Trial
 from dse.samplers import AssignmentSampler, History, sampler_for
-from energy import CostModel
+from energy import CostModel, Workload
 from luts.console import Reporter
 from models import Score, Site
 
@@ -100,7 +100,7 @@ def _sampler(name: str, problem: Problem, config: dict[str, Any]) -> AssignmentS
 def _problem(count: int) -> Problem:
     sites = tuple(Site(f"layer{i}", "linear", 1000 + i, 64) for i in range(count))
     space = SearchSpace.of(sites, luts.catalog.names("mul8s"))
-    return Problem.of(space, CostModel(sites, space.every_choice))
+    return Problem.of(space, CostModel(Workload(sites), space.every_choice))
 
 
 def _scored(problem: Problem, pending: Pending) -> Trial:
