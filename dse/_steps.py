@@ -24,6 +24,7 @@ from dse.results import (
 from dse.samplers import sampler_for
 from dse.scoring import Evaluator, Scorer, ThisProcess, WorkerPool, Workers, score, screen
 from dse.study import CONTENT, SearchStudy, about, problem_of, run_trials
+from energy import Workload
 from luts.console import SILENT, Reporter
 from models import (
     Data,
@@ -101,7 +102,7 @@ def prepare(
                 measure_routing_per_input(evaluator.emulated.network, single, source=source)
             )
         advance()
-    problem = problem_of(config, evaluator.emulated.sites, routing, layers)
+    problem = problem_of(config, Workload(evaluator.emulated.sites, routing, layers))
     if config.max_drop is not None:
         least = evaluator.exact_searched.accuracy - config.max_drop / 100
         problem = dataclasses.replace(problem, min_accuracy=least)

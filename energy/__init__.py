@@ -1,6 +1,5 @@
 """Analytic cost of an assignment: what each site costs, and why. No input is ever classified."""
 
-from energy._activity import dense_counterpart
 from energy._breakdown import COMPONENTS, CostBreakdown, SiteCost
 from energy._compare import cheapest_within, compare, draw_components, recovered_accuracy
 from energy._cost import MODELS, EnergyModel, cost
@@ -15,6 +14,7 @@ from energy._figures import (
     read_figures,
 )
 from energy._options import add_cost_options, check_memories, figures_of
+from energy._run import network_of_run, read_routing
 from energy._spread import (
     PER_INPUT,
     Spread,
@@ -24,7 +24,7 @@ from energy._spread import (
     usage,
     worst_case,
 )
-from energy._workload import Workload, network_of_run, read_routing
+from energy._workload import Workload, dense_counterpart
 
 __all__ = [
     "COMPONENTS",

@@ -1,43 +1,15 @@
-"""How much of a network's work one input causes, and what the dense network would do."""
+"""How much of a network's work one input causes."""
 
 import dataclasses
 import math
 from collections.abc import Iterable, Iterator, Sequence
 
+from energy._workload import Workload
 from luts.errors import InputError
 from models import ExpertWork, Routing, Site
 
 SUM_TOLERANCE = 1e-3
 """How far activation rates may sum away from what their layer runs (files hold rounded numbers)."""
-
-
-def dense_counterpart(sites: Iterable[Site]) -> tuple[Site, ...]:
-    """Sites of the dense network that ``sites`` was upcycled from.
-
-    An expert is a copy of the dense block it replaced. So the dense network has every site outside
-    expert layers, and of each expert layer one expert at rate 1, without router.
-
-    Raises:
-        InputError: experts of one layer differ in MACs, so that no dense block follows from them.
-    """
-    sites = tuple(sites)
-    macs: dict[str, dict[int, int]] = {}
-    for site in sites:
-        if site.expert_layer is not None and site.expert is not None:
-            experts = macs.setdefault(site.expert_layer, {})
-            experts[site.expert] = experts.get(site.expert, 0) + site.macs
-    for layer, experts in macs.items():
-        if len(set(experts.values())) > 1:
-            raise InputError(
-                f"{layer}: its experts have {sorted(set(experts.values()))} MACs, so the dense "
-                f"network does not follow from them; give the dense network's sites as `dense`"
-            )
-    first = {layer: min(experts) for layer, experts in macs.items()}
-    return tuple(
-        dataclasses.replace(site, expert_layer=None, expert=None)
-        for site in sites
-        if site.expert_layer is None or site.expert == first[site.expert_layer]
-    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,24 +28,17 @@ class Activity:
 
 
 def activities(
-    sites: Sequence[Site],
-    routing: Routing | None,
-    layers: Sequence[ExpertWork] = (),
-    *,
-    used: Routing | None = None,
-    batch_size: int = 1,
+    workload: Workload, *, used: Routing | None = None, batch_size: int = 1
 ) -> tuple[Activity, ...]:
     """Activity of every site.
 
-    Outside experts it is 1. An expert works on the part of the items that ``routing`` says. It is
+    Outside experts it is 1. An expert works on the part of the items that the routing says. It is
     needed by a batch unless no input of the batch needs it: with probability ``1 − (1 − τ)^batch``,
     where τ is what ``used`` says, or for independent items of activation rate ρ
     ``1 − (1 − ρ)^items``.
 
     Args:
-        sites: the network's sites.
-        routing: activation rate of every expert.
-        layers: facts about the expert layers.
+        workload: the network.
         used: in the place of activation rates, the part of the inputs that need the expert.
         batch_size: inputs in a batch.
 
@@ -81,16 +46,17 @@ def activities(
         InputError: a site without MACs, or activation rates that do not fit the sites or do not
             sum to top-k; all such faults together.
     """
+    sites, routing, layers = workload.sites, workload.routing, workload.layers
     faults = [*_site_faults(sites), *_routing_faults(sites, routing, layers)]
     if faults:
         raise InputError("; ".join(faults))
     work = {record.layer: record for record in layers}
     items = _items(sites) | {record.layer: record.items for record in layers}
-    found = []
+    active = []
     for site in sites:
         layer = site.expert_layer
         if layer is None or site.expert is None:
-            found.append(Activity(site))
+            active.append(Activity(site))
             continue
         assert routing is not None  # checked above
         rate = routing.rate(layer, site.expert)
@@ -100,8 +66,8 @@ def activities(
             needed = float(rate > 0)
         else:
             needed = 1 - (1 - min(1.0, rate)) ** items[layer]
-        found.append(Activity(site, rate, 1 - (1 - min(1.0, needed)) ** batch_size))
-    return tuple(found)
+        active.append(Activity(site, rate, 1 - (1 - min(1.0, needed)) ** batch_size))
+    return tuple(active)
 
 
 def _items(sites: Iterable[Site]) -> dict[str, int]:

@@ -31,9 +31,10 @@ and the registers between memory and multiplier.
 from collections.abc import Sequence
 from typing import Literal
 
-from energy._activity import Activity, activities, dense_counterpart
+from energy._activity import Activity, activities
 from energy._breakdown import CostBreakdown, SiteCost
 from energy._figures import Figures, published_figures
+from energy._workload import Workload
 from luts.errors import InputError, suggest
 from models import Assignment, Choice, ExpertWork, Routing, Site
 
@@ -48,27 +49,19 @@ MODELS: dict[str, str] = {
 
 
 def cost(
-    sites: Sequence[Site],
+    workload: Workload,
     assignment: Assignment | str,
-    routing: Routing | None = None,
     figures: Figures | None = None,
     *,
-    layers: Sequence[ExpertWork] = (),
-    dense: Sequence[Site] | None = None,
     used: Routing | None = None,
     model: EnergyModel = "multipliers",
 ) -> CostBreakdown:
-    """What ``assignment`` costs for one input, in expectation over ``routing``.
+    """What ``assignment`` costs for one input, in expectation over the routing.
 
     Args:
-        sites: the network's sites, as `models.sites` lists them.
+        workload: the network.
         assignment: a choice for every site, or the name of one multiplier for all but the routers.
-        routing: activation rate of every expert; None for a network without experts.
         figures: power and energies; by default the published ones.
-        layers: facts about the expert layers, as `models.expert_work` lists them: their overhead
-            gets rows, and activation rates are held against them.
-        dense: sites of the dense network that costs are relative to; by default the network that
-            ``sites`` was upcycled from (`dense_counterpart`).
         used: part of the inputs that need an expert at all, which decides its weight traffic, as
             `usage` measures it; by default that of independent items.
         model: what is counted, one of `MODELS`.
@@ -78,16 +71,16 @@ def cost(
     """
     check_model(model)
     figures = published_figures() if figures is None else figures
-    active = activities(sites, routing, layers, used=used, batch_size=figures.batch_size)
+    active = activities(workload, used=used, batch_size=figures.batch_size)
     if isinstance(assignment, str):
-        assignment = Assignment.uniform(sites, assignment)
-    assignment.check(sites)
-    dense = dense_counterpart(sites) if dense is None else dense
+        assignment = Assignment.uniform(workload.sites, assignment)
+    assignment.check(workload.sites)
     rows = [site_cost(a, assignment.choices[a.site.name], figures, model) for a in active]
+    routing = workload.routing
     return CostBreakdown(
-        rows=(*rows, *overhead_costs(layers, figures, model)),
-        dense_energy_pj=dense_energy_pj(dense, figures, model),
-        dense_macs=sum(site.macs for site in dense),
+        rows=(*rows, *overhead_costs(workload.layers, figures, model)),
+        dense_energy_pj=dense_energy_pj(workload.reference, figures, model),
+        dense_macs=sum(site.macs for site in workload.reference),
         model=model,
         convention=figures.convention,
         routing_source="no experts" if routing is None else routing.source,
@@ -162,5 +155,5 @@ def dense_energy_pj(dense: Sequence[Site], figures: Figures, model: EnergyModel)
     if any(site.expert_layer is not None for site in dense):
         raise InputError("`dense` takes the sites of a network without experts")
     exact = Choice(figures.exact)
-    rows = [site_cost(a, exact, figures, model) for a in activities(dense, None)]
+    rows = [site_cost(a, exact, figures, model) for a in activities(Workload(tuple(dense)))]
     return CostBreakdown(tuple(rows), 1.0, 0, model, figures.convention, "").energy_pj

@@ -5,11 +5,12 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from energy._activity import activities, dense_counterpart
+from energy._activity import activities
 from energy._cost import EnergyModel, check_model, dense_energy_pj, overhead_costs, site_cost
 from energy._figures import Figures, published_figures
+from energy._workload import Workload
 from luts.errors import InputError
-from models import Choice, ExpertWork, Routing, Site
+from models import Choice
 
 Floats = npt.NDArray[np.float64]
 
@@ -20,12 +21,9 @@ class CostModel:
     Energy is additive over sites, so a table of site × choice holds everything.
 
     Args:
-        sites: the network's sites, as `models.sites` lists them.
+        workload: the network.
         choices: what index c means, the same at every site.
-        routing: activation rate of every expert; None for a network without experts.
         figures: power and energies; by default the published ones.
-        layers: facts about the expert layers, as `models.expert_work` lists them.
-        dense: sites of the dense network; by default the one that ``sites`` was upcycled from.
         model: what is counted, one of `energy.MODELS`.
 
     Attributes:
@@ -40,26 +38,22 @@ class CostModel:
 
     def __init__(
         self,
-        sites: Sequence[Site],
+        workload: Workload,
         choices: Sequence[Choice],
-        *,
-        routing: Routing | None = None,
         figures: Figures | None = None,
-        layers: Sequence[ExpertWork] = (),
-        dense: Sequence[Site] | None = None,
+        *,
         model: EnergyModel = "multipliers",
     ) -> None:
         check_model(model)
         figures = published_figures() if figures is None else figures
         if not choices:
             raise InputError("a cost model takes at least one choice, not 0")
-        self.sites = tuple(sites)
+        self.sites = workload.sites
         self.choices = tuple(choices)
-        active = activities(self.sites, routing, layers, batch_size=figures.batch_size)
-        dense = dense_counterpart(self.sites) if dense is None else dense
-        dense_pj = dense_energy_pj(dense, figures, model)
+        active = activities(workload, batch_size=figures.batch_size)
+        dense_pj = dense_energy_pj(workload.reference, figures, model)
         table = [[site_cost(a, c, figures, model).energy_pj for c in choices] for a in active]
-        overhead_pj = sum(row.energy_pj for row in overhead_costs(layers, figures, model))
+        overhead_pj = sum(row.energy_pj for row in overhead_costs(workload.layers, figures, model))
         self.contributions: Floats = np.array(table, dtype=np.float64) / dense_pj
         self.contributions.setflags(write=False)
         self.constant = overhead_pj / dense_pj

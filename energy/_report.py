@@ -13,8 +13,9 @@ from energy._breakdown import COMPONENTS, CostBreakdown
 from energy._circuits import Circuits
 from energy._compare import draw_components
 from energy._figures import Figures
+from energy._run import described_network, read_routing
 from energy._spread import PER_INPUT, Spread, read_per_input, spread
-from energy._workload import Workload, described_network, read_routing
+from energy._workload import Workload
 from luts.errors import InputError
 from models.training import atomically
 
@@ -36,17 +37,18 @@ def network_config(options: argparse.Namespace) -> models.NetworkConfig:
     return models.NetworkConfig(**described)
 
 
-def routing_of(options: argparse.Namespace, workload: Workload) -> models.Routing:
-    """The routing that the command line names, or that of the run, or the uniform one.
+def workload_of(options: argparse.Namespace, config: models.NetworkConfig) -> Workload:
+    """The network with the routing that the command line names, or the run's, or uniform.
 
     Raises:
         InputError: the file cannot be read or is no routing.
     """
+    workload = Workload.of(config)
     if options.routing is not None:
-        return read_routing(options.routing)
+        return workload.under(read_routing(options.routing))
     if options.run is None or not workload.layers:
-        return workload.uniform
-    return read_routing(options.run / "routing.json")
+        return workload
+    return workload.under(read_routing(options.run / "routing.json"))
 
 
 def assignment_of(
@@ -81,17 +83,11 @@ def spread_of(
         raise InputError("--spread takes the inputs of a run; name it with --run RUN")
     if not workload.layers:
         raise InputError(
-            f"--spread is over what experts do; {options.run} is {workload.config.topology}, so "
-            f"that every input costs the same"
+            f"--spread is over what experts do; {options.run} has no experts, so that "
+            f"every input costs the same"
         )
-    return spread(
-        workload.sites,
-        assignment,
-        read_per_input(options.run / PER_INPUT),
-        figures,
-        layers=workload.layers,
-        model=options.energy_model,
-    )
+    per_input = read_per_input(options.run / PER_INPUT)
+    return spread(workload, assignment, per_input, figures, model=options.energy_model)
 
 
 def spread_table(found: Spread, worst: CostBreakdown) -> Table:

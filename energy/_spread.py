@@ -13,8 +13,9 @@ from energy._activity import Activity
 from energy._breakdown import CostBreakdown
 from energy._cost import EnergyModel, cost, site_cost
 from energy._figures import Figures, published_figures
+from energy._workload import Workload
 from luts.errors import InputError
-from models import Assignment, ExpertWork, Routing, Site
+from models import Assignment, ExpertWork, Routing
 
 VERSION = 1
 PER_INPUT = "routing_inputs.json"
@@ -115,24 +116,20 @@ def read_per_input(path: Path) -> tuple[Routing, ...]:
 
 
 def spread(
-    sites: Sequence[Site],
+    workload: Workload,
     assignment: Assignment | str,
     per_input: Sequence[Routing],
     figures: Figures | None = None,
     *,
-    layers: Sequence[ExpertWork] = (),
-    dense: Sequence[Site] | None = None,
     model: EnergyModel = "multipliers",
 ) -> Spread:
     """Cost of each input under its own routing.
 
     Args:
-        sites: the network's sites.
+        workload: the network; its own routing does not matter.
         assignment: a choice for every site, or the name of one multiplier.
         per_input: activation rates of single inputs, as `models.measure_routing_per_input`.
         figures: power and energies; by default the published ones.
-        layers: facts about the expert layers.
-        dense: sites of the dense network, as in `energy.cost`.
         model: what is counted.
 
     Raises:
@@ -140,16 +137,12 @@ def spread(
     """
     _check(per_input)
     if isinstance(assignment, str):
-        assignment = Assignment.uniform(sites, assignment)
+        assignment = Assignment.uniform(workload.sites, assignment)
     figures = published_figures() if figures is None else figures
-    costs = []
-    for one in per_input:
-        used = usage([one])
-        costs.append(
-            cost(
-                sites, assignment, one, figures, layers=layers, dense=dense, used=used, model=model
-            )
-        )
+    costs = [
+        cost(workload.under(one), assignment, figures, used=usage([one]), model=model)
+        for one in per_input
+    ]
     return Spread(
         macs=tuple(c.macs_expected for c in costs),
         energy_rel=tuple(c.energy_rel for c in costs),
@@ -157,12 +150,10 @@ def spread(
 
 
 def worst_case(
-    sites: Sequence[Site],
+    workload: Workload,
     assignment: Assignment | str,
-    layers: Sequence[ExpertWork],
     figures: Figures | None = None,
     *,
-    dense: Sequence[Site] | None = None,
     model: EnergyModel = "multipliers",
 ) -> CostBreakdown:
     """Cost of an input that sends every item to its layer's costliest experts.
@@ -171,11 +162,9 @@ def worst_case(
     ``memory`` it is an upper bound: every expert that the items suffice for is also read.
 
     Args:
-        sites: the network's sites.
+        workload: the network with the facts about its expert layers; its routing does not matter.
         assignment: a choice for every site, or the name of one multiplier.
-        layers: facts about the expert layers.
         figures: power and energies; by default the published ones.
-        dense: sites of the dense network, as in `energy.cost`.
         model: what is counted.
 
     Raises:
@@ -183,12 +172,12 @@ def worst_case(
     """
     figures = published_figures() if figures is None else figures
     if isinstance(assignment, str):
-        assignment = Assignment.uniform(sites, assignment)
-    assignment.check(sites)
+        assignment = Assignment.uniform(workload.sites, assignment)
+    assignment.check(workload.sites)
     rates, used = {}, {}
-    for layer in layers:
+    for layer in workload.layers:
         work_pj, weights = [0.0] * layer.experts, [0] * layer.experts
-        for site in sites:
+        for site in workload.sites:
             if site.expert_layer == layer.layer and site.expert is not None:
                 row = site_cost(Activity(site), assignment.choices[site.name], figures, model)
                 work_pj[site.expert] += row.energy_pj - row.weight_traffic_pj
@@ -196,12 +185,9 @@ def worst_case(
         rates[layer.layer] = _costliest(work_pj, layer)
         used[layer.layer] = _heaviest(weights, layer, figures.batch_size)
     return cost(
-        sites,
+        workload.under(Routing(rates=rates, source="worst case")),
         assignment,
-        Routing(rates=rates, source="worst case"),
         figures,
-        layers=layers,
-        dense=dense,
         used=Routing(rates=used, source="worst case"),
         model=model,
     )

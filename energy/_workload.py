@@ -1,14 +1,14 @@
-"""A network as the energy model sees it, and where a run describes one."""
+"""What the energy model charges: a network as its sites, and how often each of them works."""
 
 import dataclasses
-import tomllib
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterable
 
 import torch
+from torch import nn
 
 import models
 from luts.errors import InputError
+from models import ExpertWork, Routing, Site
 
 
 @dataclasses.dataclass(frozen=True)
@@ -16,64 +16,86 @@ class Workload:
     """A network as the energy model sees it.
 
     Attributes:
-        config: what the network is.
-        sites: its sites.
-        layers: facts about its expert layers.
-        uniform: every expert equally often.
+        sites: the network's sites, as `models.sites` lists them.
+        routing: activation rate of every expert; None for a network without experts, and where
+            each input brings its own.
+        layers: facts about the expert layers, as `models.expert_work` lists them: their overhead
+            gets rows, and activation rates are checked against them.
+        dense: sites of the dense network that costs are relative to; None for the network that
+            ``sites`` was upcycled from (`dense_counterpart`).
     """
 
-    config: models.NetworkConfig
-    sites: tuple[models.Site, ...]
-    layers: tuple[models.ExpertWork, ...]
-    uniform: models.Routing
+    sites: tuple[Site, ...]
+    routing: Routing | None = None
+    layers: tuple[ExpertWork, ...] = ()
+    dense: tuple[Site, ...] | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("sites", "layers", "dense"):
+            value = getattr(self, name)
+            object.__setattr__(self, name, None if value is None else tuple(value))
 
     @classmethod
     def of(cls, config: models.NetworkConfig) -> "Workload":
-        """Build the network with random weights, which cost what trained ones do, and list it."""
+        """That of a network with random weights, which cost what trained ones do.
+
+        Every expert works equally often.
+        """
         network = models.build(config)
         example = torch.zeros(1, config.in_channels, config.image_size, config.image_size)
-        return cls(
-            config=config,
-            sites=models.sites(network, example),
-            layers=models.expert_work(network, example),
-            uniform=models.uniform_routing(network),
-        )
+        return cls.of_network(network, example, models.uniform_routing(network))
+
+    @classmethod
+    def of_network(
+        cls, network: nn.Module, example: torch.Tensor, routing: Routing | None = None
+    ) -> "Workload":
+        """That of a network for one input.
+
+        Args:
+            network: any network.
+            example: one input, ``(1, …)``.
+            routing: activation rate of every expert.
+        """
+        return cls(models.sites(network, example), routing, models.expert_work(network, example))
+
+    def under(self, routing: Routing | None) -> "Workload":
+        """The same network with other activation rates."""
+        return dataclasses.replace(self, routing=routing)
+
+    @property
+    def reference(self) -> tuple[Site, ...]:
+        """Sites of the dense network that costs are relative to.
+
+        Raises:
+            InputError: it does not follow from the sites and was not given.
+        """
+        return dense_counterpart(self.sites) if self.dense is None else self.dense
 
 
-def network_of_run(run: Path) -> models.NetworkConfig:
-    """The network that a run's config.toml describes.
+def dense_counterpart(sites: Iterable[Site]) -> tuple[Site, ...]:
+    """Sites of the dense network that ``sites`` was upcycled from.
 
-    Raises:
-        InputError: the folder is no run, or its config.toml does not describe a network.
-    """
-    return models.NetworkConfig(**described_network(run))
-
-
-def described_network(run: Path) -> dict[str, Any]:
-    """Fields of the `models.NetworkConfig` in a run's config.toml.
-
-    Raises:
-        InputError: the folder is no run, or its config.toml does not describe a network.
-    """
-    try:
-        config = tomllib.loads((run / "config.toml").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{run} is not a run: cannot read config.toml: {error}") from error
-    section = config.get("network", config)
-    fields = {field.name for field in dataclasses.fields(models.NetworkConfig)}
-    found = {key: value for key, value in section.items() if key in fields}
-    if "arch" not in found:
-        raise InputError(f"{run}/config.toml names no `arch`; give a folder made by dse.search")
-    return {k: tuple(v) if isinstance(v, list) else v for k, v in found.items()}
-
-
-def read_routing(path: Path) -> models.Routing:
-    """Activation rates from a run's routing.json.
+    An expert is a copy of the dense block it replaced. So the dense network has every site outside
+    expert layers, and of each expert layer one expert at rate 1, without router.
 
     Raises:
-        InputError: the file cannot be read or is no routing.
+        InputError: experts of one layer differ in MACs, so that no dense block follows from them.
     """
-    try:
-        return models.Routing.from_json(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot read the routing {path}: {error}") from error
+    sites = tuple(sites)
+    macs: dict[str, dict[int, int]] = {}
+    for site in sites:
+        if site.expert_layer is not None and site.expert is not None:
+            experts = macs.setdefault(site.expert_layer, {})
+            experts[site.expert] = experts.get(site.expert, 0) + site.macs
+    for layer, experts in macs.items():
+        if len(set(experts.values())) > 1:
+            raise InputError(
+                f"{layer}: its experts have {sorted(set(experts.values()))} MACs, so the dense "
+                f"network does not follow from them; give the dense network's sites as `dense`"
+            )
+    first = {layer: min(experts) for layer, experts in macs.items()}
+    return tuple(
+        dataclasses.replace(site, expert_layer=None, expert=None)
+        for site in sites
+        if site.expert_layer is None or site.expert == first[site.expert_layer]
+    )

@@ -34,17 +34,9 @@ def main() -> None:
     figures = energy.figures_of(options, circuits.catalog)
     check_memories(options, options.energy_model)
     config = _report.network_config(options)
-    workload = energy.Workload.of(config)
+    workload = _report.workload_of(options, config)
     assignment = _report.assignment_of(options, workload, circuits)
-    routing = _report.routing_of(options, workload)
-    breakdown = energy.cost(
-        workload.sites,
-        assignment,
-        routing,
-        figures,
-        layers=workload.layers,
-        model=options.energy_model,
-    )
+    breakdown = energy.cost(workload, assignment, figures, model=options.energy_model)
     shown = {f"{config.topology}, as above" if options.compare else config.topology: breakdown}
     if options.compare:
         shown |= _all_topologies(options, figures, config, circuits)
@@ -55,9 +47,7 @@ def main() -> None:
         _report.write_chart(options.chart, shown)
     console.print(_report.site_table(breakdown))
     if workload.layers:
-        worst = energy.worst_case(
-            workload.sites, assignment, workload.layers, figures, model=options.energy_model
-        )
+        worst = energy.worst_case(workload, assignment, figures, model=options.energy_model)
         shown |= {f"{config.topology}, worst case": worst}
     console.print(_report.comparison_table("totals of one input, shares of the energy", shown))
     if spread is not None:
@@ -73,18 +63,14 @@ def _all_topologies(
     circuits: Circuits,
 ) -> dict[str, energy.CostBreakdown]:
     """The same network in every topology, one multiplier everywhere, uniform routing."""
-    found = {}
+    costs = {}
     for topology in models.TOPOLOGIES:
         workload = energy.Workload.of(dataclasses.replace(config, topology=topology))
-        found[topology] = energy.cost(
-            workload.sites,
-            models.Assignment.uniform(workload.sites, circuits.chosen, catalog=circuits.catalog),
-            workload.uniform,
-            figures,
-            layers=workload.layers,
-            model=options.energy_model,
+        assignment = models.Assignment.uniform(
+            workload.sites, circuits.chosen, catalog=circuits.catalog
         )
-    return found
+        costs[topology] = energy.cost(workload, assignment, figures, model=options.energy_model)
+    return costs
 
 
 def _check_alone(options: argparse.Namespace, parser: Parser) -> None:

@@ -1,49 +1,29 @@
-"""Multipliers: what they are, what they cost, and how to multiply with them fast."""
+"""Multipliers: what they are, what they cost, and how to multiply with them fast.
 
-from luts import families
-from luts._arithmetic import Arithmetic
-from luts._catalog import Catalog, Recognition, UnknownMultiplierError, catalog, evoapprox_catalog
-from luts._error_metrics import ErrorMetrics, error_metrics
-from luts._evoapprox import EXACT
-from luts._factorisation import Factorisation, factorise
-from luts._geometry import Geometry
-from luts._matmul import MAX_K, matmul, matmul_reference
-from luts._multiplier import Multiplier
-from luts._native import MissingKernelsWarning
-from luts._quantise import MAX_CODE, quantise
-from luts._select import Selection, select
-from luts._task import Scaling, Task
-from luts.errors import InputError
-from luts.loading import Imported, Layout, MismatchWarning, load
+The names are imported when the first of them is used, so that what needs no multiplier
+(`luts.errors`, `luts.console`, `luts.settings`) does not wait for PyTorch.
+"""
 
-__all__ = [
-    "EXACT",
-    "MAX_CODE",
-    "MAX_K",
-    "Arithmetic",
-    "Catalog",
-    "ErrorMetrics",
-    "Factorisation",
-    "Geometry",
-    "Imported",
-    "InputError",
-    "Layout",
-    "MismatchWarning",
-    "MissingKernelsWarning",
-    "Multiplier",
-    "Recognition",
-    "Scaling",
-    "Selection",
-    "Task",
-    "UnknownMultiplierError",
-    "catalog",
-    "error_metrics",
-    "evoapprox_catalog",
-    "factorise",
-    "families",
-    "load",
-    "matmul",
-    "matmul_reference",
-    "quantise",
-    "select",
-]
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from luts.errors import InputError as InputError
+
+if TYPE_CHECKING:
+    from luts._public import *  # noqa: F403
+else:
+
+    def __getattr__(name: str) -> Any:
+        if name in ("families", "loading"):
+            return importlib.import_module(f"{__name__}.{name}")
+        if name == "__all__" or not name.startswith("_"):
+            from luts import _public
+
+            names = {each: getattr(_public, each) for each in ("__all__", *_public.__all__)}
+            globals().update(names)
+            if name in names:
+                return names[name]
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__getattr__("__all__")})

@@ -9,9 +9,10 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from luts.console import Parser, Reporter, indices, run
+from luts.console import Parser, Reporter, run
 from luts.errors import InputError
-from models.networks import ARCHITECTURES, TOPOLOGIES, NetworkConfig
+from luts.settings import add_settings, given_settings
+from models.networks import ARCHITECTURES, NetworkConfig
 from models.training import (
     DATASETS,
     Result,
@@ -24,6 +25,17 @@ from models.training import (
     prepare_out,
     starting_network,
     train_to_file,
+)
+
+ABOUT_EXPERTS = ("experts", "top_k", "expert_blocks", "cluster_features")
+OF_THE_RECIPE = (
+    "epochs",
+    "batch_size",
+    "lr",
+    "weight_decay",
+    "label_smoothing",
+    "ema",
+    "precision",
 )
 
 
@@ -73,16 +85,14 @@ def main() -> None:
 def _parser() -> Parser:
     parser = Parser(prog="python -m models.train", description=__doc__)
     add = parser.add_argument
-    add("--arch", required=True, help=", ".join(ARCHITECTURES))
-    add("--topology", default="dense", help=", ".join(TOPOLOGIES) + " (default: dense)")
-    add("--experts", type=int, default=4, help="experts a layer (default: 4)")
-    add("--top-k", type=int, default=1, help="experts that work on one item (default: 1)")
-    add("--expert-blocks", type=indices, metavar="I,J,…", help="blocks that become experts")
-    add("--cluster-features", default="raw", help="raw or unit: what clusters are made of")
+    overrides = {
+        "arch": {"required": True, "help": ", ".join(ARCHITECTURES)},
+        "image_size": {"help": "scale images to this side in pixels"},
+    }
+    shape = ("arch", "topology", *ABOUT_EXPERTS, "image_size", "patch_size")
+    add_settings(parser, NetworkConfig, shape, overrides=overrides)
     add("--dataset", default="digits", help=", ".join(DATASETS) + " (default: digits)")
     add("--data-root", type=Path, help="folder of the published archives (default: the cache)")
-    add("--image-size", type=int, help="scale images to this side in pixels")
-    add("--patch-size", type=int, help="side of a transformer's patches in pixels")
     add("--out", required=True, metavar="FILE", help="weights to write, .safetensors")
     add("--resume", action="store_true", help="go on after an interruption, to the same result")
     add("--weights", metavar="PATH|URL|none", help="start from these, dense or of the topology")
@@ -91,47 +101,25 @@ def _parser() -> Parser:
     add("--device", help="cpu, cuda, cuda:1 … (default: cuda where there is one)")
     add("--quiet", action="store_true", help="no progress, only the scores")
     recipe = parser.add_argument_group("recipe (defaults suit architecture and data)")
-    for name, kind in _RECIPE_OPTIONS.items():
-        recipe.add_argument(f"--{name.replace('_', '-')}", type=kind)
+    add_settings(recipe, TrainingRecipe, OF_THE_RECIPE, show_defaults=False)
     return parser
 
 
-_RECIPE_OPTIONS = {
-    "epochs": float,
-    "batch_size": int,
-    "lr": float,
-    "weight_decay": float,
-    "label_smoothing": float,
-    "ema": float,
-    "precision": str,
-}
-
-
 def _recipe(options: argparse.Namespace) -> TrainingRecipe:
-    given = {name: getattr(options, name) for name in _RECIPE_OPTIONS}
-    changes = {name: value for name, value in given.items() if value is not None}
+    changes = given_settings(options, TrainingRecipe)
     return replace(default_recipe(options.arch, options.dataset), **changes)
 
 
 def _config(options: argparse.Namespace, *, num_classes: int, image_size: int) -> NetworkConfig:
-    about_experts = ("experts", "top_k", "expert_blocks", "cluster_features")
-    asks = any(getattr(options, name) != getattr(NetworkConfig, name) for name in about_experts)
-    if options.topology == "dense" and asks:
+    given = given_settings(options, NetworkConfig)
+    config = NetworkConfig(**given | {"num_classes": num_classes, "image_size": image_size})
+    asks = any(getattr(config, name) != getattr(NetworkConfig, name) for name in ABOUT_EXPERTS)
+    if config.topology == "dense" and asks:
         raise InputError(
             "--experts, --top-k, --expert-blocks and --cluster-features are about experts, and "
             "--topology dense has none; name another topology"
         )
-    return NetworkConfig(
-        arch=options.arch,
-        topology=options.topology,
-        num_classes=num_classes,
-        image_size=image_size,
-        patch_size=options.patch_size,
-        experts=options.experts,
-        expert_blocks=options.expert_blocks,
-        top_k=options.top_k,
-        cluster_features=options.cluster_features,
-    )
+    return config
 
 
 def _device(name: str | None) -> torch.device:

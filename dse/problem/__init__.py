@@ -4,10 +4,9 @@ from dse.problem._lagrange import constrained_sweep, lagrangian_sweep
 from dse.problem._pareto import hypervolume, non_dominated, thin_front
 from dse.problem._problem import Problem, Third
 from dse.problem._space import Codes, SearchSpace, Tie, ordered_choices
-from dse.problem._trial import FEW_IMAGES, FINE_TUNED, Outcome, Pending, Trial, objective_score
+from dse.problem._trial import FINE_TUNED, Outcome, Pending, Trial, objective_score
 
 __all__ = [
-    "FEW_IMAGES",
     "FINE_TUNED",
     "Codes",
     "Outcome",

@@ -5,11 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from dse.problem._space import Codes
-from models import Assignment, Score
-
-FEW_IMAGES = 2_000
-"""Below this many images one image moves accuracy too far to tell candidates apart."""
-
+from models import FEW_IMAGES, Assignment, Score
 
 FINE_TUNED = "fine-tuned"
 """Fidelity of a trial that was fine-tuned before it was scored."""

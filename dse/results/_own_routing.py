@@ -6,12 +6,11 @@ close, for the networks that are at hand then.
 """
 
 from collections.abc import Mapping
-from typing import Any
 
 from dse._config import SearchConfig
 from dse.problem import Problem, Trial
 from dse.scoring import BATCH_SIZE, Evaluator
-from energy import cost
+from energy import Workload, cost
 from models import EmulatedNetwork, Routing, expert_work, measure_routing
 
 OWN_ENERGY = "energy_rel_own_routing"
@@ -45,8 +44,10 @@ def own_energies(
     if not routings:
         return {}
     layers = expert_work(evaluator.emulated.network, evaluator.inputs[:1])
-    settings: dict[str, Any] = {"layers": layers, "model": config.energy_model}
+    workload = Workload(problem.space.sites, layers=layers)
     return {
-        number: cost(problem.space.sites, trials[number].assignment, routing, **settings).energy_rel
+        number: cost(
+            workload.under(routing), trials[number].assignment, model=config.energy_model
+        ).energy_rel
         for number, routing in routings.items()
     }

@@ -8,11 +8,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from dse._config import SearchConfig
-from dse.problem import FEW_IMAGES, Trial, objective_score
+from dse.problem import Trial, objective_score
 from dse.results._closing import Closing, uniform_multiplier
 from dse.results._tables import mix
 from energy import MODELS
-from models import Score
+from models import FEW_IMAGES, Score
 
 COLOURS = {"uniform": "#d95f02", "screening": "#7570b3"}
 SEARCHED = "#1b9e77"

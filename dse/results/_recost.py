@@ -25,7 +25,7 @@ from energy import (
 )
 from energy import network_of_run as network_of
 from luts.errors import InputError
-from models import Assignment, NetworkConfig, Routing
+from models import Assignment, NetworkConfig
 
 AS_SEARCHED = "energy_rel_as_searched"
 """Column of the energies that a run searched with, where others take their place."""
@@ -99,7 +99,7 @@ def recost(
     """
     assignments = _assignments(found, study)
     routing = read_routing(found.run.path / ROUTING) if workload.layers else None
-    energies, dense_pj = _energies(assignments, workload, routing, figures, model)
+    energies, dense_pj = _energies(assignments, workload.under(routing), figures, model)
     trials = found.trials.assign(energy_rel=energies, energy_pj=energies * dense_pj)
     place = trials.columns.tolist().index("energy_rel") + 1
     trials.insert(place, AS_SEARCHED, found.trials["energy_rel"])
@@ -156,20 +156,12 @@ def _assignments(found: Finished, study: StoredStudy) -> list[Assignment]:
 def _energies(
     assignments: Sequence[Assignment],
     workload: Workload,
-    routing: Routing | None,
     figures: Figures,
     model: EnergyModel,
 ) -> tuple[np.ndarray, float]:
     """Relative energies, float64 of shape ``(assignments,)``, and what they are relative to."""
     choices = list(dict.fromkeys(c for a in assignments for c in a.choices.values()))
-    costs = CostModel(
-        workload.sites,
-        choices,
-        routing=routing,
-        figures=figures,
-        layers=workload.layers,
-        model=model,
-    )
+    costs = CostModel(workload, choices, figures, model=model)
     index = {choice: code for code, choice in enumerate(choices)}
     for assignment in assignments:
         assignment.check(workload.sites)
@@ -188,7 +180,4 @@ def _own_energy(
     path = run.own_routing_path(number)
     if not path.exists():
         return np.nan
-    routing = read_routing(path)
-    return cost(
-        workload.sites, assignment, routing, figures, layers=workload.layers, model=model
-    ).energy_rel
+    return cost(workload.under(read_routing(path)), assignment, figures, model=model).energy_rel

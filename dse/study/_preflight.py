@@ -1,7 +1,7 @@
 """Checks before a search starts: nothing is read, trained or altered."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from dse._config import ALL, SearchConfig
 from dse.problem import Problem, SearchSpace
 from dse.study._stored import SCORING, STUDY_NAME, check_identity, read_study, space_record
 from energy import CostModel, Workload
-from models import ExpertWork, Routing, Site, expert_work, sites, uniform_routing
+from models import uniform_routing
 
 CLASSES = {"digits": 10, "cifar10": 10, "cifar100": 100, "tiny-imagenet": 200}
 """Classes of the data sets that always have the same."""
@@ -21,21 +21,14 @@ MARGIN = 1.02
 """By how much energy may be off while routing, and the classes of an own data set, are unknown."""
 
 
-def problem_of(
-    config: SearchConfig,
-    sites: Sequence[Site],
-    routing: Routing,
-    layers: Sequence[ExpertWork],
-) -> Problem:
+def problem_of(config: SearchConfig, workload: Workload) -> Problem:
     """What is searched, but for the accuracy to reach.
 
     Raises:
         InputError: a pattern matches no site, or no assignment meets the constraints.
     """
-    space = SearchSpace.of(sites, config.names(), exact=config.exact, tie=config.tie)
-    model = CostModel(
-        sites, space.every_choice, routing=routing, layers=layers, model=config.energy_model
-    )
+    space = SearchSpace.of(workload.sites, config.names(), exact=config.exact, tie=config.tie)
+    model = CostModel(workload, space.every_choice, model=config.energy_model)
     problem = Problem.of(
         space, model, max_distinct=config.max_distinct, max_energy=config.max_energy
     )
@@ -76,7 +69,7 @@ def check(config: SearchConfig, databases: Mapping[str, Path] | None = None) -> 
 
 def _check_one(config: SearchConfig, database: Path | None) -> None:
     workload = Workload.of(config.network(num_classes=CLASSES.get(config.dataset, 10)))
-    problem = _roughly(config, workload.sites, workload.uniform, workload.layers)
+    problem = _roughly(config, workload)
     _check_identity(config, problem, config.storage or database)
 
 
@@ -91,22 +84,14 @@ def check_in_memory(config: SearchConfig, network: nn.Module, example: torch.Ten
     Raises:
         InputError: as `check`; or the network has no site.
     """
-    network.eval()
-    layers = expert_work(network, example)
-    problem = _roughly(config, sites(network, example), uniform_routing(network), layers)
-    _check_identity(config, problem, config.storage or None)
+    workload = Workload.of_network(network, example, uniform_routing(network))
+    _check_identity(config, _roughly(config, workload), config.storage or None)
 
 
-def _roughly(
-    config: SearchConfig,
-    found: Sequence[Site],
-    routing: Routing,
-    layers: Sequence[ExpertWork],
-) -> Problem:
+def _roughly(config: SearchConfig, workload: Workload) -> Problem:
     """Refuses what is out of reach; what is near its limit is checked with measured routing."""
     limit = None if config.max_energy is None else MARGIN * config.max_energy
-    near = dataclasses.replace(config, max_energy=limit)
-    return problem_of(near, found, routing, layers)
+    return problem_of(dataclasses.replace(config, max_energy=limit), workload)
 
 
 def _check_identity(config: SearchConfig, problem: Problem, where: Path | str | None) -> None:

@@ -1,9 +1,10 @@
 """What decides a network's shape."""
 
 import dataclasses
-from typing import Literal, get_args
+from typing import Annotated, Literal
 
-from luts.errors import InputError, suggest
+from luts.errors import InputError
+from luts.settings import check_settings, setting
 from models.networks._architecture import architecture
 
 TOPOLOGIES: tuple[str, ...] = ("dense", "hard", "soft", "cluster")
@@ -16,57 +17,46 @@ ClusterFeatures = Literal["raw", "unit"]
 class NetworkConfig:
     """Everything that decides a network's shape.
 
-    Attributes:
-        arch: name of the architecture, ``timm:NAME``, or ``path/to/file.py:function``.
-        topology: ``"dense"`` or the kind of mixture of experts.
-        num_classes: outputs.
-        image_size: height and width of the input in pixels.
-        patch_size: height and width of a patch in pixels; None for the architecture's own.
-        in_channels: channels of the input.
-        experts: experts in a layer. Four, as in the published gating of whole images (Pavlitska et
-            al., arXiv 2204.10598): small data sets leave more of them too few images each.
-        expert_blocks: indices of the blocks that become experts; None for the architecture's own.
-        top_k: experts that work on one item; 1 unless the topology is ``hard``.
-        cluster_features: what ``cluster`` makes its clusters of. ``raw``: the layer's inputs as
-            they are, so that k-means minimises the spread that each expert's int8 range has to
-            cover. ``unit``: their directions alone (spherical k-means; Dhillon, Modha, 2001),
-            blind to how strong an input is. Features of later layers would need a pass before the
-            pass.
-
     Raises:
-        InputError: an unknown name or a number outside its range.
+        InputError: a value of the wrong type, out of range or unknown; all of them together.
     """
 
-    arch: str
-    topology: str = "dense"
-    num_classes: int = 10
-    image_size: int = 32
-    patch_size: int | None = None
-    in_channels: int = 3
-    experts: int = 4
-    expert_blocks: tuple[int, ...] | None = None
-    top_k: int = 1
-    cluster_features: ClusterFeatures = "raw"
+    arch: Annotated[str, setting("architecture, timm:NAME, or path/to/file.py:function")]
+    topology: Annotated[
+        str, setting("dense, or the kind of mixture of experts", choices=TOPOLOGIES)
+    ] = "dense"
+    num_classes: Annotated[int, setting("outputs", ge=2)] = 10
+    image_size: Annotated[int, setting("height and width of the input", unit="px")] = 32
+    patch_size: Annotated[
+        int | None, setting("side of a transformer's patches in pixels (default: its own)")
+    ] = None
+    in_channels: Annotated[int, setting("channels of the input", ge=1)] = 3
+    # Four, as in the published gating of whole images (Pavlitska et al., arXiv 2204.10598): small
+    # data sets leave more of them too few images each.
+    experts: Annotated[int, setting("experts per layer", ge=2)] = 4
+    expert_blocks: Annotated[
+        tuple[int, ...] | None,
+        setting("indices of the blocks that become experts", metavar="I,J,…"),
+    ] = None
+    top_k: Annotated[int, setting("experts that work on one item, with topology hard")] = 1
+    # raw: k-means minimises the spread that each expert's int8 range has to cover. unit: spherical
+    # k-means (Dhillon, Modha, 2001), blind to how strong an input is. Features of later layers
+    # would need a pass before the pass.
+    cluster_features: Annotated[
+        ClusterFeatures,
+        setting(
+            "what clusters are made of: the layer's inputs as they are (raw), or their directions "
+            "alone (unit)"
+        ),
+    ] = "raw"
 
     def __post_init__(self) -> None:
-        if self.topology not in TOPOLOGIES:
-            known = list(TOPOLOGIES)
-            raise InputError(f"unknown topology {self.topology!r}; {suggest(self.topology, known)}")
-        if self.num_classes < 2:
-            raise InputError(f"a classifier needs at least 2 classes, not {self.num_classes}")
-        if self.experts < 2:
-            raise InputError(f"a mixture needs at least 2 experts, not {self.experts}")
+        check_settings(self)
         if not 1 <= self.top_k <= self.experts:
             raise InputError(f"top_k lies in 1…{self.experts} (the experts), not {self.top_k}")
         if self.topology in ("soft", "cluster") and self.top_k != 1:
             raise InputError(
                 f"top_k is for the topology hard; {self.topology} takes none, not {self.top_k}"
-            )
-        if self.cluster_features not in get_args(ClusterFeatures):
-            known = list(get_args(ClusterFeatures))
-            raise InputError(
-                f"unknown cluster features {self.cluster_features!r}; "
-                f"{suggest(self.cluster_features, known)}"
             )
         self._check_size()
 

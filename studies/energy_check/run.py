@@ -90,11 +90,9 @@ class Case:
     def ours(self, figures: energy.Figures) -> energy.CostBreakdown:
         """Its cost by our model."""
         return energy.cost(
-            self.sites,
+            energy.Workload(self.sites, self.routing, self.layers),
             self.assignment,
-            self.routing,
             figures,
-            layers=self.layers,
             used=energy.usage([self.routing]),
             model="memory",
         )

@@ -113,7 +113,7 @@ class Bench:
         evaluator, swapped = subject.evaluator, self.preset.swapped
         sites = evaluator.emulated.sites
         assignment = Assignment.uniform(sites, cell.multiplier, swapped=swapped)
-        cost = energy.cost(sites, assignment, subject.routing, layers=subject.layers)
+        cost = energy.cost(energy.Workload(sites, subject.routing, subject.layers), assignment)
         started = time.perf_counter()
         test, validation, note = self._scores(cell, evaluator, assignment)
         return {

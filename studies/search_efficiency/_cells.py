@@ -17,7 +17,7 @@ from dse.problem import Problem, SearchSpace, Tie
 from dse.samplers import sampler_for
 from dse.scoring import Evaluator, ThisProcess, screen
 from dse.study import SearchStudy, run_trials
-from energy import CostModel
+from energy import CostModel, Workload
 from luts import catalog
 from luts.console import SILENT, Reporter
 from models import Assignment, NetworkConfig, evaluate, expert_work, load_data, measure_routing
@@ -134,7 +134,7 @@ def subject(
     routing = measure_routing(emulated.network, [evaluator.inputs], source="exact int8 network")
     every = SearchSpace.of(emulated.sites, catalog.names(config.multipliers))
     layers = expert_work(emulated.network, evaluator.inputs[:1])
-    model = CostModel(emulated.sites, every.every_choice, routing=routing, layers=layers)
+    model = CostModel(Workload(emulated.sites, routing, layers), every.every_choice)
     return Subject(evaluator, model, data.num_classes, _evaluation_seconds(evaluator), sha256)
 
 

@@ -14,7 +14,7 @@ from dse.problem import Codes, Outcome, Pending, Problem, SearchSpace
 from dse.samplers import AssignmentSampler, History, sampler_for
 from dse.scoring import ThisProcess
 from dse.study import SearchStudy, run_trials
-from energy import CostModel
+from energy import CostModel, Workload
 from luts.console import Reporter
 from models import Score, Site
 
@@ -91,7 +91,7 @@ def _sampler(name: str, problem: Problem, config: dict[str, Any]) -> AssignmentS
 def _problem(count: int) -> Problem:
     sites = tuple(Site(f"layer{i}", "linear", 1000 + i, 64) for i in range(count))
     space = SearchSpace.of(sites, luts.catalog.names("mul8s"))
-    return Problem.of(space, CostModel(sites, space.every_choice))
+    return Problem.of(space, CostModel(Workload(sites), space.every_choice))
 
 
 def _scored(pending: Pending) -> Outcome:

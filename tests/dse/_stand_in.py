@@ -7,7 +7,7 @@ from dse.problem import Outcome, Problem, SearchSpace
 from dse.samplers import sampler_for
 from dse.scoring import ThisProcess
 from dse.study import SearchStudy, run_trials
-from energy import CostModel
+from energy import CostModel, Workload
 from models import Score, Site
 
 SITES = tuple(Site(f"layer{i}", "linear", 10 + i, 8) for i in range(12))
@@ -18,7 +18,7 @@ def problem_of(sites=SITES, names=NAMES, *, exact=(), tie="none", screened=True,
     space = SearchSpace.of(sites, names, exact=exact, tie=tie)
     third = limits.pop("third", None)
     least = limits.pop("min_accuracy", None)
-    problem = Problem.of(space, CostModel(sites, space.every_choice), **limits)
+    problem = Problem.of(space, CostModel(Workload(sites), space.every_choice), **limits)
     prior = None
     if screened:
         weight = np.linspace(3, 1, problem.size)  # the wrong way round: screening errs

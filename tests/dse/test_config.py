@@ -48,10 +48,10 @@ def test_the_network_is_what_was_asked_for():
         ({"trials": -5}, r"trials must be at least 1, not -5"),
         ({"trials": 0}, r"trials must be at least 1, not 0"),
         ({"finetune_epochs": float("nan")}, "positive number, not nan"),
-        ({"experts": 1}, "at least 2 experts, not 1"),
+        ({"experts": 1}, "experts is a whole number from 2 up, not 1"),
         ({"patch_size": 5}, "is no multiple of 5"),
         ({"top_k": 2, "topology": "soft"}, "top_k is for the topology hard"),
-        ({"cluster_features": "rwa"}, "unknown cluster features 'rwa'; did you mean raw"),
+        ({"cluster_features": "rwa"}, "unknown cluster_features 'rwa': did you mean raw"),
     ],
 )
 def test_bad_settings(settings, message):

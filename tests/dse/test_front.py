@@ -187,11 +187,9 @@ def test_every_trial_costs_what_the_model_says(folder, name, model, untouched):
     trials = anew.trials.set_index("trial")
     for number, assignment in found.front.items():
         cost = energy.cost(
-            workload.sites,
+            workload.under(found.run.routing() if workload.layers else None),
             assignment,
-            found.run.routing() if workload.layers else None,
             figures,
-            layers=workload.layers,
             model=model,
         )
         assert trials.loc[number, "energy_rel"] == pytest.approx(cost.energy_rel)
@@ -272,7 +270,7 @@ def test_front_members_have_their_own_routing(folder, untouched):
         assert f"trial {number}" in own.source
         assert all(sum(rates) == pytest.approx(1) for rates in own.rates.values())
         assignment = Assignment.read(run.path / f"assignments/{number:03d}.json")
-        cost = energy.cost(workload.sites, assignment, own, layers=workload.layers, model="memory")
+        cost = energy.cost(workload.under(own), assignment, model="memory")
         assert column[number] == pytest.approx(cost.energy_rel)
     assert "energy_rel_own_routing" in pd.read_csv(run.path / "front.csv")
 

@@ -1,5 +1,8 @@
 """Small networks as lists of sites, written by hand."""
 
+from typing import Any
+
+from energy import Workload
 from models import ExpertWork, Routing, Site
 
 LAYER = "moe"
@@ -36,3 +39,8 @@ def work(experts: int = 2, **facts: float) -> tuple[ExpertWork, ...]:
 def routed(*rates: float) -> Routing:
     """A routing of the one expert layer."""
     return Routing(rates={LAYER: rates}, source="by hand")
+
+
+def load(*rates: float, **parts: Any) -> Workload:
+    """`two_layers` under these activation rates; under none where each input brings its own."""
+    return Workload(two_layers(), routed(*rates) if rates else None, **parts)

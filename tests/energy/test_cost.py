@@ -11,7 +11,7 @@ import energy
 import luts
 from luts.errors import InputError
 from models import Assignment, Choice, Routing, Site
-from tests.energy.networks import LAYER, routed, two_layers, work
+from tests.energy.networks import LAYER, load, routed, two_layers, work
 
 EXACT, MILD, HARSH = "mul8s_1KV8", "mul8s_1L2H", "mul8s_1KR3"
 NAMES = luts.catalog.names("mul8s")
@@ -34,7 +34,7 @@ MIXED = assigned(first=MILD, e0=HARSH, e1=MILD)
 
 
 def test_closed_form_of_normalised_power():
-    got = energy.cost(two_layers(), MIXED, routed(0.3, 0.7))
+    got = energy.cost(load(0.3, 0.7), MIXED)
     by_hand = (100 * 0.301 / 0.425 + 8 + 0.3 * 40 * 0.052 / 0.425 + 0.7 * 40 * 0.301 / 0.425) / 140
     assert got.energy_rel == pytest.approx(by_hand, rel=1e-14)
     assert got.dense_macs == 140
@@ -44,14 +44,14 @@ def test_closed_form_of_normalised_power():
 
 def test_closed_form_of_power_times_delay():
     figures = energy.published_figures(convention="power-delay")
-    got = energy.cost(two_layers(), MIXED, routed(0.3, 0.7), figures)
+    got = energy.cost(load(0.3, 0.7), MIXED, figures)
     exact, mild, harsh = 0.425 * 1.48, 0.301 * 1.36, 0.052 * 0.89
     by_hand = (100 * mild + 8 * exact + 12 * harsh + 28 * mild) / (140 * exact)
     assert got.energy_rel == pytest.approx(by_hand, rel=1e-14)
 
 
 def test_closed_form_of_memory():
-    got = energy.cost(two_layers(), MIXED, routed(0.3, 0.7), layers=work(), model="memory")
+    got = energy.cost(load(0.3, 0.7, layers=work()), MIXED, model="memory")
     mild, harsh = 0.2 * 0.301 / 0.425, 0.2 * 0.052 / 0.425
     weight, activation, add = 1300 / 8, 20 / 8, 0.1
     parts = got.components_pj()
@@ -68,8 +68,8 @@ def test_closed_form_of_memory():
 
 
 def test_overhead_is_a_row_at_exact_power():
-    with_it = energy.cost(two_layers(), HARSH, routed(0.5, 0.5), layers=work(overhead_macs=30))
-    without = energy.cost(two_layers(), HARSH, routed(0.5, 0.5), layers=work())
+    with_it = energy.cost(load(0.5, 0.5, layers=work(overhead_macs=30)), HARSH)
+    without = energy.cost(load(0.5, 0.5, layers=work()), HARSH)
     assert with_it.rows[-1].kind == "overhead"
     assert with_it.rows[-1].multiplier == EXACT
     assert with_it.energy_rel - without.energy_rel == pytest.approx(30 / 140)
@@ -78,7 +78,7 @@ def test_overhead_is_a_row_at_exact_power():
 def test_a_batch_shares_one_read_of_the_weights():
     figures = dataclasses.replace(energy.published_figures(), batch_size=4)
     got = energy.cost(
-        two_layers(), EXACT, routed(0.3, 0.7), figures, layers=work(), model="memory"
+        load(0.3, 0.7, layers=work()), EXACT, figures, model="memory"
     ).components_pj()["weight_traffic"]
     read = 54 + 20 * (1 - 0.7**8) + 20 * (1 - 0.3**8)
     assert got == pytest.approx(read / 4 * 1300 / 8)
@@ -89,14 +89,12 @@ def test_a_batch_shares_one_read_of_the_weights():
 def test_the_exact_dense_network_costs_exactly_one(model, convention):
     figures = energy.published_figures(convention=convention)
     dense = energy.dense_counterpart(two_layers())
-    assert energy.cost(dense, EXACT, None, figures, model=model).energy_rel == 1.0
+    assert energy.cost(energy.Workload(dense), EXACT, figures, model=model).energy_rel == 1.0
 
 
 @pytest.mark.parametrize("model", energy.MODELS)
 def test_table_adds_up(model):
-    got = energy.cost(
-        two_layers(), MIXED, routed(0.25, 0.75), layers=work(overhead_macs=9), model=model
-    )
+    got = energy.cost(load(0.25, 0.75, layers=work(overhead_macs=9)), MIXED, model=model)
     frame = got.to_frame()
     assert list(frame["site"]) == [*(site.name for site in two_layers()), "moe.overhead"]
     assert frame["energy_rel"].sum() == pytest.approx(got.energy_rel, rel=1e-13)
@@ -116,11 +114,11 @@ def test_additive(first, e0, e1, split, model):
     """The parts of a network cost together what the whole does."""
     sites = two_layers()
     whole_assignment = assigned(first=first, e0=e0, e1=e1)
-    whole = energy.cost(sites, whole_assignment, routed(*split), model=model)
+    whole = energy.cost(energy.Workload(sites, routed(*split)), whole_assignment, model=model)
 
     def part(chosen: tuple[Site, ...], routing: Routing | None) -> energy.CostBreakdown:
         choices = {site.name: whole_assignment.choices[site.name] for site in chosen}
-        return energy.cost(chosen, Assignment.of(choices), routing, model=model)
+        return energy.cost(energy.Workload(chosen, routing), Assignment.of(choices), model=model)
 
     together = part(sites[:1], None) + part(sites[1:], routed(*split))
     assert together.energy_pj == whole.energy_pj
@@ -132,8 +130,8 @@ def test_additive(first, e0, e1, split, model):
 def test_monotone_in_power(start, better, split, model):
     if MW[better] > MW[start]:
         start, better = better, start
-    before = energy.cost(two_layers(), assigned(e0=start), routed(*split), model=model)
-    after = energy.cost(two_layers(), assigned(e0=better), routed(*split), model=model)
+    before = energy.cost(load(*split), assigned(e0=start), model=model)
+    after = energy.cost(load(*split), assigned(e0=better), model=model)
     assert after.energy_rel <= before.energy_rel
 
 
@@ -141,24 +139,24 @@ def test_monotone_in_power(start, better, split, model):
 def test_monotone_in_macs(more, index, model):
     sites = list(two_layers())
     dense = energy.dense_counterpart(sites)
-    before = energy.cost(sites, MILD, routed(0.5, 0.5), dense=dense, model=model)
+    before = energy.cost(energy.Workload(sites, routed(0.5, 0.5), dense=dense), MILD, model=model)
     sites[index] = dataclasses.replace(sites[index], macs=sites[index].macs + more)
-    after = energy.cost(sites, MILD, routed(0.5, 0.5), dense=dense, model=model)
+    after = energy.cost(energy.Workload(sites, routed(0.5, 0.5), dense=dense), MILD, model=model)
     assert after.energy_rel > before.energy_rel
 
 
 @given(e0=names, e1=names, split=rates, model=models_)
 def test_permuting_experts_changes_nothing(e0, e1, split, model):
-    one = energy.cost(two_layers(), assigned(e0=e0, e1=e1), routed(*split), model=model)
-    other = energy.cost(two_layers(), assigned(e0=e1, e1=e0), routed(*split[::-1]), model=model)
+    one = energy.cost(load(*split), assigned(e0=e0, e1=e1), model=model)
+    other = energy.cost(load(*split[::-1]), assigned(e0=e1, e1=e0), model=model)
     assert one.energy_pj == other.energy_pj
     assert one.energy_rel == other.energy_rel
 
 
 def test_operand_order_costs_nothing():
     swapped = Assignment.uniform(two_layers(), HARSH, swapped=True)
-    got = energy.cost(two_layers(), swapped, routed(0.5, 0.5))
-    assert got.energy_rel == energy.cost(two_layers(), HARSH, routed(0.5, 0.5)).energy_rel
+    got = energy.cost(load(0.5, 0.5), swapped)
+    assert got.energy_rel == energy.cost(load(0.5, 0.5), HARSH).energy_rel
     assert got.rows[0].swapped
 
 
@@ -171,8 +169,8 @@ def test_unequal_experts_need_the_dense_network():
     sites = list(two_layers())
     sites[-1] = dataclasses.replace(sites[-1], macs=41)
     with pytest.raises(InputError, match=r"\[40, 41\] MACs"):
-        energy.cost(sites, EXACT, routed(0.5, 0.5))
-    got = energy.cost(sites, EXACT, routed(0.0, 1.0), dense=sites[:1])
+        energy.cost(energy.Workload(sites, routed(0.5, 0.5)), EXACT)
+    got = energy.cost(energy.Workload(sites, routed(0.0, 1.0), dense=sites[:1]), EXACT)
     assert got.energy_rel == pytest.approx((100 + 8 + 41) / 100)
 
 
@@ -180,7 +178,7 @@ def test_all_faults_are_reported_together():
     sites = list(two_layers())
     sites[0] = dataclasses.replace(sites[0], macs=0)
     with pytest.raises(InputError) as caught:
-        energy.cost(sites, EXACT, routed(0.5, 0.6), layers=work())
+        energy.cost(energy.Workload(sites, routed(0.5, 0.6), work()), EXACT)
     assert "first: a site has MACs above 0, not 0" in str(caught.value)
     assert "sum to 1 (top-k), not 1.1" in str(caught.value)
 
@@ -196,24 +194,24 @@ def test_all_faults_are_reported_together():
 )
 def test_routing_that_does_not_fit(routing, message):
     with pytest.raises(InputError, match=message):
-        energy.cost(two_layers(), EXACT, routing)
+        energy.cost(energy.Workload(two_layers(), routing), EXACT)
 
 
 def test_capacity_lets_items_drop():
     layers = work(capacity=0.6)
-    got = energy.cost(two_layers(), EXACT, routed(0.6, 0.2), layers=layers)
+    got = energy.cost(load(0.6, 0.2, layers=layers), EXACT)
     assert got.macs_expected == pytest.approx(108 + 0.8 * 40)
     with pytest.raises(InputError, match="sum to at most 1"):
-        energy.cost(two_layers(), EXACT, routed(0.6, 0.5), layers=layers)
+        energy.cost(load(0.6, 0.5, layers=layers), EXACT)
 
 
 def test_unknown_model_and_other_mistakes():
     with pytest.raises(InputError, match="did you mean memory"):
-        energy.cost(two_layers(), EXACT, routed(0.5, 0.5), model="memry")  # type: ignore[arg-type]
+        energy.cost(load(0.5, 0.5), EXACT, model="memry")  # type: ignore[arg-type]
     with pytest.raises(InputError, match="without experts"):
-        energy.cost(two_layers(), EXACT, routed(0.5, 0.5), dense=two_layers())
-    one = energy.cost(two_layers(), EXACT, routed(0.5, 0.5))
+        energy.cost(load(0.5, 0.5, dense=two_layers()), EXACT)
+    one = energy.cost(load(0.5, 0.5), EXACT)
     with pytest.raises(InputError, match="occurs twice"):
         one + one
     with pytest.raises(InputError, match="one model"):
-        one + energy.cost(two_layers(), EXACT, routed(0.5, 0.5), model="memory")
+        one + energy.cost(load(0.5, 0.5), EXACT, model="memory")

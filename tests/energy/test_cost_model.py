@@ -7,7 +7,7 @@ import energy
 import luts
 from luts.errors import InputError
 from models import Assignment, Choice
-from tests.energy.networks import routed, two_layers, work
+from tests.energy.networks import load, routed, two_layers, work
 
 CHOICES = [Choice(name) for name in luts.catalog.names("mul8s")] + [Choice("mul8s_1KR3", True)]
 
@@ -15,20 +15,22 @@ CHOICES = [Choice(name) for name in luts.catalog.names("mul8s")] + [Choice("mul8
 @pytest.mark.parametrize("model", energy.MODELS)
 def test_equals_cost(model):
     sites, layers, routing = two_layers(), work(overhead_macs=17), routed(0.2, 0.8)
-    fast = energy.CostModel(sites, CHOICES, routing=routing, layers=layers, model=model)
+    fast = energy.CostModel(energy.Workload(sites, routing, layers), CHOICES, model=model)
     codes = np.random.default_rng(0).integers(0, len(CHOICES), (50, len(sites)))
     slow = []
     for row in codes:
         pairs = zip(sites, row, strict=True)
         assignment = Assignment.of({site.name: CHOICES[code] for site, code in pairs})
-        slow.append(energy.cost(sites, assignment, routing, layers=layers, model=model).energy_rel)
+        slow.append(
+            energy.cost(energy.Workload(sites, routing, layers), assignment, model=model).energy_rel
+        )
     np.testing.assert_allclose(fast.energy_rel(codes), slow, rtol=1e-13)
     assert fast.energy_rel(codes[0]).shape == ()
     assert fast.energy_rel(codes[:0]).shape == (0,)
 
 
 def test_contributions_are_what_a_choice_adds():
-    model = energy.CostModel(two_layers(), CHOICES, routing=routed(0.2, 0.8))
+    model = energy.CostModel(load(0.2, 0.8), CHOICES)
     assert model.contributions.shape == (4, len(CHOICES))
     assert model.contributions[0, 0] == pytest.approx(100 / 140)
     codes = np.zeros(4, dtype=int)
@@ -48,11 +50,11 @@ def test_contributions_are_what_a_choice_adds():
     ],
 )
 def test_codes_that_are_none(codes, message):
-    model = energy.CostModel(two_layers(), CHOICES, routing=routed(0.2, 0.8))
+    model = energy.CostModel(load(0.2, 0.8), CHOICES)
     with pytest.raises(InputError, match=message):
         model.energy_rel(codes)
 
 
 def test_no_choice():
     with pytest.raises(InputError, match="at least one choice"):
-        energy.CostModel(two_layers(), [], routing=routed(0.2, 0.8))
+        energy.CostModel(load(0.2, 0.8), [])

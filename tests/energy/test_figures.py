@@ -7,7 +7,7 @@ import pytest
 import energy
 import luts
 from luts.errors import InputError
-from tests.energy.networks import routed, two_layers
+from tests.energy.networks import load
 
 HEADER = "multiplier,power_mw,area_um2,delay_ns,source\n"
 
@@ -48,7 +48,7 @@ def test_aliases_reach_the_circuit(tmp_path):
 def test_own_memory(tmp_path):
     path = written(tmp_path, "operation,bits,energy_pj,source\nrram,8,1.0,my chip\n")
     figures = dataclasses.replace(energy.read_figures(path), weight_memory="rram")
-    parts = energy.cost(two_layers(), "mul8s_1KV8", routed(1.0, 0.0), figures, model="memory")
+    parts = energy.cost(load(1.0, 0.0), "mul8s_1KV8", figures, model="memory")
     assert parts.components_pj()["weight_traffic"] == pytest.approx(50 + 4 + 20)
 
 

@@ -20,9 +20,7 @@ def test_macs_of_one_image(arch, topology):
         network(image)
     routing = models.measure_routing(network, [image], source="this image")
     breakdown = energy.cost(
-        models.sites(network, image),
+        energy.Workload.of_network(network, image, routing),
         "mul8s_1KV8",
-        routing,
-        layers=models.expert_work(network, image),
     )
     assert 2 * breakdown.macs_expected == pytest.approx(counter.get_total_flops(), rel=1e-9)

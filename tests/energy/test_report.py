@@ -205,7 +205,7 @@ def test_a_multiplier_in_a_file(command, tmp_path, own, hard):
     )
     assert (status, err) == (0, "")
     assert "mul8s_mine" in out
-    exact = energy.cost(hard.sites, luts.EXACT, hard.uniform, layers=hard.layers).to_frame()
+    exact = energy.cost(hard, luts.EXACT).to_frame()
     outside = exact["kind"] != "router"
     expected = exact.loc[outside, "energy_rel"].sum() * 0.2125 / 0.425
     assert relative(pd.read_csv(tmp_path / "a.csv")) == pytest.approx(expected)
@@ -288,10 +288,8 @@ def test_spread_over_the_inputs_of_a_run(command, tmp_path, hard, run_with_input
     assert mean == pytest.approx((low + high) / 2, abs=1e-5)
     assert std == pytest.approx((high - low) / 2, abs=1e-5)
     expected = energy.cost(
-        hard.sites,
+        hard.under(energy.read_routing(run_with_inputs / "routing.json")),
         models.Assignment.of(choices),
-        energy.read_routing(run_with_inputs / "routing.json"),
-        layers=hard.layers,
     )
     assert mean == pytest.approx(expected.energy_rel, abs=1e-5)
 

@@ -7,7 +7,7 @@ import pytest
 import energy
 from luts.errors import InputError
 from models import Assignment, Choice
-from tests.energy.networks import LAYER, routed, two_layers, work
+from tests.energy.networks import LAYER, load, routed, two_layers, work
 
 CHEAP_SECOND = Assignment.of(
     {
@@ -21,8 +21,8 @@ INPUTS = [routed(1.0, 0.0), routed(0.5, 0.5), routed(0.5, 0.5), routed(0.0, 1.0)
 
 
 def test_spread_has_the_mean_of_the_expected_cost():
-    got = energy.spread(two_layers(), CHEAP_SECOND, INPUTS)
-    expected = energy.cost(two_layers(), CHEAP_SECOND, routed(0.5, 0.5))
+    got = energy.spread(load(), CHEAP_SECOND, INPUTS)
+    expected = energy.cost(load(0.5, 0.5), CHEAP_SECOND)
     frame = got.to_frame()
     assert frame.loc["energy_rel", "mean"] == pytest.approx(expected.energy_rel)
     assert frame.loc["macs", "std"] == 0
@@ -34,18 +34,21 @@ def test_spread_has_the_mean_of_the_expected_cost():
 def test_measured_use_decides_weight_traffic():
     assert energy.usage(INPUTS).rates == {LAYER: (0.75, 0.75)}
     got = energy.cost(
-        two_layers(), CHEAP_SECOND, routed(0.5, 0.5), used=energy.usage(INPUTS), model="memory"
+        load(0.5, 0.5),
+        CHEAP_SECOND,
+        used=energy.usage(INPUTS),
+        model="memory",
     )
     assert got.components_pj()["weight_traffic"] == pytest.approx((54 + 0.75 * 40) * 1300 / 8)
-    by_input = energy.spread(two_layers(), CHEAP_SECOND, INPUTS, model="memory")
+    by_input = energy.spread(load(), CHEAP_SECOND, INPUTS, model="memory")
     assert sum(by_input.energy_rel) / 4 == pytest.approx(got.energy_rel)
 
 
 @pytest.mark.parametrize("model", energy.MODELS)
 def test_no_routing_costs_more_than_the_worst_case(model):
-    worst = energy.worst_case(two_layers(), CHEAP_SECOND, work(), model=model)
+    worst = energy.worst_case(load(layers=work()), CHEAP_SECOND, model=model)
     splits = [routed(first / 2, 1 - first / 2) for first in range(3)]
-    costs = energy.spread(two_layers(), CHEAP_SECOND, splits, layers=work(), model=model)
+    costs = energy.spread(load(layers=work()), CHEAP_SECOND, splits, model=model)
     assert worst.energy_rel >= max(costs.energy_rel) * (1 - 1e-14)
     if model != "memory":
         assert worst.energy_rel == pytest.approx(max(costs.energy_rel))
@@ -56,19 +59,22 @@ def test_worst_case_of_top_two_with_capacity():
     choices = {site.name: Choice("mul8s_1KV8") for site in sites}
     choices |= {f"moe.experts.{i}": Choice(name) for i, name in enumerate(names)}
     layers = work(4, executions=2.0, capacity=0.75)
-    worst = energy.worst_case(sites, Assignment.of(choices), layers)
+    worst = energy.worst_case(energy.Workload(sites, layers=layers), Assignment.of(choices))
     assert [row.rate for row in worst.rows[2:]] == [0.75, 0.75, 0.5, 0.0]
 
 
 def test_fixed_work_has_no_worst_case():
     layers = work(2, executions=0.5, fixed=True)
-    worst = energy.worst_case(two_layers(), CHEAP_SECOND, layers)
-    usual = energy.cost(two_layers(), CHEAP_SECOND, routed(0.25, 0.25), layers=layers)
+    worst = energy.worst_case(load(layers=layers), CHEAP_SECOND)
+    usual = energy.cost(load(0.25, 0.25, layers=layers), CHEAP_SECOND)
     assert worst.energy_rel == usual.energy_rel
 
 
 def test_no_inputs():
-    for call in (energy.usage, lambda none: energy.spread(two_layers(), CHEAP_SECOND, none)):
+    for call in (
+        energy.usage,
+        lambda none: energy.spread(load(), CHEAP_SECOND, none),
+    ):
         with pytest.raises(InputError, match="at least one input"):
             call([])
 
@@ -81,9 +87,11 @@ def test_worst_case_by_enumeration():
     assignment = Assignment.of(choices)
     costs = [
         energy.cost(
-            sites, assignment, routed(*((pair.count(e)) / 2 for e in range(3))), model="datapath"
+            energy.Workload(sites, routed(*((pair.count(e)) / 2 for e in range(3)))),
+            assignment,
+            model="datapath",
         ).energy_rel
         for pair in itertools.product(range(3), repeat=2)
     ]
-    worst = energy.worst_case(sites, assignment, work(3), model="datapath")
+    worst = energy.worst_case(energy.Workload(sites, layers=work(3)), assignment, model="datapath")
     assert worst.energy_rel == pytest.approx(max(costs))

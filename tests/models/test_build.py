@@ -76,8 +76,11 @@ def test_seeds_decide_the_weights_and_nothing_else_changes():
         ({"arch": "timm:vit_smal_patch16_224"}, "did you mean vit_small_patch16_224"),
         ({"arch": "no/such.py:net"}, "no file no/such.py"),
         ({"arch": "resnet20", "topology": "sotf"}, "did you mean soft"),
-        ({"arch": "resnet20", "num_classes": 1}, "at least 2 classes, not 1"),
-        ({"arch": "resnet20", "topology": "hard", "experts": 1}, "at least 2 experts, not 1"),
+        ({"arch": "resnet20", "num_classes": 1}, "num_classes is a whole number from 2 up, not 1"),
+        (
+            {"arch": "resnet20", "topology": "hard", "experts": 1},
+            "experts is a whole number from 2 up, not 1",
+        ),
         ({"arch": "resnet20", "topology": "hard", "top_k": 5}, "1…4 .the experts., not 5"),
         ({"arch": "resnet20", "topology": "soft", "top_k": 2}, "soft takes none, not 2"),
         ({"arch": "resnet20", "patch_size": 4}, "no patches: leave the patch size 4 out"),

@@ -98,5 +98,5 @@ def test_clusters_are_made_of_what_is_asked_for():
         centroids[features] = layer.centroids
     assert (centroids["unit"].norm(dim=1) <= 1 + 1e-5).all()
     assert (centroids["raw"].norm(dim=1) > 1 + 1e-5).all()
-    with pytest.raises(InputError, match="unknown cluster features 'rwa'; did you mean raw"):
+    with pytest.raises(InputError, match="unknown cluster_features 'rwa': did you mean raw"):
         dataclasses.replace(config, cluster_features="rwa")

@@ -119,7 +119,7 @@ def test_dense_weights_start_a_mixture_and_those_of_a_mixture_too(monkeypatch, t
         (("--weights", "x.pt", "--pretrained"), "either"),
         (("--pretrained",), "resnet20, vgg11_bn, vgg19_bn, vit_small only, not for tiny"),
         (("--device", "abacus"), "no device 'abacus'"),
-        (("--experts", 1, "--topology", "hard"), "at least 2 experts"),
+        (("--experts", 1, "--topology", "hard"), "experts is a whole number from 2 up, not 1"),
         (("--expert-blocks", "1,x"), "numbers are written as in 1,3,5"),
         (("--expert-blocks", 5, "--topology", "hard"), "lie in 0…0, not 5"),
         (("--top-k", 9, "--topology", "hard"), "top_k lies in 1…4"),

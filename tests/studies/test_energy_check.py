@@ -27,4 +27,7 @@ def test_mixes_grow_harsher():
     sites = models.sites(network, torch.zeros(1, 3, 32, 32))
     rng = np.random.default_rng(0)
     mild, harsh = (study.mixed_assignment(sites, harshness, rng) for harshness in (0.1, 0.9))
-    assert energy.cost(sites, mild).energy_rel > energy.cost(sites, harsh).energy_rel + 0.3
+    assert (
+        energy.cost(energy.Workload(sites), mild).energy_rel
+        > energy.cost(energy.Workload(sites), harsh).energy_rel + 0.3
+    )

@@ -1,0 +1,49 @@
+"""The public names of `luts`, in one module that is imported when the first is used."""
+
+from luts import families
+from luts._arithmetic import Arithmetic
+from luts._catalog import Catalog, Recognition, UnknownMultiplierError, catalog, evoapprox_catalog
+from luts._error_metrics import ErrorMetrics, error_metrics
+from luts._evoapprox import EXACT
+from luts._factorisation import Factorisation, factorise
+from luts._geometry import Geometry
+from luts._matmul import MAX_K, matmul, matmul_reference
+from luts._multiplier import Multiplier
+from luts._native import MissingKernelsWarning
+from luts._quantise import MAX_CODE, quantise
+from luts._select import Selection, select
+from luts._task import Scaling, Task
+from luts.errors import InputError
+from luts.loading import Imported, Layout, MismatchWarning, load
+
+__all__ = [
+    "EXACT",
+    "MAX_CODE",
+    "MAX_K",
+    "Arithmetic",
+    "Catalog",
+    "ErrorMetrics",
+    "Factorisation",
+    "Geometry",
+    "Imported",
+    "InputError",
+    "Layout",
+    "MismatchWarning",
+    "MissingKernelsWarning",
+    "Multiplier",
+    "Recognition",
+    "Scaling",
+    "Selection",
+    "Task",
+    "UnknownMultiplierError",
+    "catalog",
+    "error_metrics",
+    "evoapprox_catalog",
+    "factorise",
+    "families",
+    "load",
+    "matmul",
+    "matmul_reference",
+    "quantise",
+    "select",
+]
