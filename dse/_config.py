@@ -1,18 +1,18 @@
 """What a search is asked to do."""
 
 import dataclasses
-import math
 import tomllib
 from collections.abc import Mapping
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 import tomli_w
 
 from dse.problem import Third, Tie
 from dse.samplers import NAMES as SAMPLERS
-from energy import MODELS, EnergyModel
+from energy import EnergyModel
 from luts import catalog
-from luts.errors import InputError, suggest
+from luts.errors import InputError
+from luts.settings import check_settings, read_settings, setting, to_toml
 from models import TOPOLOGIES, ClusterFeatures, NetworkConfig, check_dataset, check_seed
 from models.training import Start
 
@@ -30,93 +30,126 @@ FineTune = Literal["every", "promising", "front", "none"]
 class SearchConfig:
     """One search, complete: with the same configuration it repeats exactly.
 
-    Attributes:
-        arch: architecture.
-        topology: dense, or the kind of mixture of experts; ``all`` for one search of each.
-        dataset: what it classifies.
-        data_root: folder of the published archives; empty for the cache's.
-        weights: file or URL of weights to start from, dense or of the topology; empty for none.
-        pretrained: start from the published weights of the dense network.
-        objective: ``pareto`` for a front; ``energy`` for the least energy within ``max_drop``;
-            ``accuracy`` for the best score within ``max_energy``.
-        trials: assignments to score.
-        sampler: who proposes them after the fixed and the screened ones.
-        multipliers: a set's name, or names separated by commas.
-        finetune: which candidates are fine-tuned: ``every`` one before it is scored; the
-            ``promising`` ones, by successive halving on the non-dominated rank at the end; a
-            handful on the final ``front``; or ``none``.
-        finetune_epochs: epochs of fine-tuning; may be a fraction.
-        rung_images: validation images that every candidate is scored on, the promising ones on
-            all; 0 for all at once. A candidate that is fine-tuned first is scored on all.
-        finetune_members: how many members of the final front are fine-tuned and tested.
-        seed: of data split, weights and search.
-        experts: experts in a layer.
-        expert_blocks: indices of the blocks that become experts; empty for the architecture's own.
-        top_k: experts that work on one item, with the topology ``hard``.
-        cluster_features: what ``cluster`` makes its clusters of, ``raw`` or ``unit`` features.
-        image_size: height and width in pixels.
-        patch_size: of a vision transformer, in pixels; 0 for the architecture's own.
-        train_epochs: epochs of the dense float network's training; 0 for its recipe's own.
-        calibration_images: training images for ranges, routing, screening and bias correction.
-        only: a set's name, or names, that ``multipliers`` are cut down to; empty for all.
-        exact: patterns of the names of sites that stay exact.
-        tie: which sites share a choice.
-        max_distinct: most circuits in the network, or None.
-        max_drop: percentage points of validation accuracy that ``energy`` may cost.
-        max_energy: largest relative energy for ``accuracy``.
-        energy_model: what energy counts.
-        third: a third objective, delay or area of the worst circuit.
-        workers: processes that score on this machine.
-        storage: URL of the database server that holds the study; empty for a file of the run.
-        study: the study's name there.
+    What each setting means stands beside it; the command line's help and ``config.toml`` say the
+    same.
 
     Raises:
-        InputError: an unknown name or a number outside its range.
+        InputError: an unknown name, a value of another type or out of range, or settings that do
+            not go together.
     """
 
-    arch: str = "vit_small"
-    topology: str = "hard"
-    dataset: str = "digits"
-    data_root: str = ""
-    weights: str = ""
-    pretrained: bool = False
-    objective: Objective = "pareto"
-    trials: int = 60
-    sampler: str = "guided"
-    multipliers: str = "mul8s"
-    finetune: FineTune = "promising"
-    rung_images: int = 1000
-    finetune_epochs: float = 0.25
-    finetune_members: int = 5
-    seed: int = 0
-    experts: int = 4
-    expert_blocks: tuple[int, ...] = ()
-    top_k: int = 1
-    cluster_features: ClusterFeatures = "raw"
-    image_size: int = 32
-    patch_size: int = 0
-    train_epochs: float = 0.0
-    calibration_images: int = 256
-    only: str = ""
-    exact: tuple[str, ...] = ()
-    tie: Tie = "none"
-    max_distinct: int | None = None
-    max_drop: float | None = None
-    max_energy: float | None = None
-    energy_model: EnergyModel = "multipliers"
-    third: Third | None = None
-    workers: int = 1
-    storage: str = ""
-    study: str = ""
+    arch: Annotated[str, setting("architecture", metavar="NAME|FILE.py:FUNCTION")] = "vit_small"
+    topology: Annotated[str, setting("all for one search each", choices=(*TOPOLOGIES, ALL))] = (
+        "hard"
+    )
+    dataset: Annotated[str, setting("what the network classifies")] = "digits"
+    data_root: Annotated[
+        str, setting("folder of published archives; the cache's if empty", metavar="DIR")
+    ] = ""
+    weights: Annotated[
+        str, setting("start from these, dense or of the topology", metavar="PATH|URL|none")
+    ] = ""
+    pretrained: Annotated[
+        bool, setting("start from the published weights of the dense network")
+    ] = False
+    objective: Annotated[
+        Objective,
+        setting(
+            "a front, the least energy within max_drop, or the best score within max_energy",
+        ),
+    ] = "pareto"
+    trials: Annotated[int, setting("assignments to score", ge=1)] = 60
+    sampler: Annotated[
+        str,
+        setting("who proposes assignments after the fixed and the screened ones", choices=SAMPLERS),
+    ] = "guided"
+    multipliers: Annotated[
+        str, setting("a set of the catalogue, or names", metavar="SET|NAME,…")
+    ] = "mul8s"
+    finetune: Annotated[
+        FineTune,
+        setting(
+            "which candidates are fine-tuned: each before it is scored, the promising ones by "
+            "successive halving at the end, a handful on the final front, or none",
+            metavar="WHICH",
+        ),
+    ] = "promising"
+    rung_images: Annotated[
+        int,
+        setting(
+            "validation images that every candidate is scored on, the promising ones on all; 0 "
+            "for all",
+            ge=0,
+            metavar="N",
+        ),
+    ] = 1000
+    finetune_epochs: Annotated[float, setting("epochs of fine-tuning, may be a fraction", gt=0)] = (
+        0.25
+    )
+    finetune_members: Annotated[
+        int,
+        setting(
+            "members of the final front that are fine-tuned, unless for none, and tested",
+            ge=1,
+            metavar="N",
+        ),
+    ] = 5
+    seed: Annotated[int, setting("of data split, weights and search", ge=0)] = 0
+    experts: Annotated[int, setting("experts in a layer")] = 4
+    expert_blocks: Annotated[
+        tuple[int, ...],
+        setting("blocks that become experts; the architecture's own if empty", metavar="I,J,…"),
+    ] = ()
+    top_k: Annotated[int, setting("experts that work on one item, with the topology hard")] = 1
+    cluster_features: Annotated[
+        ClusterFeatures,
+        setting(
+            "what clusters are made of",
+        ),
+    ] = "raw"
+    image_size: Annotated[int, setting("height and width of the images", unit="pixels")] = 32
+    patch_size: Annotated[int, setting("of a transformer, 0 for its own", unit="pixels", ge=0)] = 0
+    train_epochs: Annotated[
+        float, setting("epochs of the dense float network; 0 for its recipe's own", ge=0)
+    ] = 0.0
+    calibration_images: Annotated[
+        int, setting("training images for ranges, routing, screening and recovery", ge=16)
+    ] = 256
+    only: Annotated[
+        str, setting("cut the multipliers down to these; all if empty", metavar="SET|NAME,…")
+    ] = ""
+    exact: Annotated[
+        tuple[str, ...], setting("sites that stay exact; repeatable", metavar="PATTERN")
+    ] = ()
+    tie: Annotated[Tie, setting("sites that share a choice")] = "none"
+    max_distinct: Annotated[
+        int | None, setting("most circuits in the network", ge=1, metavar="N")
+    ] = None
+    max_drop: Annotated[
+        float | None,
+        setting("with the objective energy: accuracy given up", ge=0, metavar="POINTS"),
+    ] = None
+    max_energy: Annotated[
+        float | None,
+        setting("with the objective accuracy: relative energy spent", ge=0, metavar="REL"),
+    ] = None
+    energy_model: Annotated[
+        EnergyModel,
+        setting(
+            "what energy counts",
+        ),
+    ] = "multipliers"
+    third: Annotated[
+        Third | None, setting("minimise delay or area of the worst circuit as well")
+    ] = None
+    workers: Annotated[int, setting("processes that score on this machine", ge=1)] = 1
+    storage: Annotated[
+        str, setting("database server for many machines, with study", metavar="URL")
+    ] = ""
+    study: Annotated[str, setting("the study there that all machines work on", metavar="NAME")] = ""
 
     def __post_init__(self) -> None:
-        _known("objective", self.objective, get_args(Objective))
-        _known("fine-tuning", self.finetune, get_args(FineTune))
-        _known("sampler", self.sampler, SAMPLERS)
-        _known("tie", self.tie, get_args(Tie))
-        _known("energy model", self.energy_model, tuple(MODELS))
-        if self.third is not None:
-            _known("third objective", self.third, get_args(Third))
+        check_settings(self)
         if not self.is_in_memory:
             check_dataset(self.dataset)
         check_seed(self.seed)
@@ -127,23 +160,6 @@ class SearchConfig:
                 "--storage and --study belong together: the database, and the study in it that "
                 "all machines work on"
             )
-        for name, least in (
-            ("trials", 1),
-            ("workers", 1),
-            ("finetune_members", 1),
-            ("calibration_images", 16),
-            ("rung_images", 0),
-        ):
-            value = getattr(self, name)
-            if value < least:
-                raise InputError(f"{name.replace('_', ' ')} must be at least {least}, not {value}")
-        if not (math.isfinite(self.finetune_epochs) and self.finetune_epochs > 0):
-            raise InputError(
-                f"fine-tuning epochs must be a positive number, not {self.finetune_epochs}; "
-                f"--finetune none does without"
-            )
-        if not (math.isfinite(self.train_epochs) and self.train_epochs >= 0):
-            raise InputError(f"training epochs are a number from 0, not {self.train_epochs}")
         for topology in () if self.is_in_memory else self.topologies:
             self.network(num_classes=10, topology=topology)
         _ = self.start
@@ -171,10 +187,6 @@ class SearchConfig:
             value, flag = getattr(self, name), "--" + name.replace("_", "-")
             if (value is not None) != (self.objective == objective):
                 raise InputError(f"--objective {objective} and {flag} belong together; give both")
-            if value is not None and not (math.isfinite(value) and value >= 0):
-                raise InputError(f"{flag} is a number from 0, not {value}")
-        if self.max_distinct is not None and self.max_distinct < 1:
-            raise InputError(f"--max-distinct must be at least 1, not {self.max_distinct}")
 
     @property
     def topologies(self) -> tuple[str, ...]:
@@ -231,8 +243,7 @@ class SearchConfig:
 
     def to_toml(self, making: Mapping[str, Any]) -> str:
         """As a TOML file: this in the table ``search``, how it was made in ``making``."""
-        fields = {k: v for k, v in dataclasses.asdict(self).items() if v is not None}
-        return tomli_w.dumps({"search": fields, "making": dict(making)})
+        return to_toml(self, "search") + "\n" + tomli_w.dumps({"making": dict(making)})
 
     @staticmethod
     def network_toml(network: NetworkConfig) -> str:
@@ -260,14 +271,4 @@ class SearchConfig:
         Raises:
             InputError: a key is not known, or a value is of another type or out of range.
         """
-        known = [field.name for field in dataclasses.fields(cls)]
-        for key in values:
-            if key not in known:
-                raise InputError(f"a search has no setting {key!r}; {suggest(key, known)}")
-        lists = {name: tuple(values[name]) for name in ("exact", "expert_blocks") if name in values}
-        return cls(**{**values, **lists})
-
-
-def _known(what: str, value: str, known: tuple[str, ...]) -> None:
-    if value not in known:
-        raise InputError(f"unknown {what} {value!r}; {suggest(value, list(known))}")
+        return read_settings(cls, values, title="a search")
