@@ -14,7 +14,6 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dse._config import SearchConfig
     from dse._explore import explore, explore_run, read_run
     from dse.problem import (
         Codes,
@@ -29,10 +28,9 @@ if TYPE_CHECKING:
     from dse.results import TOPOLOGY_COLOURS, Result, Run, making
     from dse.samplers import AssignmentSampler, sampler_for
     from dse.scoring import Evaluator, ThisProcess, default_recovery, screen
-    from dse.study import SearchStudy, run_trials
+    from dse.study import SearchConfig, SearchStudy, run_trials
 
 _HOMES = {
-    "dse._config": ("SearchConfig",),
     "dse._explore": ("explore", "explore_run", "read_run"),
     "dse.problem": (
         "Codes",
@@ -47,7 +45,7 @@ _HOMES = {
     "dse.results": ("TOPOLOGY_COLOURS", "Result", "Run", "making"),
     "dse.samplers": ("AssignmentSampler", "sampler_for"),
     "dse.scoring": ("Evaluator", "ThisProcess", "default_recovery", "screen"),
-    "dse.study": ("SearchStudy", "run_trials"),
+    "dse.study": ("SearchConfig", "SearchStudy", "run_trials"),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 

@@ -9,9 +9,8 @@ from typing import Any
 from torch import nn
 
 from dse import _steps
-from dse._config import IN_MEMORY, SearchConfig
 from dse.results import Result, Run, close, read_closing
-from dse.study import check_in_memory
+from dse.study import IN_MEMORY, SearchConfig, check_in_memory
 from luts.console import SILENT, Reporter, quieten_libraries
 from luts.errors import InputError, suggest
 from models import Data, check_classifier, data_of

@@ -10,7 +10,6 @@ import optuna
 import pandas as pd
 from torch import nn
 
-from dse._config import SearchConfig
 from dse.problem import Codes, Problem, constrained_sweep
 from dse.results import (
     ASSIGNMENTS,
@@ -23,7 +22,7 @@ from dse.results import (
 )
 from dse.samplers import sampler_for
 from dse.scoring import Evaluator, Scorer, ThisProcess, WorkerPool, Workers, score, screen
-from dse.study import CONTENT, SearchStudy, about, problem_of, run_trials
+from dse.study import CONTENT, SearchConfig, SearchStudy, about, problem_of, run_trials
 from energy import Workload
 from luts.console import SILENT, Reporter
 from models import (

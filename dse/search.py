@@ -9,10 +9,9 @@ from typing import Any
 
 from rich.console import Console
 
-from dse._config import ALL, SearchConfig
 from dse._explore import explore_run
 from dse.results import Run, closing_table, read_runs, together_table, trust, write_together
-from dse.study import check, open_storage
+from dse.study import ALL, SearchConfig, check, open_storage
 from luts import catalog
 from luts.console import Parser, Reporter, quieten_libraries, run
 from luts.errors import InputError

@@ -7,12 +7,11 @@ from typing import Any, ClassVar
 import numpy as np
 from scipy.stats import spearmanr
 
-from dse._config import SearchConfig
 from dse.problem import FINE_TUNED, Problem, Trial
 from dse.results._halving import Halving, dominated_ranks, thinned_front
 from dse.results._own_routing import measure_own, own_energies
 from dse.scoring import Evaluator
-from dse.study import SearchStudy
+from dse.study import SearchConfig, SearchStudy
 from luts.console import Reporter
 from luts.errors import InputError
 from models import Routing, Score

@@ -13,10 +13,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from dse._config import ALL
 from dse.problem import hypervolume, non_dominated
 from dse.results._closing import BEST_FIXED_MARGIN
 from dse.results._run_folder import ASSIGNMENTS, Run
+from dse.study import ALL
 from energy import Figures, published_figures, recovered_accuracy
 from luts import EXACT
 from luts.errors import InputError

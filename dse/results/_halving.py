@@ -11,10 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from dse._config import SearchConfig
 from dse.problem import Problem, Trial, non_dominated, objective_score, thin_front
 from dse.scoring import Evaluator
-from dse.study import SearchStudy
+from dse.study import SearchConfig, SearchStudy
 from luts.errors import InputError
 from models import Score
 

@@ -7,9 +7,9 @@ close, for the networks that are at hand then.
 
 from collections.abc import Mapping
 
-from dse._config import SearchConfig
 from dse.problem import Problem, Trial
 from dse.scoring import BATCH_SIZE, Evaluator
+from dse.study import SearchConfig
 from energy import Workload, cost
 from models import EmulatedNetwork, Routing, expert_work, measure_routing
 

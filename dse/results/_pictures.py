@@ -7,10 +7,10 @@ import plotly.graph_objects as go
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from dse._config import SearchConfig
 from dse.problem import Trial, objective_score
 from dse.results._closing import Closing, uniform_multiplier
 from dse.results._tables import mix
+from dse.study import SearchConfig
 from energy import MODELS
 from models import FEW_IMAGES, Score
 

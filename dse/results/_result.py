@@ -6,12 +6,12 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
-from dse._config import SearchConfig
 from dse.problem import Trial
 from dse.results._closing import Closing
 from dse.results._pictures import draw_front
 from dse.results._tables import closing_frame, trials_frame
 from dse.scoring import Evaluator
+from dse.study import SearchConfig
 from luts.errors import InputError
 from models import Assignment, EmulatedNetwork
 

@@ -6,8 +6,8 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from dse._config import ALL, IN_MEMORY, SearchConfig
 from dse.results._provenance import making
+from dse.study import ALL, IN_MEMORY, SearchConfig
 from energy import PER_INPUT, per_input_json
 from luts.errors import InputError
 from models import NetworkConfig, Routing

@@ -37,18 +37,22 @@ CACHE_FORMAT = 2
 """To be raised when scoring changes in a way that its making does not show."""
 
 
-def default_recovery(network: nn.Module, dataset: str) -> Recovery:
+def default_recovery(network: nn.Module, dataset: str, *, is_images: bool = True) -> Recovery:
     """What every candidate gets: statistics of BatchNorm, or corrected biases where there is none.
 
     Args:
         network: the float network.
         dataset: name of what it classifies.
+        is_images: whether its inputs can be shifted and mirrored in fine-tuning.
     """
     normalised = has_batchnorm(network)
+    training = finetuning_recipe(dataset, is_convolutional=normalised)
+    if not is_images:
+        training = dataclasses.replace(training, shift_px=0, flip=False)
     return Recovery(
         recalibrate=normalised,
         correct_bias=not normalised,
-        fine_tuning=FineTuning(finetuning_recipe(dataset, is_convolutional=normalised)),
+        fine_tuning=FineTuning(training),
     )
 
 
@@ -100,7 +104,7 @@ class Evaluator:
         images: int | None = None,
         cached: bool = False,
     ) -> None:
-        default = default_recovery(network, data.name)
+        default = default_recovery(network, data.name, is_images=data.train.is_images)
         recovery = default if recovery is None else recovery
         if recovery.operand_order != "given":
             raise InputError(

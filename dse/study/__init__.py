@@ -3,6 +3,7 @@
 The only room that knows Optuna's private names.
 """
 
+from dse.study._config import ALL, IN_MEMORY, SearchConfig
 from dse.study._heartbeat import Heartbeat
 from dse.study._lease import Lease
 from dse.study._loop import run_trials
@@ -12,13 +13,16 @@ from dse.study._stored import CONTENT, SCORING, STUDY_NAME, StoredStudy, read_st
 from dse.study._study import SearchStudy
 
 __all__ = [
+    "ALL",
     "BEAT_SECONDS",
     "CONTENT",
+    "IN_MEMORY",
     "SCORING",
     "STUDY_NAME",
     "Database",
     "Heartbeat",
     "Lease",
+    "SearchConfig",
     "SearchStudy",
     "StoredStudy",
     "about",

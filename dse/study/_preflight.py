@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from dse._config import ALL, SearchConfig
 from dse.problem import Problem, SearchSpace
+from dse.study._config import ALL, SearchConfig
 from dse.study._stored import SCORING, STUDY_NAME, check_identity, read_study, space_record
 from energy import CostModel, Workload
 from models import uniform_routing

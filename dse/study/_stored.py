@@ -151,6 +151,7 @@ def read_study(
             identity = _identity(study, seconds=0 if is_copy else FOUNDING_SECONDS)
             complete = (TrialState.COMPLETE,)
             trials = study.get_trials(deepcopy=False, states=complete) if with_trials else []
+            attributes = study.user_attrs
         except KeyError:
             return None
         except Exception as error:  # SQLAlchemy's own hierarchy is no part of Optuna's interface
@@ -160,7 +161,7 @@ def read_study(
         raise InputError(f"{shown} was made by something else than this program")
     kept = {
         key.removeprefix(CLOSING): value
-        for key, value in study.user_attrs.items()
+        for key, value in attributes.items()
         if key.startswith(CLOSING)
     }
     return StoredStudy(shown, identity, {t.number: _trial(identity, t) for t in trials}, kept)

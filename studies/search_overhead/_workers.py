@@ -11,8 +11,8 @@ from pathlib import Path
 import pandas as pd
 
 from dse import _steps
-from dse._config import SearchConfig
 from dse.results import Run
+from dse.study import SearchConfig
 from luts.console import SILENT, Reporter
 from models.training import cache_folder
 

@@ -1,7 +1,7 @@
 import pytest
 
-from dse._config import SearchConfig
 from dse.results import Run
+from dse.study import SearchConfig
 from luts import InputError
 
 
@@ -42,12 +42,12 @@ def test_the_network_is_what_was_asked_for():
         ({"objective": "energy"}, r"--objective energy and --max-drop belong together"),
         ({"max_energy": 0.5}, r"--objective accuracy and --max-energy belong together"),
         ({"storage": "postgresql://h/d"}, r"--storage and --study belong together"),
-        ({"max_distinct": 0}, r"at least 1, not 0"),
-        ({"finetune": "all"}, r"unknown fine-tuning 'all'"),
+        ({"max_distinct": 0}, r"max_distinct is a whole number from 1 up, not 0"),
+        ({"finetune": "all"}, r"unknown finetune 'all': known: every, promising, front, none"),
         ({"multipliers": "mul8s_1L2X"}, r"unknown multiplier or set 'mul8s_1L2X'.*mul8s_1L2H"),
-        ({"trials": -5}, r"trials must be at least 1, not -5"),
-        ({"trials": 0}, r"trials must be at least 1, not 0"),
-        ({"finetune_epochs": float("nan")}, "positive number, not nan"),
+        ({"trials": -5}, r"trials is a whole number from 1 up, not -5"),
+        ({"trials": 0}, r"trials is a whole number from 1 up, not 0"),
+        ({"finetune_epochs": float("nan")}, "finetune_epochs is a positive finite number, not nan"),
         ({"experts": 1}, "experts is a whole number from 2 up, not 1"),
         ({"patch_size": 5}, "is no multiple of 5"),
         ({"top_k": 2, "topology": "soft"}, "top_k is for the topology hard"),
@@ -60,10 +60,33 @@ def test_bad_settings(settings, message):
 
 
 def test_unknown_key_names_the_nearest():
-    with pytest.raises(InputError, match=r"no setting 'trails'; did you mean trials"):
+    with pytest.raises(InputError, match=r"no setting 'trails': did you mean trials"):
         SearchConfig.from_toml("[search]\ntrails = 3\n")
     with pytest.raises(InputError, match="not the configuration of a run"):
         SearchConfig.from_toml("trials = ")
+
+
+def test_every_fault_of_a_file_is_named_at_once():
+    text = '[search]\ntrials = "60"\nseed = 1.5\ntie = "blok"\nexact = "blocks"\ntrails = 3\n'
+    with pytest.raises(InputError) as refused:
+        SearchConfig.from_toml(text)
+    said = str(refused.value)
+    assert "\n" not in said
+    for fault in (
+        "trials is a whole number from 1 up, not '60'",
+        "seed is a whole number from 0 to 4294967295, not 1.5",
+        "unknown tie 'blok': did you mean block",
+        "exact is a list of texts, not 'blocks'",
+        "no setting 'trails': did you mean trials",
+    ):
+        assert fault in said
+
+
+def test_a_configuration_says_what_its_settings_mean_and_reads_back():
+    config = SearchConfig(exact=("head", "blocks.0.*"), max_distinct=3, finetune_epochs=1 / 3)
+    text = config.to_toml({"commit": "abc"})
+    assert "trials = 60  # assignments to score" in text
+    assert SearchConfig.from_toml(text) == config
 
 
 def test_a_run_folder_is_never_overwritten(tmp_path):

@@ -10,8 +10,8 @@ import pytest
 
 import energy
 from dse import front, search
-from dse._config import SearchConfig
 from dse.results import Run, draw, read_runs, recost, shared_reference, study_of, summary, tolerance
+from dse.study import SearchConfig
 from energy import report
 from luts import InputError, catalog
 from models import TOPOLOGIES, Assignment
@@ -313,7 +313,7 @@ def test_the_energy_report_reads_all_of_a_run(folder, tmp_path, capsys, untouche
     total = pd.read_csv(tmp_path / "a.csv")["energy_rel"].sum()
     assert total == pytest.approx(column[int(own.stem)])
     assert call(report, "--run", folder / "plain", "--spread") == 2
-    assert "is dense" in only_line(capsys.readouterr().err)
+    assert "has no experts" in only_line(capsys.readouterr().err)
     assert call(report, "--compare-runs", run, folder / "plain", "--min-accuracy", 5) == 0
 
 

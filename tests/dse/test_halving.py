@@ -5,9 +5,9 @@ import dataclasses
 import pandas as pd
 import pytest
 
-from dse._config import SearchConfig
 from dse.problem import Outcome
 from dse.results import Halving, close, dominated_ranks
+from dse.study import SearchConfig
 from luts import InputError
 from luts.console import SILENT
 from models import Score

@@ -69,7 +69,7 @@ def refused(tmp_path, capsys):
             ("--max-distinct", 1, "--multipliers", "mul8s_1L1G,mul8s_1KTY"),
             "at most one assignment meets --max-distinct 1, so",
         ),
-        (("--max-distinct", 0), "at least 1, not 0"),
+        (("--max-distinct", 0), "max_distinct is a whole number from 1 up, not 0"),
         (("--only", "mul8s_1KV8"), "leaves 1 of the multipliers"),
         (("--objective", "energy"), "--max-drop belong together"),
         (("--objective", "accuracy"), "--max-energy belong together"),

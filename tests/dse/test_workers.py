@@ -17,10 +17,9 @@ import pytest
 import sqlalchemy
 
 from dse import search
-from dse._config import SearchConfig
 from dse.problem import Outcome, Pending
 from dse.scoring import WorkerPool
-from dse.study import Database, database_url, open_storage, read_study, reading
+from dse.study import Database, SearchConfig, database_url, open_storage, read_study, reading
 from luts import InputError
 from models import Score
 from tests.dse._stand_in import open_study, problem_of, run_to, score, seeded

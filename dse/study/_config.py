@@ -94,7 +94,7 @@ class SearchConfig:
             metavar="N",
         ),
     ] = 5
-    seed: Annotated[int, setting("of data split, weights and search", ge=0)] = 0
+    seed: Annotated[int, setting("of data split, weights and search", ge=0, le=2**32 - 1)] = 0
     experts: Annotated[int, setting("experts in a layer")] = 4
     expert_blocks: Annotated[
         tuple[int, ...],

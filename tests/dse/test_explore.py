@@ -1,0 +1,318 @@
+"""The search as a function, on networks and data in memory."""
+
+import dataclasses
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from matplotlib.figure import Figure
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+import dse
+import luts
+import models
+from dse import search
+from dse.results import Run
+from luts import InputError
+from models.training._files import CACHE_VARIABLE
+from tests.dse._searching import FAST, TINY, call, state_of
+
+CIRCUITS = "mul8s_1KV8,mul8s_1L1G,mul8s_1KTY"
+QUICK = {"multipliers": CIRCUITS, "trials": 9, "finetune": "none", "quiet": True}
+
+
+def pair(count, seed, shape=(1, 5, 5)):
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.randint(3, (count,), generator=generator)
+    step = labels.view(-1, *[1] * len(shape))
+    return torch.rand(count, *shape, generator=generator) + 0.4 * step, labels
+
+
+SPLITS = {"train": pair(96, 0), "validation": pair(90, 1), "test": pair(60, 2)}
+
+
+def trained(net, splits=SPLITS):
+    data = models.data_of(splits)
+    recipe = models.TrainingRecipe(epochs=4, batch_size=32, optimizer="adamw", lr=1e-2)
+    models.fit(net, data, recipe, seed=0)
+    return net
+
+
+@pytest.fixture(scope="module")
+def network():
+    torch.manual_seed(0)
+    return trained(nn.Sequential(nn.Conv2d(1, 6, 3), nn.ReLU(), nn.Flatten(), nn.Linear(54, 3)))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cache(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(CACHE_VARIABLE, str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="module")
+def result(network, tmp_path_factory):
+    out = tmp_path_factory.mktemp("runs") / "run"
+    return dse.explore(network, SPLITS, out=out, seed=3, **QUICK)
+
+
+def listing(result):
+    return [(t.number, t.origin, t.assignment, t.energy_rel, t.validation) for t in result.trials]
+
+
+def test_a_search_in_memory_writes_nothing_and_finds_the_same(network, result, tmp_path):
+    before = {key: value.clone() for key, value in network.state_dict().items()}
+    again = dse.explore(network, SPLITS, seed=3, **QUICK)
+    assert again.path is None
+    assert listing(again) == listing(result)
+    assert all(torch.equal(before[key], value) for key, value in network.state_dict().items())
+    other = dse.explore(network, SPLITS, seed=4, **QUICK)
+    assert listing(other) != listing(result)
+
+
+def test_it_finds_what_the_command_finds(tmp_path):
+    run = tmp_path / "run"
+    assert call(search, *FAST, "--trials", 8, "--topology", "dense", "--out", run) == 0
+    config = Run.open(run).config
+    by_command = dse.read_run(run)
+    data = models.load_data("digits", seed=0, image_size=32)
+    from dse import _steps
+
+    network, _ = _steps.load(Run.open(run), luts.console.SILENT)
+    found = dse.explore(network, data, **{**QUICK, "trials": 8, "multipliers": config.multipliers})
+    assert listing(found) == listing(by_command)
+
+
+def test_the_front_is_what_no_trial_dominates(result):
+    points = [t.objectives for t in result.trials]
+    for trial in result.trials:
+        dominated = any(
+            all(a <= b for a, b in zip(point, trial.objectives, strict=True))
+            and point != trial.objectives
+            for point in points
+        )
+        assert (trial in result.front) == (not dominated)
+    energies = [t.energy_rel for t in result.front]
+    assert energies == sorted(energies)
+
+
+def test_best_by_drop_and_by_energy(result):
+    tested = [t for t in result.trials if t.test is not None]
+    exact = result.closing.exact_validation.accuracy
+    for drop in (1.0, 5.0, 100.0):
+        within = [t for t in tested if t.best_validation.accuracy >= exact - drop / 100]
+        assert result.best(max_drop=drop).energy_rel == min(t.energy_rel for t in within)
+    limit = sorted(t.energy_rel for t in tested)[len(tested) // 2]
+    best = result.best(max_energy=limit)
+    assert best.energy_rel <= limit
+    assert best.best_validation.accuracy == max(
+        t.best_validation.accuracy for t in tested if t.energy_rel <= limit
+    )
+    with pytest.raises(InputError, match="takes one limit"):
+        result.best()
+    with pytest.raises(InputError, match="energy of at most 0"):
+        result.best(max_energy=0.0)
+
+
+def test_the_table_is_in_the_order_of_energy_and_has_the_baselines(result):
+    table = result.table()
+    assert table["what"].iloc[0] == "exact int8"
+    fixed = table[table["what"].str.contains("fixed")]
+    members = table[table["what"].str.startswith("front")]
+    assert len(fixed) == 3
+    assert fixed["energy_rel"].is_monotonic_decreasing
+    assert members["energy_rel"].is_monotonic_increasing
+    chosen = members.iloc[0]
+    trial = result.closing.trials[int(chosen["trial"])]
+    assert chosen["test_accuracy_pct"] == 100 * trial.test.accuracy
+
+
+def test_a_network_of_a_trial_runs_as_it_was_tested(result):
+    trial = next(t for t in result.front if t.test is not None)
+    emulated = result.emulated(trial)
+    assert emulated.assignment == trial.assignment == result.assignment(trial.number)
+    images, labels = SPLITS["test"]
+    accuracy = float((emulated(images).argmax(1) == labels).float().mean())
+    assert accuracy == pytest.approx(trial.test.accuracy)
+
+
+def test_a_fine_tuned_trial_is_fine_tuned_alike_again(network):
+    settings = QUICK | {"finetune": "front", "finetune_epochs": 1.0, "finetune_members": 1}
+    found = dse.explore(network, SPLITS, **settings)
+    trial = next(t for t in found.front if t.tuned_validation is not None)
+    images, labels = SPLITS["test"]
+    accuracy = float((found.emulated(trial)(images).argmax(1) == labels).float().mean())
+    assert accuracy == pytest.approx(trial.test.accuracy)
+
+
+def test_a_finished_run_reads_back(result, network):
+    before = state_of(result.path)
+    again = dse.read_run(result.path)
+    assert listing(again) == listing(result)
+    assert [t.test for t in again.trials] == [t.test for t in result.trials]
+    pd.testing.assert_frame_equal(again.table(), result.table())
+    with pytest.raises(InputError, match=r"Sequential of .* was in memory only: give it"):
+        again.emulated(again.front[0])
+    trial = next(t for t in result.front if t.test is not None)
+    whole = dse.read_run(result.path, network=network, data=SPLITS)
+    images = SPLITS["test"][0]
+    assert torch.equal(whole.emulated(trial)(images), result.emulated(trial)(images))
+    assert state_of(result.path) == before
+
+
+def test_files_of_a_run_are_those_of_the_command(result):
+    names = {path.name for path in result.path.iterdir()}
+    wanted = "assignments config.toml front.csv front.html front.png routing.json study.db"
+    assert names == {*wanted.split(), "trials.csv"}
+    assert pd.read_csv(result.path / "trials.csv")["trial"].tolist() == list(range(9))
+    assert len(list((result.path / "assignments").glob("*.json"))) == len(result.front)
+
+
+def test_plot_leaves_the_backend_as_it_is(result):
+    import matplotlib
+
+    before = matplotlib.get_backend()
+    assert isinstance(result.plot(), Figure)
+    assert matplotlib.get_backend() == before
+
+
+def test_inputs_that_are_not_images(network):
+    splits = {key: pair(60, seed, (7,)) for seed, key in enumerate(SPLITS)}
+    torch.manual_seed(1)
+    net = trained(nn.Sequential(nn.Linear(7, 8), nn.ReLU(), nn.Linear(8, 3)), splits)
+    settings = QUICK | {
+        "finetune": "front",
+        "finetune_members": 1,
+        "multipliers": "mul8s_1KV8,mul8s_1L1G",
+    }
+    found = dse.explore(net, splits, **settings)
+    assert {site for t in found.trials for site in t.assignment.choices} == {"0", "2"}
+
+
+def test_loaders_arrays_and_datasets_are_the_same_data():
+    as_tensors = models.data_of(SPLITS)
+    arrays = {key: (x.numpy(), y.numpy()) for key, (x, y) in SPLITS.items()}
+    loaders = [DataLoader(TensorDataset(*SPLITS[key]), batch_size=7) for key in SPLITS]
+    datasets = {key: TensorDataset(*value) for key, value in SPLITS.items()}
+    for given in (arrays, loaders, datasets, list(SPLITS.values())):
+        data = models.data_of(given)
+        assert data.content_sha256 == as_tensors.content_sha256
+        assert torch.equal(data.validation.pixels, SPLITS["validation"][0])
+
+
+X, Y = SPLITS["train"]
+NAN = torch.full_like(X, float("nan"))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"validation": (X, Y[:-1])}, "validation has 96 inputs and 95 labels"),
+        ({"test": (X[:0], Y[:0])}, "test is empty"),
+        ({"test": (X, Y + 1)}, r"tells 3 classes apart, but test has the label 3"),
+        ({"train": (X, Y - 1)}, "labels of train count from 0, but one is -1"),
+        ({"train": (X, Y.float())}, "labels of train are integers"),
+        ({"train": (NAN, Y)}, "inputs of train are finite"),
+        ({"test": (X[:, :, :4], Y)}, "all splits hold inputs of one shape"),
+        ({"train": X}, "train is a pair of inputs and labels"),
+        ({"validate": (X, Y)}, "no split 'validate'; did you mean validation"),
+    ],
+)
+def test_data_that_do_not_fit(change, message, network, tmp_path):
+    with pytest.raises(InputError, match=message):
+        dse.explore(network, {**SPLITS, **change}, out=tmp_path / "never", **QUICK)
+    assert not (tmp_path / "never").exists()
+
+
+class Named(nn.Module):
+    def __init__(self, change):
+        super().__init__()
+        self.layer = nn.Linear(25, 3)
+        self.change = change
+
+    def forward(self, x):
+        return self.change(self.layer(x.flatten(1)))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda y: {"logits": y}, "Named returns dict, not logits"),
+        (lambda y: y[0], r"returns a tensor of shape \(3,\) for 2 inputs"),
+        (lambda y: y[:, :1], r"returns a tensor of shape \(2, 1\)"),
+        (lambda y: y @ y, "Named does not take inputs of shape"),
+    ],
+)
+def test_networks_that_return_no_logits(change, message):
+    with pytest.raises(InputError, match=message):
+        dse.explore(Named(change), SPLITS, **QUICK)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"trials": 0}, ("--trials", 0)),
+        ({"sampler": "nsga9"}, ("--sampler", "nsga9")),
+        ({"max_drop": 1.0}, ("--max-drop", 1)),
+        ({"multipliers": "mul8s_1XYZ"}, ("--multipliers", "mul8s_1XYZ")),
+        ({"max_distinct": 0}, ("--max-distinct", 0)),
+        ({"tie": "column"}, ("--tie", "column")),
+        (
+            {"objective": "accuracy", "max_energy": 1e-4},
+            ("--objective", "accuracy", "--max-energy", 1e-4),
+        ),
+        ({"exact": ("none*",)}, ("--exact", "none*")),
+    ],
+)
+def test_refusals_are_those_of_the_command(settings, words, capsys, tmp_path):
+    out = tmp_path / "never"
+    command = ("--arch", TINY, "--train-epochs", 1, *words, "--out", out)
+    assert call(search, *command) == 2
+    said = capsys.readouterr().err.strip().removeprefix("error: ")
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Flatten(), nn.Linear(25, 3))
+    with pytest.raises(InputError) as refused:
+        dse.explore(net, SPLITS, out=out, quiet=True, **settings)
+    mine = str(refused.value)
+    # What the network itself decides, its energies and the names of its sites, differs.
+    assert mine.split(":")[0].split(";")[0] == said.split(":")[0].split(";")[0]
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("name", ["arch", "dataset", "experts"])
+def test_settings_of_networks_by_name_are_refused(name, network):
+    with pytest.raises(InputError, match=f"{name} describes networks that are built"):
+        dse.explore(network, SPLITS, **{name: 1})
+
+
+def test_unknown_settings_name_the_nearest(network):
+    with pytest.raises(InputError, match="no setting 'trails'; did you mean trials"):
+        dse.explore(network, SPLITS, trails=3)
+
+
+def test_importing_costs_little_and_no_torch():
+    code = "import sys, dse; sys.exit('torch' in sys.modules or 'pandas' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+    started = time.process_time()
+    code = "import time; t = time.process_time(); import dse; print(time.process_time() - t)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert float(done.stdout) < 0.3, started
+
+
+def test_every_public_name_is_there():
+    for name in dse.__all__:
+        assert getattr(dse, name) is not None
+    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+        _ = dse.nothing
+
+
+def test_settings_of_one_run_do_not_travel(network):
+    found = dse.explore(network, SPLITS, seed=1, **QUICK)
+    assert found.config == dataclasses.replace(found.config, trials=9)
+    assert np.isfinite([t.energy_rel for t in found.trials]).all()
