@@ -62,9 +62,10 @@ class EmulatedNetwork(nn.Module):
                     layer.prepared()
         self._folding.is_on = True
         try:
-            return self.network(*args)
+            output: torch.Tensor = self.network(*args)
         finally:
             self._folding.is_on = False
+        return output
 
     def layer(self, site: str) -> EmulatedSite:
         """The emulated layer at a site."""

@@ -54,7 +54,7 @@ def code_histograms(
 
     def watch(name: str, layer: EmulatedSite) -> None:
         def count(module: torch.nn.Module, operands: tuple[Any, ...]) -> None:
-            scales = layer.x_scale.split(1)
+            scales = torch.split(layer.x_scale, 1)
             found = [_counts(quantise(x, s)) for x, s in zip(operands, scales, strict=False)]
             known = counts.get(name)
             counts[name] = (

@@ -52,6 +52,8 @@ class EmulatedSite(nn.Module):
     """
 
     operands = 1
+    x_scale: torch.Tensor
+    weight_map: torch.Tensor | None
 
     def __init__(self) -> None:
         super().__init__()
@@ -133,8 +135,9 @@ class EmulatedWeightSite(EmulatedSite):
     """
 
     channel_dim = -1
+    correction: torch.Tensor
 
-    def __init__(self, weight: nn.Parameter, bias: nn.Parameter | None) -> None:
+    def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None) -> None:
         super().__init__()
         self.weight = weight
         self.bias = bias
@@ -214,7 +217,8 @@ class EmulatedWeightSite(EmulatedSite):
         version.
         """
         self._prepared = None
-        return product.apply(x, self.weight, self.offset(), self.log_scale, self)
+        apply: Callable[..., torch.Tensor] = product.apply
+        return apply(x, self.weight, self.offset(), self.log_scale, self)
 
 
 class EmulatedLinear(EmulatedWeightSite):
@@ -259,9 +263,9 @@ class EmulatedConv2d(EmulatedWeightSite):
 
     def __init__(self, source: nn.Conv2d) -> None:
         super().__init__(source.weight, source.bias)
-        self.kernel_size = source.kernel_size
-        self.stride = source.stride
-        self.dilation = source.dilation
+        self.kernel_size = _pair(source.kernel_size)
+        self.stride = _pair(source.stride)
+        self.dilation = _pair(source.dilation)
         self.groups = source.groups
         self.padding_mode = source.padding_mode
         self.channels = source.in_channels
@@ -319,7 +323,8 @@ class EmulatedMatmul(EmulatedSite):
         check_fan_in(x.shape[-1], "an attention product")
         self.sync_scale_()
         if torch.is_grad_enabled() and (x.requires_grad or y.requires_grad):
-            return MatmulProduct.apply(x, y, self.log_scale, self)
+            apply: Callable[..., torch.Tensor] = MatmulProduct.apply
+            return apply(x, y, self.log_scale, self)
         return self.selection().batched(x, y, self.scaling())
 
     def task(self) -> Task:
@@ -328,5 +333,10 @@ class EmulatedMatmul(EmulatedSite):
 
     def scaling(self) -> Scaling:
         """From activations to codes, and from sums to outputs."""
-        x_scale, y_scale = self.x_scale.split(1)
+        x_scale, y_scale = torch.split(self.x_scale, 1)
         return Scaling(x_scale, x_scale * y_scale, y=y_scale)
+
+
+def _pair(values: tuple[int, ...]) -> tuple[int, int]:
+    rows, columns = values
+    return rows, columns

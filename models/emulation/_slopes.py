@@ -70,6 +70,13 @@ class SlopeTerms:
     u: torch.Tensor | None
     v: torch.Tensor | None
 
+    @property
+    def count(self) -> int:
+        """Number of terms."""
+        factors = self.v if self.u is None else self.u
+        assert factors is not None
+        return len(factors)
+
     def to(self, device: torch.device) -> "SlopeTerms":
         """On a device."""
         u = None if self.u is None else self.u.to(device)

@@ -104,7 +104,8 @@ class ExpertLayer(nn.Module, abc.ABC):
     def _run(self, expert: nn.Module, items: torch.Tensor) -> torch.Tensor:
         few = self.training and self.granularity == "image" and len(items) < FEWEST_IMAGES
         with _running_statistics(expert) if few else contextlib.nullcontext():
-            return expert(items)
+            output: torch.Tensor = expert(items)
+        return output
 
 
 @contextlib.contextmanager

@@ -71,10 +71,11 @@ def _timm_builder(name: str) -> Callable[..., nn.Module]:
         if patch_size is not None:
             arguments["patch_size"] = patch_size
         try:
-            return module.create_model(name, **arguments)
+            network: nn.Module = module.create_model(name, **arguments)
         except (TypeError, ValueError, AssertionError) as error:
             # What a network takes is known to its constructor alone.
             raise InputError(f"timm's {name} cannot be built with {arguments}: {error}") from error
+        return network
 
     return build
 

@@ -45,6 +45,7 @@ class Standardise(nn.BatchNorm1d):
 
     def fit_(self, samples: torch.Tensor) -> None:
         """Take the statistics of ``samples``, ``(samples, D)``, at least two."""
+        assert self.running_mean is not None and self.running_var is not None
         self.running_mean.copy_(samples.mean(dim=0))
         self.running_var.copy_(samples.var(dim=0))
 

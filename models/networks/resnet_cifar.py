@@ -71,7 +71,8 @@ class Branch(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``[N, in_channels, H, W]`` to ``[N, channels, H/stride, W/stride]``."""
-        return self.bn2(self.conv2(functional.relu(self.bn1(self.conv1(x)))))
+        y: Tensor = self.bn2(self.conv2(functional.relu(self.bn1(self.conv1(x)))))
+        return y
 
 
 class ResNetCifar(nn.Module):
@@ -94,7 +95,8 @@ class ResNetCifar(nn.Module):
         """Images ``[N, in_channels, H, W]`` to logits ``[N, num_classes]``."""
         x = functional.relu(self.bn1(self.conv1(x)))
         x = self.layer3(self.layer2(self.layer1(x)))
-        return self.fc(x.mean(dim=(2, 3)))
+        logits: Tensor = self.fc(x.mean(dim=(2, 3)))
+        return logits
 
 
 def resnet20(num_classes: int = 10, *, in_channels: int = 3) -> ResNetCifar:

@@ -74,7 +74,7 @@ def recalibrate_(
         for module in found.values():
             module.reset_running_stats()
             module.momentum = None
-        for batch in images.split(batch_size):
+        for batch in torch.split(images, batch_size):
             network(batch)
     finally:
         for handle in handles:

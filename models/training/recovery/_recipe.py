@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Literal, get_args
 
 from luts.errors import InputError, suggest
-from models.emulation import CRITERIA, Gradient
+from models.emulation import CRITERIA, Gradient, GradientKind
 from models.training._recipe import TrainingRecipe
 
 WeightTuning = Literal["none", "squared", "centred", "mean"]
@@ -36,7 +36,7 @@ class FineTuning:
     """
 
     training: TrainingRecipe
-    gradient: str = "straight-through"
+    gradient: GradientKind = "straight-through"
     half_window: int = Gradient().half_window
     distillation: float = 0.0
     temperature: float = 2.0
