@@ -145,8 +145,8 @@ def functions(preprocessed: str) -> list[Function]:
         elif is_own:
             own.append(line)
     top = re.sub(r"__attribute__\s*\(\(.*?\)\)", " ", _top_level("\n".join(own)))
-    found = (_function(match) for match in _DEFINITION.finditer(top))
-    return [function for function in found if function is not None]
+    matched = (_function(match) for match in _DEFINITION.finditer(top))
+    return [function for function in matched if function is not None]
 
 
 def _top_level(text: str) -> str:
@@ -184,10 +184,10 @@ def _declared(parameter: str) -> str | None:
     return " ".join(words[:-1]) if plain else None
 
 
-def _choose(request: Request, found: list[Function]) -> Function:
+def _choose(request: Request, candidates: list[Function]) -> Function:
     # Static functions are a circuit's own helpers, unless there is nothing else.
-    public = [function for function in found if not function.is_static] or found
-    offered = found if request.layout.symbol else public
+    public = [function for function in candidates if not function.is_static] or candidates
+    offered = candidates if request.layout.symbol else public
     hint = "a multiplier looks like `uint16_t mul8u_mine(uint8_t a, uint8_t b) {…}`"
     names = [function.name for function in offered]
     name = request.choose("function of two integers", names, hint)

@@ -94,11 +94,11 @@ class Imported:
 
 
 def _hint(multiplier: Multiplier, missing: list[str]) -> str:
-    found = catalog.recognise(multiplier)
-    if found is None:
+    published = catalog.recognise(multiplier)
+    if published is None:
         return ""
-    figures = ", ".join(f"{figure}={getattr(found.known, figure)}" for figure in missing)
-    return f" (its table is that of {found}, published with {figures})"
+    figures = ", ".join(f"{figure}={getattr(published.known, figure)}" for figure in missing)
+    return f" (its table is that of {published}, published with {figures})"
 
 
 def load(
@@ -233,12 +233,12 @@ def _signedness(
 
 
 def _figures(text: str) -> dict[str, float]:
-    found = {}
+    figures = {}
     for keyword, (label, unit) in FIGURES.items():
         match = re.search(rf"\b{label}\s*=\s*([0-9.]+(?:[eE][-+]?\d+)?)\s*{unit}\b", text)
         if match and match.group(1).count(".") < 2:
-            found[keyword] = float(match.group(1))
-    return found
+            figures[keyword] = float(match.group(1))
+    return figures
 
 
 def _by_code(raw: RawTable, signed: bool, layout: Layout, shown: str) -> Int64:

@@ -55,10 +55,10 @@ def code_histograms(
     def watch(name: str, layer: EmulatedSite) -> None:
         def count(module: torch.nn.Module, operands: tuple[Any, ...]) -> None:
             scales = torch.split(layer.x_scale, 1)
-            found = [_counts(quantise(x, s)) for x, s in zip(operands, scales, strict=False)]
+            added = [_counts(quantise(x, s)) for x, s in zip(operands, scales, strict=False)]
             known = counts.get(name)
             counts[name] = (
-                found if known is None else [a + b for a, b in zip(known, found, strict=True)]
+                added if known is None else [a + b for a, b in zip(known, added, strict=True)]
             )
 
         handles.append(layer.register_forward_pre_hook(count))

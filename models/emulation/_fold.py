@@ -144,11 +144,11 @@ class _Reads(TorchFunctionMode):
 
     def pairs(self) -> list[tuple[EmulatedConv2d, nn.BatchNorm2d]]:
         """Convolutions and BatchNorms that have only each other."""
-        found: dict[EmulatedConv2d, set[nn.Module | None]] = {}
+        followers: dict[EmulatedConv2d, set[nn.Module | None]] = {}
         for key, (layer, _) in self.given.items():
             alone = self.readers[key] == 1
-            found.setdefault(layer, set()).add(self.normalised.get(key) if alone else None)
-        only = {layer: next(iter(b)) for layer, b in found.items() if len(b) == 1}
+            followers.setdefault(layer, set()).add(self.normalised.get(key) if alone else None)
+        only = {layer: next(iter(b)) for layer, b in followers.items() if len(b) == 1}
         times = Counter(only.values())
         return [
             (layer, batchnorm)

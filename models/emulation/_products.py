@@ -76,13 +76,13 @@ class ConvProduct(torch.autograd.Function):
         def differentiate(
             grad: torch.Tensor, x: torch.Tensor, w: torch.Tensor, wanted: tuple[bool, ...]
         ) -> tuple[torch.Tensor | None, ...]:
-            found: tuple[torch.Tensor | None, ...] = torch.ops.aten.convolution_backward(
+            gradients: tuple[torch.Tensor | None, ...] = torch.ops.aten.convolution_backward(
                 *(grad, x, w, [len(w)]),
                 *(site.stride, site.padding, site.dilation),
                 *(False, (0, 0), site.groups),
                 wanted,
             )
-            return found
+            return gradients
 
         return _backward(ctx, grad, differentiate)
 
@@ -215,8 +215,8 @@ def _in_precision(differentiate: Differentiate, dtype: torch.dtype) -> Different
     def lowered(
         grad: torch.Tensor, x: torch.Tensor, w: torch.Tensor, wanted: tuple[bool, ...]
     ) -> tuple[torch.Tensor | None, ...]:
-        found = differentiate(grad.to(dtype), x.to(dtype), w.to(dtype), wanted)
-        return tuple(None if part is None else part.float() for part in found)
+        gradients = differentiate(grad.to(dtype), x.to(dtype), w.to(dtype), wanted)
+        return tuple(None if part is None else part.float() for part in gradients)
 
     return lowered
 

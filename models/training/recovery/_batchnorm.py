@@ -62,16 +62,16 @@ def recalibrate_(
     Returns:
         Names of the BatchNorms that were recalibrated.
     """
-    found = dict(batchnorms(network))
+    norms = dict(batchnorms(network))
     kept = statistics(network)
-    momenta = {name: module.momentum for name, module in found.items()}
+    momenta = {name: module.momentum for name, module in norms.items()}
     was_training = network.training
     network.eval()
     handles = [
-        m.register_forward_pre_hook(_train_unless_single, with_kwargs=True) for m in found.values()
+        m.register_forward_pre_hook(_train_unless_single, with_kwargs=True) for m in norms.values()
     ]
     try:
-        for module in found.values():
+        for module in norms.values():
             module.reset_running_stats()
             module.momentum = None
         for batch in torch.split(images, batch_size):
@@ -80,7 +80,7 @@ def recalibrate_(
         for handle in handles:
             handle.remove()
         reached = set()
-        for name, module in found.items():
+        for name, module in norms.items():
             module.momentum = momenta[name]
             is_reached = bool(module.num_batches_tracked)
             if is_reached:
