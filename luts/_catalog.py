@@ -85,10 +85,10 @@ class Catalog(Mapping[str, Multiplier]):
         self._sets[set_name] = tuple(self[name].name for name in names)
 
     def __getitem__(self, name: str) -> Multiplier:
-        found = self._find(name)
-        if found is None:
+        multiplier = self._find(name)
+        if multiplier is None:
             raise self._unknown("multiplier", name, [])
-        return found
+        return multiplier
 
     def _unknown(self, kind: str, name: str, sets: list[str]) -> UnknownMultiplierError:
         if (newer := f"v2022/{name}") in self._aliases:

@@ -35,12 +35,12 @@ class Factorisation:
 
     @functools.cached_property
     def u_masks(self) -> tuple[int, ...] | None:
-        """Bit masks ``m_r`` with ``u_r[x] = x & m_r``, or None where some ``u_r`` is no mask."""
+        """Bit masks ``m_r`` with ``u_r[x] = x & m_r``, or None where some ``u_r`` is not a mask."""
         return _masks(self.u)
 
     @functools.cached_property
     def v_masks(self) -> tuple[int, ...] | None:
-        """Bit masks ``m_r`` with ``v_r[w] = w & m_r``, or None where some ``v_r`` is no mask."""
+        """Bit masks ``m_r`` with ``v_r[w] = w & m_r``, or None where some ``v_r`` is not a mask."""
         return _masks(self.v)
 
     @functools.cached_property
@@ -63,9 +63,9 @@ def factorise(table: Table) -> Factorisation | None:
     Args:
         table: int32 of shape ``(256, 256)`` by signed codes.
     """
-    found = [f for f in (_separable(table), _bilinear(table)) if f is not None]
-    found = [f for f in found if np.array_equal(f.table(), table)]
-    return min(found, key=lambda f: f.terms, default=None)
+    candidates = [f for f in (_separable(table), _bilinear(table)) if f is not None]
+    candidates = [f for f in candidates if np.array_equal(f.table(), table)]
+    return min(candidates, key=lambda f: f.terms, default=None)
 
 
 def _masks(factors: npt.NDArray[np.int8]) -> tuple[int, ...] | None:
@@ -100,8 +100,8 @@ def _bilinear(table: Table) -> Factorisation | None:
     coefficients = table[np.ix_(powers, powers)].astype(np.int64)
     by_rows = _collect(_grouped(coefficients))
     by_columns = _collect([(v, u) for u, v in _grouped(coefficients.T)])
-    found = [f for f in (by_rows, by_columns) if f is not None]
-    return min(found, key=lambda f: f.terms, default=None)
+    candidates = [f for f in (by_rows, by_columns) if f is not None]
+    return min(candidates, key=lambda f: f.terms, default=None)
 
 
 def _grouped(coefficients: Int64) -> list[tuple[Int64, Int64]]:

@@ -80,7 +80,7 @@ def read(request: Request) -> RawTable:
 
     Raises:
         InputError: there is no compiler, the source does not compile, has no or several such
-            functions, or the function loops, crashes or has a memory.
+            functions, or the function loops, crashes or remembers earlier calls.
     """
     compiler = next(filter(None, map(shutil.which, COMPILERS)), None)
     if compiler is None:
@@ -145,8 +145,8 @@ def functions(preprocessed: str) -> list[Function]:
         elif is_own:
             own.append(line)
     top = re.sub(r"__attribute__\s*\(\(.*?\)\)", " ", _top_level("\n".join(own)))
-    found = (_function(match) for match in _DEFINITION.finditer(top))
-    return [function for function in found if function is not None]
+    matched = (_function(match) for match in _DEFINITION.finditer(top))
+    return [function for function in matched if function is not None]
 
 
 def _top_level(text: str) -> str:
@@ -178,16 +178,16 @@ def _function(match: re.Match[str]) -> Function | None:
 
 
 def _declared(parameter: str) -> str | None:
-    """The type of ``const uint8_t A``, or None where it is no plain named parameter."""
+    """The type of ``const uint8_t A``, or None where it is not a plain named parameter."""
     words = [word for word in parameter.split() if word not in _QUALIFIERS]
     plain = len(words) > 1 and all(re.fullmatch(r"[A-Za-z_]\w*", word) for word in words)
     return " ".join(words[:-1]) if plain else None
 
 
-def _choose(request: Request, found: list[Function]) -> Function:
+def _choose(request: Request, candidates: list[Function]) -> Function:
     # Static functions are a circuit's own helpers, unless there is nothing else.
-    public = [function for function in found if not function.is_static] or found
-    offered = found if request.layout.symbol else public
+    public = [function for function in candidates if not function.is_static] or candidates
+    offered = candidates if request.layout.symbol else public
     hint = "a multiplier looks like `uint16_t mul8u_mine(uint8_t a, uint8_t b) {…}`"
     names = [function.name for function in offered]
     name = request.choose("function of two integers", names, hint)

@@ -97,26 +97,26 @@ class Request:
         """The file's contents; undecodable bytes become replacement characters."""
         return self.path.read_bytes().decode("utf-8", errors="replace")
 
-    def choose(self, kind: str, found: list[str], hint: str) -> str:
-        """The one symbol to read out of ``found``.
+    def choose(self, kind: str, candidates: list[str], hint: str) -> str:
+        """The one symbol to read out of ``candidates``.
 
         Raises:
             InputError: there is none or there are several, or `Layout.symbol` is not among them.
         """
-        wanted, listed = self.layout.symbol, ", ".join(found[:10])
+        wanted, listed = self.layout.symbol, ", ".join(candidates[:10])
         if wanted is not None:
-            if wanted not in found:
-                have = f"it has {listed}" if found else "it has none"
+            if wanted not in candidates:
+                have = f"it has {listed}" if candidates else "it has none"
                 raise InputError(f"{self.shown} has no {kind} named {wanted!r}; {have}")
             return wanted
-        if not found:
+        if not candidates:
             raise InputError(f"{self.shown} has no {kind}; {hint}")
-        if len(found) > 1:
+        if len(candidates) > 1:
             raise InputError(
-                f"{self.shown} has {len(found)} candidates for its {kind}: {listed}; "
-                f"choose one with layout=luts.Layout(symbol={found[0]!r})"
+                f"{self.shown} has {len(candidates)} candidates for its {kind}: {listed}; "
+                f"choose one with layout=luts.Layout(symbol={candidates[0]!r})"
             )
-        return found[0]
+        return candidates[0]
 
 
 _COMMENT = re.compile(r"//[^\n]*|/\*.*?\*/|(\"(?:\\.|[^\"\\\n])*\")", re.DOTALL)

@@ -73,7 +73,7 @@ class Imported:
                 multiplier's.
         """
         known = self.figures | figures
-        # Made first: a table that is no multiplier's is the better complaint.
+        # Made first: that the table is wrong matters more than that a figure is missing.
         multiplier = Multiplier(
             name=self.name,
             truth_table=cast(Table, self.table),  # it checks the range, then narrows to int32
@@ -94,11 +94,11 @@ class Imported:
 
 
 def _hint(multiplier: Multiplier, missing: list[str]) -> str:
-    found = catalog.recognise(multiplier)
-    if found is None:
+    published = catalog.recognise(multiplier)
+    if published is None:
         return ""
-    figures = ", ".join(f"{figure}={getattr(found.known, figure)}" for figure in missing)
-    return f" (its table is that of {found}, published with {figures})"
+    figures = ", ".join(f"{figure}={getattr(published.known, figure)}" for figure in missing)
+    return f" (its table is that of {published}, published with {figures})"
 
 
 def load(
@@ -145,7 +145,7 @@ def load(
         MismatchWarning: the name is that of a known circuit which has another table.
 
     Raises:
-        InputError: the file is not there, is no multiplier of a supported format, or leaves open
+        InputError: the file is not there, is not a multiplier of a supported format, or leaves open
             something that only the caller can say.
     """
     imported = read(path, name=name, signed=signed, source=source, layout=layout)
@@ -211,7 +211,9 @@ def _checked(path: Path) -> Path:
     if not path.is_file():
         raise InputError(f"{path} is not a regular file")
     if path.stat().st_size > MAX_BYTES:
-        raise InputError(f"{path.name} is larger than {MAX_BYTES} bytes; it is no 8×8 multiplier")
+        raise InputError(
+            f"{path.name} is larger than {MAX_BYTES} bytes; it is not an 8×8 multiplier"
+        )
     return path
 
 
@@ -233,12 +235,12 @@ def _signedness(
 
 
 def _figures(text: str) -> dict[str, float]:
-    found = {}
+    figures = {}
     for keyword, (label, unit) in FIGURES.items():
         match = re.search(rf"\b{label}\s*=\s*([0-9.]+(?:[eE][-+]?\d+)?)\s*{unit}\b", text)
         if match and match.group(1).count(".") < 2:
-            found[keyword] = float(match.group(1))
-    return found
+            figures[keyword] = float(match.group(1))
+    return figures
 
 
 def _by_code(raw: RawTable, signed: bool, layout: Layout, shown: str) -> Int64:

@@ -94,7 +94,7 @@ def read(request: Request) -> RawTable:
 
 def modules(text: str) -> list[Module]:
     """Modules of ``text`` that have two inputs of 8 bits and one output."""
-    found = []
+    multipliers = []
     for name, header, body in _MODULE.findall(without_comments(text)):
         inner = re.sub(r"\b(function|task)\b.*?\bend\1\b", " ", body, flags=re.DOTALL)
         ports: dict[str, tuple[str, int | None]] = {}
@@ -111,8 +111,8 @@ def modules(text: str) -> list[Module]:
             (product, bits), (first, _), (second, _) = outputs[0], *inputs
             if bits is not None and bits < 64:
                 is_signed = {first, second} <= signed
-                found.append(Module(name, first, second, product, bits, is_signed))
-    return found
+                multipliers.append(Module(name, first, second, product, bits, is_signed))
+    return multipliers
 
 
 def _place(port: str, header: str) -> int:
@@ -128,11 +128,11 @@ def _width(text: str) -> int | None:
 
 
 def _choose(request: Request) -> Module:
-    found = modules(request.text())
+    candidates = modules(request.text())
     hint = "a multiplier looks like `module m(input [7:0] A, input [7:0] B, output [15:0] O);`"
     kind = "module with two 8-bit inputs and one output"
-    name = request.choose(kind, [module.name for module in found], hint)
-    return next(module for module in found if module.name == name)
+    name = request.choose(kind, [module.name for module in candidates], hint)
+    return next(module for module in candidates if module.name == name)
 
 
 def _simulate(request: Request, folder: Path, module: Module, tools: tuple[str, str]) -> Int64:

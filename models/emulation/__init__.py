@@ -28,7 +28,7 @@ from models.emulation._operand_order import (
 )
 from models.emulation._quantise import CALIBRATION_METHODS, weight_scale
 from models.emulation._sites import Site, SiteKind, sites
-from models.emulation._slopes import GRADIENTS, Gradient
+from models.emulation._slopes import GRADIENTS, Gradient, GradientKind
 
 __all__ = [
     "CALIBRATION_METHODS",
@@ -43,6 +43,7 @@ __all__ = [
     "EmulatedSite",
     "EmulatedWeightSite",
     "Gradient",
+    "GradientKind",
     "Histograms",
     "Plan",
     "PlanRow",

@@ -96,16 +96,17 @@ class Assignment:
             InputError: the catalogue's table under that name is another one.
         """
         name = self.choices[site].multiplier
-        found = catalog[name]
-        if found.sha256 != self.tables[name]:
+        multiplier = catalog[name]
+        if multiplier.sha256 != self.tables[name]:
             raise InputError(
                 f"the assignment's {name} has the table {self.tables[name][:12]}…, the catalogue's "
-                f"has {found.sha256[:12]}…; load the multiplier that the assignment was made with"
+                f"has {multiplier.sha256[:12]}…; load the multiplier that the assignment was made "
+                "with"
             )
-        return found
+        return multiplier
 
     def check(self, sites: Iterable[Site]) -> None:
-        """Hold the assignment against a network's sites.
+        """Check the assignment against a network's sites.
 
         Raises:
             InputError: a site has no choice, or a choice has no site.
@@ -178,7 +179,7 @@ class Assignment:
         """From a JSON file.
 
         Raises:
-            InputError: the file cannot be read or is no assignment.
+            InputError: the file cannot be read or is not an assignment.
         """
         try:
             text = path.read_text(encoding="utf-8")

@@ -1,5 +1,6 @@
 """Attention's two products, wherever a module asks PyTorch for attention."""
 
+import contextlib
 import math
 from collections.abc import Callable
 from typing import Any, Literal
@@ -42,7 +43,7 @@ class AttentionProducts:
     def __init__(self, qk: nn.Module, av: nn.Module) -> None:
         self.qk = qk
         self.av = av
-        self._active: list[AttentionInterceptor] = []
+        self._active: list[contextlib.ExitStack] = []
 
     def attach_(self, owner: nn.Module) -> None:
         """Make ``owner`` compute its attention here, by hooks around its forward."""
@@ -52,12 +53,12 @@ class AttentionProducts:
         owner.register_forward_hook(self._leave, always_call=True)
 
     def _enter(self, module: nn.Module, inputs: Any) -> None:
-        interceptor = AttentionInterceptor(self._attend)
-        interceptor.__enter__()
-        self._active.append(interceptor)
+        interception = contextlib.ExitStack()
+        interception.enter_context(AttentionInterceptor(self._attend))
+        self._active.append(interception)
 
     def _leave(self, module: nn.Module, inputs: Any, output: Any) -> None:
-        self._active.pop().__exit__(None, None, None)
+        self._active.pop().close()
 
     # The signature is PyTorch's.
     def _attend(  # noqa: PLR0913
@@ -89,7 +90,8 @@ class AttentionProducts:
         # As PyTorch does: a query that sees no key gets zeros.
         softmax = torch.softmax if attn_mask is None else torch._safe_softmax
         attention = F.dropout(softmax(scores, dim=-1), dropout_p, training=dropout_p > 0)
-        return self.av(attention, v)
+        output: torch.Tensor = self.av(attention, v)
+        return output
 
 
 class MatrixProduct(nn.Module):
@@ -180,10 +182,11 @@ class ExposedAttention(nn.Module):
         if not self.is_packed:
             return self.q_proj(query), self.k_proj(key), self.v_proj(value)
         if key is query and value is query:
-            return self.in_proj(query).chunk(3, dim=-1)
+            return torch.chunk(self.in_proj(query), 3, dim=-1)
         # Not what it was made for: right, but with products that are thrown away.
-        parts = (self.in_proj(x).chunk(3, dim=-1)[i] for i, x in enumerate((query, key, value)))
-        return tuple(parts)
+        return tuple(
+            torch.chunk(self.in_proj(x), 3, dim=-1)[i] for i, x in enumerate((query, key, value))
+        )
 
     def _heads(self, x: torch.Tensor, is_batched: bool) -> torch.Tensor:
         """``(B, H, N, d)`` from the layout of the inputs."""
@@ -191,7 +194,7 @@ class ExposedAttention(nn.Module):
             x = x.unsqueeze(0)
         elif not self.batch_first:
             x = x.transpose(0, 1)
-        return x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
+        return torch.unflatten(x, -1, (self.num_heads, -1)).transpose(1, 2)
 
     def _extended(self, x: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
         """``x`` with the key or value that every query sees besides."""

@@ -74,7 +74,7 @@ def sites_before_batchnorm(emulated: EmulatedNetwork, inputs: torch.Tensor) -> f
         inputs: one batch; its size does not matter.
     """
     outputs: dict[int, tuple[torch.Tensor, str]] = {}
-    found: set[str] = set()
+    names: set[str] = set()
     handles = []
 
     def produced(name: str) -> Callable[..., None]:
@@ -87,7 +87,7 @@ def sites_before_batchnorm(emulated: EmulatedNetwork, inputs: torch.Tensor) -> f
         x = (*args, *kwargs.values())[0]
         output, name = outputs.get(id(x), (None, ""))
         if output is x:
-            found.add(name)
+            names.add(name)
 
     for name, layer in _layers(emulated).items():
         handles.append(layer.register_forward_hook(produced(name)))
@@ -96,7 +96,7 @@ def sites_before_batchnorm(emulated: EmulatedNetwork, inputs: torch.Tensor) -> f
             handles.append(module.register_forward_pre_hook(consumed, with_kwargs=True))
     with looking_at(emulated, handles), every_expert_sees_everything(emulated):
         emulated(inputs)
-    return frozenset(found)
+    return frozenset(names)
 
 
 def _layers(emulated: EmulatedNetwork) -> dict[str, EmulatedWeightSite]:

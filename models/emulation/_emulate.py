@@ -43,17 +43,17 @@ class EmulatedNetwork(nn.Module):
         assignment: which multiplier works where.
     """
 
-    def __init__(self, network: nn.Module, found: tuple[Site, ...], folding: Switch) -> None:
+    def __init__(self, network: nn.Module, sites: tuple[Site, ...], folding: Switch) -> None:
         super().__init__()
         self._folding = folding
         self.network = network
-        self.sites = found
-        self.assignment = Assignment.uniform(found, EXACT)
-        layers = [self.layer(site.name) for site in found]
+        self.sites = sites
+        self.assignment = Assignment.uniform(sites, EXACT)
+        layers = [self.layer(site.name) for site in sites]
         self._weighted = tuple(m for m in layers if isinstance(m, EmulatedWeightSite))
 
     def forward(self, *args: torch.Tensor) -> torch.Tensor:
-        """Whatever the original maps to what."""
+        """Same inputs and outputs as the original."""
         if not torch.is_grad_enabled():
             # Small operands that live long, made between large activations that do not, would
             # leave the heap full of holes.
@@ -62,15 +62,16 @@ class EmulatedNetwork(nn.Module):
                     layer.prepared()
         self._folding.is_on = True
         try:
-            return self.network(*args)
+            output: torch.Tensor = self.network(*args)
         finally:
             self._folding.is_on = False
+        return output
 
     def layer(self, site: str) -> EmulatedSite:
         """The emulated layer at a site."""
-        found = self.network.get_submodule(site)
-        assert isinstance(found, EmulatedSite)
-        return found
+        layer = self.network.get_submodule(site)
+        assert isinstance(layer, EmulatedSite)
+        return layer
 
     def assign_(self, assignment: Assignment | str, *, catalog: Catalog = catalog) -> None:
         """Multiply by ``assignment`` from now on, without bias correction yet.
@@ -108,7 +109,7 @@ class EmulatedNetwork(nn.Module):
             self.layer(site.name).learn_scale_(learn)
 
     def in_float(self) -> "EmulatedNetwork":
-        """A copy that computes as the float network with the weights and statistics of now."""
+        """A float copy with the current weights and statistics."""
         copied = copy.deepcopy(self)
         for site in copied.sites:
             copied.layer(site.name).computes_in_float = True
@@ -196,12 +197,12 @@ def emulate(
     if not batches:
         raise InputError("calibration needs at least one input, but there was none")
     copied = exposed(network, batches[0][:1])
-    found = sites_of_exposed(copied, batches[0][:1])
-    for site in found:
+    sites = sites_of_exposed(copied, batches[0][:1])
+    for site in sites:
         check_fan_in(site.fan_in, site.name)
-    _replace_(copied, found)
+    _replace_(copied, sites)
     _calibrate_(copied, batches, method)
-    emulated = EmulatedNetwork(copied, found, fold_batchnorms_(copied, batches[0][:2])).eval()
+    emulated = EmulatedNetwork(copied, sites, fold_batchnorms_(copied, batches[0][:2])).eval()
     emulated.assign_(assignment, catalog=catalog)
     return emulated
 
@@ -220,10 +221,10 @@ def inputs_of(batch: Batch) -> torch.Tensor:
     return first
 
 
-def _replace_(network: nn.Module, found: tuple[Site, ...]) -> None:
+def _replace_(network: nn.Module, sites: tuple[Site, ...]) -> None:
     names = names_of(network)
     modules = dict(network.named_modules())
-    for site in found:
+    for site in sites:
         module = modules.get(site.name)
         if isinstance(module, MatrixProduct):
             replace_everywhere_(network, names[module], EmulatedMatmul())

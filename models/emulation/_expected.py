@@ -46,7 +46,7 @@ def code_histograms(
         inputs: one batch.
 
     Returns:
-        Site name → one array an operand that is an activation, shares by code, float64 of shape
+        Site name → one array per operand that is an activation, shares by code, float64 of shape
         ``(256,)``; sites that got nothing (experts without an item) are left out.
     """
     counts: dict[str, list[torch.Tensor]] = {}
@@ -54,11 +54,11 @@ def code_histograms(
 
     def watch(name: str, layer: EmulatedSite) -> None:
         def count(module: torch.nn.Module, operands: tuple[Any, ...]) -> None:
-            scales = layer.x_scale.split(1)
-            found = [_counts(quantise(x, s)) for x, s in zip(operands, scales, strict=False)]
+            scales = torch.split(layer.x_scale, 1)
+            added = [_counts(quantise(x, s)) for x, s in zip(operands, scales, strict=False)]
             known = counts.get(name)
             counts[name] = (
-                found if known is None else [a + b for a, b in zip(known, found, strict=True)]
+                added if known is None else [a + b for a, b in zip(known, added, strict=True)]
             )
 
         handles.append(layer.register_forward_pre_hook(count))

@@ -2,7 +2,7 @@
 
 import contextlib
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -77,18 +77,20 @@ def _copied(network: nn.Module) -> nn.Module:
 def _simplify_(module: nn.Module) -> None:
     _bake_(module)
     make_plain_(module)
+    flags: Any = module
     if getattr(module, "fused_attn", None) is False:
-        module.fused_attn = True
+        flags.fused_attn = True
     if getattr(module, "inplace", None) is True:
         # Autograd lets nobody write into what an emulated layer returns if that is a view.
-        module.inplace = False
+        flags.inplace = False
     if isinstance(module, nn.TransformerEncoder):
         module.use_nested_tensor = False
 
 
 def _bake_(module: nn.Module) -> None:
-    """The hardware holds the weight that comes out, not how it is made."""
+    """Replace a weight that is made from others by its value, which is what the hardware holds."""
     if parametrize.is_parametrized(module):
+        assert isinstance(module.parametrizations, nn.ModuleDict)
         for name in list(module.parametrizations):
             parametrize.remove_parametrizations(module, name)
     for hook in list(module._forward_pre_hooks.values()):
@@ -113,7 +115,7 @@ def _check_precision(network: nn.Module) -> None:
 
 @torch.no_grad()
 def _called_with_several(
-    network: nn.Module, attentions: list[nn.Module], example_input: torch.Tensor
+    network: nn.Module, attentions: Sequence[nn.Module], example_input: torch.Tensor
 ) -> set[nn.Module]:
     """Those of ``attentions`` whose query, key and value are not always one tensor."""
     apart: set[nn.Module] = set()

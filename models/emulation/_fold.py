@@ -57,7 +57,7 @@ class FoldableBatchNorm2d(nn.BatchNorm2d):
         return Scaling(scaling.x, scaling.factor * gain, offset)
 
     def expect(self, normalised: torch.Tensor) -> torch.Tensor:
-        """``normalised``, which the next forward passes on if it is given the same tensor."""
+        """``normalised``, which the next forward passes on unchanged if it is given that tensor."""
         self._normalised = weakref.ref(normalised)
         return normalised
 
@@ -78,7 +78,7 @@ def fold_batchnorms_(network: nn.Module, inputs: torch.Tensor) -> Switch:
         inputs: a few, to see what reads what.
 
     Returns:
-        What turns it on.
+        The switch that turns this on.
     """
     reads = _Reads()
     handles = [
@@ -144,11 +144,11 @@ class _Reads(TorchFunctionMode):
 
     def pairs(self) -> list[tuple[EmulatedConv2d, nn.BatchNorm2d]]:
         """Convolutions and BatchNorms that have only each other."""
-        found: dict[EmulatedConv2d, set[nn.Module | None]] = {}
+        followers: dict[EmulatedConv2d, set[nn.Module | None]] = {}
         for key, (layer, _) in self.given.items():
             alone = self.readers[key] == 1
-            found.setdefault(layer, set()).add(self.normalised.get(key) if alone else None)
-        only = {layer: next(iter(b)) for layer, b in found.items() if len(b) == 1}
+            followers.setdefault(layer, set()).add(self.normalised.get(key) if alone else None)
+        only = {layer: next(iter(b)) for layer, b in followers.items() if len(b) == 1}
         times = Counter(only.values())
         return [
             (layer, batchnorm)

@@ -1,7 +1,7 @@
 """Layers in which a multiplier makes every product.
 
-Each takes and gives float32. Inside: activations are quantised with one scale a tensor, weights
-with one an output channel; the circuit multiplies codes; sums are exact 32-bit integers; scale and
+Each takes and gives float32. Inside: activations are quantised with one scale per tensor, weights
+with one per output channel; the circuit multiplies codes; sums are exact 32-bit integers; scale and
 bias are applied in float32. The gradient is straight-through unless `use_gradient_` says otherwise.
 """
 
@@ -29,7 +29,7 @@ class Follower(Protocol):
     """A channel-wise linear map that a layer's scale and offset can include."""
 
     def is_foldable(self) -> bool:
-        """Whether it is one just now."""
+        """Whether it is such a map just now."""
 
     def folded(self, scaling: Scaling) -> Scaling:
         """``scaling`` followed by the map."""
@@ -43,7 +43,7 @@ class EmulatedSite(nn.Module):
 
     Attributes:
         arithmetic: the multiplier and operand order at work.
-        observers: while calibrating, one observer an operand; the layer then computes in float.
+        observers: while calibrating, one observer per operand; the layer then computes in float.
         computes_in_float: multiply as the original network does.
         gradient: how the circuit's slopes are estimated in training.
         log_scale: logarithm of `x_scale` while that is learnt, else None.
@@ -52,6 +52,8 @@ class EmulatedSite(nn.Module):
     """
 
     operands = 1
+    x_scale: torch.Tensor
+    weight_map: torch.Tensor | None
 
     def __init__(self) -> None:
         super().__init__()
@@ -133,8 +135,9 @@ class EmulatedWeightSite(EmulatedSite):
     """
 
     channel_dim = -1
+    correction: torch.Tensor
 
-    def __init__(self, weight: nn.Parameter, bias: nn.Parameter | None) -> None:
+    def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None) -> None:
         super().__init__()
         self.weight = weight
         self.bias = bias
@@ -163,7 +166,7 @@ class EmulatedWeightSite(EmulatedSite):
         return self.correction if self.bias is None else self.bias + self.correction
 
     def watched(self, y: torch.Tensor) -> torch.Tensor:
-        """``y`` after the watcher has had its say."""
+        """``y`` plus what the watcher adds to it."""
         if self.watcher is None or y.numel() == 0:
             return y
         others = [d for d in range(y.dim()) if d != self.channel_dim % y.dim()]
@@ -214,7 +217,8 @@ class EmulatedWeightSite(EmulatedSite):
         version.
         """
         self._prepared = None
-        return product.apply(x, self.weight, self.offset(), self.log_scale, self)
+        apply: Callable[..., torch.Tensor] = product.apply
+        return apply(x, self.weight, self.offset(), self.log_scale, self)
 
 
 class EmulatedLinear(EmulatedWeightSite):
@@ -248,8 +252,8 @@ class EmulatedConv2d(EmulatedWeightSite):
     """`torch.nn.Conv2d` through a multiplier; a zero of the padding is an operand like any other.
 
     Attributes:
-        follower: what takes this layer's output and nothing else, if it can be done here as well;
-            in a tuple, as it is no part of this layer.
+        follower: the BatchNorm that alone reads this output, whose work can be done here; in a
+            tuple, so that it is not a submodule.
 
     Args:
         source: the layer to emulate; its parameters are shared.
@@ -259,9 +263,9 @@ class EmulatedConv2d(EmulatedWeightSite):
 
     def __init__(self, source: nn.Conv2d) -> None:
         super().__init__(source.weight, source.bias)
-        self.kernel_size = source.kernel_size
-        self.stride = source.stride
-        self.dilation = source.dilation
+        self.kernel_size = _pair(source.kernel_size)
+        self.stride = _pair(source.stride)
+        self.dilation = _pair(source.dilation)
         self.groups = source.groups
         self.padding_mode = source.padding_mode
         self.channels = source.in_channels
@@ -319,7 +323,8 @@ class EmulatedMatmul(EmulatedSite):
         check_fan_in(x.shape[-1], "an attention product")
         self.sync_scale_()
         if torch.is_grad_enabled() and (x.requires_grad or y.requires_grad):
-            return MatmulProduct.apply(x, y, self.log_scale, self)
+            apply: Callable[..., torch.Tensor] = MatmulProduct.apply
+            return apply(x, y, self.log_scale, self)
         return self.selection().batched(x, y, self.scaling())
 
     def task(self) -> Task:
@@ -328,5 +333,10 @@ class EmulatedMatmul(EmulatedSite):
 
     def scaling(self) -> Scaling:
         """From activations to codes, and from sums to outputs."""
-        x_scale, y_scale = self.x_scale.split(1)
+        x_scale, y_scale = torch.split(self.x_scale, 1)
         return Scaling(x_scale, x_scale * y_scale, y=y_scale)
+
+
+def _pair(values: tuple[int, ...]) -> tuple[int, int]:
+    rows, columns = values
+    return rows, columns

@@ -24,12 +24,12 @@ def product_operands(emulated: EmulatedNetwork, inputs: torch.Tensor) -> Product
         emulated: the network under the arithmetic at hand.
         inputs: one batch; all that it leads to is kept.
     """
-    found: dict[str, tuple[torch.Tensor, ...]] = {}
+    operands_of: dict[str, tuple[torch.Tensor, ...]] = {}
     handles = []
 
     def watch(name: str) -> None:
         def keep(module: torch.nn.Module, operands: tuple[torch.Tensor, ...]) -> None:
-            found[name] = tuple(operand.detach() for operand in operands)
+            operands_of[name] = tuple(operand.detach() for operand in operands)
 
         handles.append(emulated.layer(name).register_forward_pre_hook(keep))
 
@@ -38,7 +38,7 @@ def product_operands(emulated: EmulatedNetwork, inputs: torch.Tensor) -> Product
             watch(site.name)
     with looking_at(emulated, handles):
         emulated(inputs)
-    return found
+    return operands_of
 
 
 @torch.no_grad()
@@ -96,18 +96,18 @@ def choose_operand_order(
             continue
         if site.name in operands:
             removed = site.kind == "av" and bool(corrected)
-            found = [
+            errors = [
                 _measured_error(layer, one, operands[site.name], corrected=removed) for one in both
             ]
         elif site.name in histograms:
             shares, removed = histograms[site.name], site.name in corrected
-            found = [
+            errors = [
                 expected_error(layer, one, shares, fan_in=site.fan_in, corrected=removed, tune=tune)
                 for one in both
             ]
         else:
             continue
-        if found[1] < found[0]:
+        if errors[1] < errors[0]:
             choices[site.name] = dataclasses.replace(choices[site.name], swapped=not given)
     return Assignment(choices, emulated.assignment.tables)
 

@@ -7,7 +7,7 @@ of its input; ``StdConv2d`` and its kin standardise their weight at every call (
 
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeGuard, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +15,8 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from models.networks._timm import timm
+
+Kind = TypeVar("Kind", bound=nn.Module)
 
 
 class SameConv2d(nn.Conv2d):
@@ -43,7 +45,7 @@ def is_layer(module: nn.Module) -> bool:
     return is_plain(module, nn.Linear, nn.Conv2d, SameConv2d)
 
 
-def is_plain(module: nn.Module, *kinds: type[nn.Module]) -> bool:
+def is_plain(module: nn.Module, *kinds: type[Kind]) -> TypeGuard[Kind]:
     """Whether ``module`` is of one of ``kinds`` and computes as that kind does."""
     return any(
         isinstance(module, kind)

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from luts import MAX_CODE, MAX_K, InputError, quantise
+from luts import MAX_CODE, MAX_K, InputError, Scaling, quantise
 from models.emulation._slopes import Slopes, SlopeTerms
 
 # (grad, x values, w values, which of x, w and offset are wanted) → their gradients
@@ -76,13 +76,13 @@ class ConvProduct(torch.autograd.Function):
         def differentiate(
             grad: torch.Tensor, x: torch.Tensor, w: torch.Tensor, wanted: tuple[bool, ...]
         ) -> tuple[torch.Tensor | None, ...]:
-            found: tuple[torch.Tensor | None, ...] = torch.ops.aten.convolution_backward(
+            gradients: tuple[torch.Tensor | None, ...] = torch.ops.aten.convolution_backward(
                 *(grad, x, w, [len(w)]),
                 *(site.stride, site.padding, site.dilation),
                 *(False, (0, 0), site.groups),
                 wanted,
             )
-            return found
+            return gradients
 
         return _backward(ctx, grad, differentiate)
 
@@ -109,7 +109,8 @@ class MatmulProduct(torch.autograd.Function):
         ctx.save_for_backward(x_codes, y_codes, x_scale, y_scale, *residuals)
         if ctx.learns_scale:
             ctx.inside = _inside(x, x_scale), _inside(y, y_scale)
-        return site.scaling().apply(sums, channel_dim=-1)
+        output: torch.Tensor = site.scaling().apply(sums, channel_dim=-1)
+        return output
 
     @staticmethod
     def backward(ctx: Any, grad: torch.Tensor) -> Any:
@@ -149,7 +150,7 @@ class MatmulProduct(torch.autograd.Function):
 
 
 def check_fan_in(products: int, name: str) -> None:
-    """Hold the products that are summed into one output against what 32 bits hold exactly.
+    """Check that 32 bits hold the sum of so many products exactly.
 
     Raises:
         InputError: there are too many.
@@ -178,7 +179,8 @@ def _forward(
     codes = quantise(x, site.x_scale)
     w_codes, w_scale, operand = site.fresh()
     _save(ctx, site, x, codes, w_codes, w_scale)
-    return site.scaling(w_scale).apply(product(codes, operand), channel_dim=channel_dim)  # type: ignore[no-any-return]
+    scaling: Scaling = site.scaling(w_scale)
+    return scaling.apply(product(codes, operand), channel_dim=channel_dim)
 
 
 def _save(
@@ -213,8 +215,8 @@ def _in_precision(differentiate: Differentiate, dtype: torch.dtype) -> Different
     def lowered(
         grad: torch.Tensor, x: torch.Tensor, w: torch.Tensor, wanted: tuple[bool, ...]
     ) -> tuple[torch.Tensor | None, ...]:
-        found = differentiate(grad.to(dtype), x.to(dtype), w.to(dtype), wanted)
-        return tuple(None if part is None else part.float() for part in found)
+        gradients = differentiate(grad.to(dtype), x.to(dtype), w.to(dtype), wanted)
+        return tuple(None if part is None else part.float() for part in gradients)
 
     return lowered
 
@@ -250,9 +252,12 @@ def _backward(ctx: Any, grad: torch.Tensor, differentiate: Differentiate) -> Any
         )
     grad_scale = None
     if ctx.learns_scale:
+        assert grad_x is not None
         grad_scale = _scale_gradient(grad_x, residual, x_scale[0]).view(1)
-    grad_x = grad_x.mul_(inside) if ctx.needs_input_grad[0] else None
-    return grad_x, grad_w, grad_offset, grad_scale, None
+    if not ctx.needs_input_grad[0]:
+        return None, grad_w, grad_offset, grad_scale, None
+    assert grad_x is not None
+    return grad_x.mul_(inside), grad_w, grad_offset, grad_scale, None
 
 
 def _turned(terms: SlopeTerms | None) -> SlopeTerms | None:
@@ -264,18 +269,21 @@ def _sum_of_terms(
     own: torch.Tensor,
     other: torch.Tensor,
     other_scale: torch.Tensor,
-    backward: Callable[[torch.Tensor], Any],
+    backward: Callable[[torch.Tensor], torch.Tensor | None],
 ) -> torch.Tensor:
     """``Σ_r u_r[own] · backward(scale · v_r[other])``: gradient of the operand ``own``."""
     if terms is None:
-        return backward(other * other_scale)
+        whole = backward(other * other_scale)
+        assert whole is not None
+        return whole
     total: torch.Tensor | None = None
-    for term in range(len(terms.u if terms.u is not None else terms.v)):
+    for term in range(terms.count):
         if terms.v is None:
             values = other_scale.expand(other.shape)
         else:
             values = by_code(terms.v[term], other) * other_scale
         part = backward(values)
+        assert part is not None
         if terms.u is not None:
             part = part * by_code(terms.u[term], own)
         total = part if total is None else total.add_(part)
@@ -296,4 +304,5 @@ def _scale_gradient(
     grad_x: torch.Tensor, residual: torch.Tensor, scale: torch.Tensor
 ) -> torch.Tensor:
     """Of the logarithm of the scale, damped as LSQ does by the number of values."""
-    return (grad_x * residual).sum() * scale / (residual.numel() * MAX_CODE) ** 0.5
+    damping: float = (residual.numel() * MAX_CODE) ** 0.5
+    return (grad_x * residual).sum() * scale / damping

@@ -75,13 +75,13 @@ def sites_of_exposed(network: nn.Module, example_input: torch.Tensor) -> tuple[S
     with recorder.listening(), every_expert_sees_everything(network):
         network(example_input)
     recorder.unseen.warn()
-    found = recorder.sites(len(example_input))
-    if not found:
+    recorded = recorder.sites(len(example_input))
+    if not recorded:
         raise InputError(
             f"{type(network).__name__} has no site: no linear layer, convolution or attention "
             f"product ran on the example input"
         )
-    return found
+    return recorded
 
 
 class _Recorder:

@@ -31,7 +31,7 @@ class UnseenProducts(TorchFunctionMode):
     def __init__(self, running: Callable[[], tuple[str, nn.Module] | None]) -> None:
         super().__init__()
         self.running = running
-        self.found: dict[str, str] = {}
+        self.modules: dict[str, str] = {}
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
@@ -39,17 +39,17 @@ class UnseenProducts(TorchFunctionMode):
         """Look, and pass everything on."""
         if func in _PRODUCTS and (at_work := self.running()) is not None:
             name, module = at_work
-            self.found.setdefault(name or "the network itself", type(module).__name__)
+            self.modules.setdefault(name or "the network itself", type(module).__name__)
         return func(*args, **(kwargs or {}))
 
     def warn(self) -> None:
         """Name them all in one warning, if there are any."""
-        if not self.found:
+        if not self.modules:
             return
-        shown = [f"{name} ({kind})" for name, kind in self.found.items()]
+        shown = [f"{name} ({kind})" for name, kind in self.modules.items()]
         more = len(shown) - _SHOWN
         warnings.warn(
-            "products that are no site, so they stay in float and are in no energy: "
+            "products that are not sites, so they stay in float and are not in the energy: "
             + ", ".join(shown[:_SHOWN])
             + (f" and {more} more" if more > 0 else ""),
             stacklevel=5,

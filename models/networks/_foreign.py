@@ -18,7 +18,7 @@ FILE_MARK = ".py:"
 
 
 def builder(name: str) -> Callable[..., nn.Module] | None:
-    """What builds the network called ``name``, or None if that is no name of this kind.
+    """What builds the network called ``name``, or None if it is not a name of this kind.
 
     Raises:
         InputError: timm has no such network, or there is no such file.
@@ -71,10 +71,11 @@ def _timm_builder(name: str) -> Callable[..., nn.Module]:
         if patch_size is not None:
             arguments["patch_size"] = patch_size
         try:
-            return module.create_model(name, **arguments)
+            network: nn.Module = module.create_model(name, **arguments)
         except (TypeError, ValueError, AssertionError) as error:
             # What a network takes is known to its constructor alone.
             raise InputError(f"timm's {name} cannot be built with {arguments}: {error}") from error
+        return network
 
     return build
 

@@ -11,7 +11,7 @@ ROUTER_STD = 0.02
 
 
 def item_features(items: torch.Tensor, granularity: Granularity) -> torch.Tensor:
-    """One vector an item, ``(items, D)``: a token itself, the spatial mean of an image.
+    """One vector per item, ``(items, D)``: a token itself, the spatial mean of an image.
 
     Args:
         items: ``(items, D)`` tokens or ``(items, D, H, W)`` images.
@@ -45,6 +45,7 @@ class Standardise(nn.BatchNorm1d):
 
     def fit_(self, samples: torch.Tensor) -> None:
         """Take the statistics of ``samples``, ``(samples, D)``, at least two."""
+        assert self.running_mean is not None and self.running_var is not None
         self.running_mean.copy_(samples.mean(dim=0))
         self.running_var.copy_(samples.var(dim=0))
 

@@ -3,12 +3,13 @@
 timm imports torchvision. PyPI's torchvision for x86 is built for CUDA; on a CPU build of torch its
 extension does not load and the import fails with "operator torchvision::nms does not exist",
 because it attaches shape functions to operators that nobody has declared. Declaring the two
-schemas is
-enough: nothing here ever calls them.
+schemas is enough: nothing here ever calls them.
 """
 
 import sys
+from collections.abc import Callable
 from types import ModuleType
+from typing import Any
 
 import torch
 
@@ -16,7 +17,7 @@ _SCHEMAS = (
     "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
     "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
 )
-_declared: list[torch.library.Library] = []
+_declared: list[Any] = []
 
 
 def timm() -> ModuleType:
@@ -33,7 +34,9 @@ def timm() -> ModuleType:
 
 
 def _declare_operators() -> None:
-    library = torch.library.Library("torchvision", "DEF")
+    # PyTorch gives this class no types.
+    declare: Callable[..., Any] = torch.library.Library
+    library = declare("torchvision", "DEF")
     for schema in _SCHEMAS:
         library.define(schema)
     # The schemas live as long as the library object.

@@ -49,6 +49,7 @@ class VGGCifar(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+                assert module.bias is not None
                 nn.init.zeros_(module.bias)
             elif isinstance(module, nn.Linear):
                 nn.init.normal_(module.weight, std=0.01)
@@ -57,16 +58,17 @@ class VGGCifar(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Images ``[N, in_channels, H, W]`` to logits ``[N, num_classes]``."""
         # Five poolings leave one position of a 32×32 image; larger images are averaged to one.
-        return self.classifier(self.features(x).mean(dim=(2, 3)))
+        logits: Tensor = self.classifier(self.features(x).mean(dim=(2, 3)))
+        return logits
 
 
 def vgg11_bn(num_classes: int = 10, *, in_channels: int = 3) -> VGGCifar:
-    """VGG-11: 9.8 M parameters, 153 M MACs a 32×32 image."""
+    """VGG-11: 9.8 M parameters, 153 M MACs per 32×32 image."""
     return VGGCifar(_VGG11, num_classes=num_classes, in_channels=in_channels)
 
 
 def vgg19_bn(num_classes: int = 10, *, in_channels: int = 3) -> VGGCifar:
-    """VGG-19: 20.6 M parameters, 399 M MACs a 32×32 image."""
+    """VGG-19: 20.6 M parameters, 399 M MACs per 32×32 image."""
     return VGGCifar(_VGG19, num_classes=num_classes, in_channels=in_channels)
 
 
@@ -81,7 +83,7 @@ def expose_block_(network: nn.Module, name: str) -> str:
     """Gather convolution, normalisation and ReLU at ``name``; all other indices stay."""
     assert isinstance(network, VGGCifar)
     layers, index = network.features, int(name.rpartition(".")[2])
-    block = nn.Sequential(*layers[index : index + 3])
+    block = nn.Sequential(*list(layers)[index : index + 3])
     block.training = layers.training
     layers[index], layers[index + 1], layers[index + 2] = block, nn.Identity(), nn.Identity()
     return name

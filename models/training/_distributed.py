@@ -31,7 +31,7 @@ class ProcessGroup:
 
     def backward(self, loss: Tensor) -> None:
         """Add the gradient of ``loss`` to the parameters."""
-        loss.backward()
+        torch.autograd.backward(loss)
 
     def share(self, positions: Tensor) -> Tensor:
         """This process's part of a batch, or all of it where a part would be a single image."""

@@ -1,4 +1,4 @@
-"""Images in class folders, in a directory or in an archive of one."""
+"""Images in class folders, in a directory or in an archive of it."""
 
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
@@ -55,21 +55,21 @@ def _parts(names: list[str], path: Path) -> dict[str, list[tuple[str, str]]]:
     while len(tops) == 1 and "train" not in tops and min(len(parts) for parts, _ in paths) > 2:
         paths = [(parts[1:], name) for parts, name in paths]
         tops = {parts[0] for parts, _ in paths}
-    found: dict[str, list[tuple[str, str]]] = {"train": [], "test": [], "val": []}
+    images: dict[str, list[tuple[str, str]]] = {"train": [], "test": [], "val": []}
     has_parts = "train" in tops
     for parts, name in paths:
         part = _part(parts[0]) if has_parts else "train"
         inner = parts[1:] if has_parts else parts
         if part is not None and len(inner) >= 2:
-            found[part].append((inner[0], name))
-    if not found["train"]:
+            images[part].append((inner[0], name))
+    if not images["train"]:
         raise InputError(
             f"{path} holds no training images: put them in class folders, as in "
             f"{path}/train/CLASS/IMAGE.png or {path}/CLASS/IMAGE.png"
         )
-    if not found["test"]:
-        found["test"], found["val"] = found["val"], []
-    return found
+    if not images["test"]:
+        images["test"], images["val"] = images["val"], []
+    return images
 
 
 def _part(folder: str) -> str | None:

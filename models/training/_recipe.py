@@ -81,18 +81,18 @@ class TrainingRecipe:
     def __post_init__(self) -> None:
         check_settings(self)
 
-    def steps_an_epoch(self, images: int) -> int:
+    def steps_per_epoch(self, images: int) -> int:
         """Optimiser steps in a pass over so many images.
 
-        One image that is left over makes none: BatchNorm has no variance of a single value a
+        One image that is left over makes none: BatchNorm has no variance of a single value per
         channel, and PyTorch refuses it in training. Each pass leaves out another image.
         """
         whole, rest = divmod(images, self.batch_size)
         return whole + (rest > 1 or (rest == 1 and whole == 0))
 
     def steps(self, images: int) -> int:
-        """Optimiser steps of the whole training: none is cut off from what was asked for."""
-        return math.ceil(round(self.epochs * self.steps_an_epoch(images), 6))
+        """Optimiser steps of the whole training; a fraction of a step counts as one."""
+        return math.ceil(round(self.epochs * self.steps_per_epoch(images), 6))
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "TrainingRecipe":

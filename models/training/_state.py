@@ -1,6 +1,6 @@
 """The moving parts of a training run: optimiser, schedule, averaged weights, checkpoint."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -17,7 +17,7 @@ _CHECKPOINT_VERSION = 1
 
 
 class TrainingState:
-    """One network on its way, step by step.
+    """A network in training, step by step.
 
     Args:
         net: trained in place.
@@ -36,7 +36,7 @@ class TrainingState:
         seed: int,
         group: ProcessGroup,
     ) -> None:
-        self.net = net.to(memory_format=torch.channels_last) if recipe.channels_last else net
+        self.net = _laid_out(net, torch.channels_last) if recipe.channels_last else net
         self.recipe = recipe
         self.group = group
         self.seed = seed
@@ -83,7 +83,7 @@ class TrainingState:
         """Leave the result in the network: the averaged weights where there are any."""
         if self._ema is not None:
             self.net.load_state_dict(self._ema.module.state_dict())
-        self.net.to(memory_format=torch.contiguous_format)
+        _laid_out(self.net, torch.contiguous_format)
         self.net.zero_grad(set_to_none=True)
         self.net.eval()
 
@@ -111,7 +111,7 @@ class TrainingState:
         """
         if snapshot.get("version") != _CHECKPOINT_VERSION:
             raise InputError(
-                f"this is no checkpoint of version {_CHECKPOINT_VERSION} but of "
+                f"this is not a checkpoint of version {_CHECKPOINT_VERSION} but of "
                 f"{snapshot.get('version')!r}: start the training anew"
             )
         ours = {"seed": self.seed, "total_steps": self.total_steps, **asdict(self.recipe)}
@@ -134,6 +134,13 @@ class TrainingState:
         self._schedule.load_state_dict(snapshot["schedule"])
         self.step, self.epoch = snapshot["step"], snapshot["epoch"]
         return list(snapshot["history"])
+
+
+def _laid_out(net: nn.Module, memory_format: torch.memory_format) -> nn.Module:
+    """``net``, its four-dimensional weights in this format; changed in place."""
+    untyped: Any = net  # PyTorch's types leave this form of `to` out
+    changed: nn.Module = untyped.to(memory_format=memory_format)
+    return changed
 
 
 def _optimizer(parameters: list[nn.Parameter], recipe: TrainingRecipe) -> torch.optim.Optimizer:
@@ -168,7 +175,7 @@ def _schedule(
 
 
 def _averaged(net: nn.Module, decay: float) -> AveragedModel:
-    def update(averages: list[Tensor], currents: list[Tensor], count: Tensor) -> None:
+    def update(averages: Sequence[Tensor], currents: Sequence[Tensor], count: Tensor | int) -> None:
         # Early averages forget faster, or a short run would end on its initial weights.
         seen = int(count)
         share = 1 - min(decay, (1 + seen) / (10 + seen))

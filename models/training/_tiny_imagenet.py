@@ -80,12 +80,12 @@ def _validation_images(located: Located, names: list[str]) -> list[tuple[str, st
             f"{located.path} is not all of Tiny ImageNet-200: nothing at {first}; "
             f"{_remedy(located)}"
         )
-    found = {name for name in names if PurePosixPath(name).parent == folder and _is_image(name)}
-    unlisted = sorted(found - listed)
+    present = {name for name in names if PurePosixPath(name).parent == folder and _is_image(name)}
+    unlisted = sorted(present - listed)
     if unlisted:
         raise InputError(
             f"{located.path} is not all of Tiny ImageNet-200: {_ANNOTATIONS} has no line for "
-            f"{unlisted[0]} ({len(unlisted)} of {len(found)} images); {_remedy(located)}"
+            f"{unlisted[0]} ({len(unlisted)} of {len(present)} images); {_remedy(located)}"
         )
     return images
 

@@ -5,6 +5,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlparse
 
 import torch
@@ -78,7 +79,7 @@ def read_weights(source: str | Path, *, reporter: Reporter = SILENT) -> dict[str
         raise InputError(f"no weights at {path}: give a file or a URL, or none")
     if path.suffix.lower() not in WEIGHT_SUFFIXES:
         known = ", ".join(WEIGHT_SUFFIXES)
-        raise InputError(f"{path} is no kind of weights that can be read: they end in {known}")
+        raise InputError(f"{path} is not a kind of weights that can be read: they end in {known}")
     try:
         if path.suffix.lower() == ".safetensors":
             loaded: object = load_file(path)
@@ -177,7 +178,7 @@ def load_pretrained_(
         Whether anything was adapted, so that the network needs training before it is of use.
 
     Raises:
-        InputError: those of ``arch`` are not fetched here, or the network does not give them.
+        InputError: those of ``arch`` are not fetched here, or the download fails.
     """
     if arch == _VIT:
         state = _published_vit(reporter)
@@ -210,7 +211,7 @@ def _published_vit(reporter: Reporter) -> dict[str, Tensor]:
 
     reporter.note("fetching vit_small_patch16_224 through timm")
     try:
-        return timm().create_model("vit_small_patch16_224", pretrained=True).state_dict()
+        network: nn.Module = timm().create_model("vit_small_patch16_224", pretrained=True)
     except Exception as error:
         # The hub client raises errors of many libraries when there is no network.
         lines = str(error).strip().splitlines() or [type(error).__name__]
@@ -219,6 +220,7 @@ def _published_vit(reporter: Reporter) -> dict[str, Tensor]:
             "timm/vit_small_patch16_224.augreg_in21k_ft_in1k from huggingface.co by other means "
             "and put it into the hub's cache, or train without --pretrained"
         ) from None
+    return network.state_dict()
 
 
 def _adapt_and_load(
@@ -253,9 +255,11 @@ def _resized(net: nn.Module, own: Mapping[str, Tensor], state: dict[str, Tensor]
         state[patch] = layers.resample_patch_embed(state[patch], list(own[patch].shape[-2:]))
         changed.append(patch)
     if own[position].shape != state[position].shape:
-        grid = list(net.patch_embed.grid_size)
+        transformer: Any = net  # of timm, as its embeddings say
         state[position] = layers.resample_abs_pos_embed(
-            state[position], new_size=grid, num_prefix_tokens=net.num_prefix_tokens
+            state[position],
+            new_size=list(transformer.patch_embed.grid_size),
+            num_prefix_tokens=transformer.num_prefix_tokens,
         )
         changed.append(position)
     return changed

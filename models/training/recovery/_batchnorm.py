@@ -1,9 +1,9 @@
 """BatchNorm's statistics under another arithmetic.
 
 Shomron, Weiser, "Post-training BatchNorm recalibration", arXiv 2010.05625. What a network was
-trained with are the statistics of augmented images, and few images give noisy ones; so that here
-the statistics of the same images under the exact arithmetic may be compared with, and only what the
-circuits change is taken over.
+trained with are the statistics of augmented images, and few images give noisy ones. So those of the
+same images under the exact arithmetic can be taken as well, and only the difference that the
+circuits make is carried over (`transport_`).
 """
 
 from collections.abc import Collection, Iterator, Mapping
@@ -62,25 +62,25 @@ def recalibrate_(
     Returns:
         Names of the BatchNorms that were recalibrated.
     """
-    found = dict(batchnorms(network))
+    norms = dict(batchnorms(network))
     kept = statistics(network)
-    momenta = {name: module.momentum for name, module in found.items()}
+    momenta = {name: module.momentum for name, module in norms.items()}
     was_training = network.training
     network.eval()
     handles = [
-        m.register_forward_pre_hook(_train_unless_single, with_kwargs=True) for m in found.values()
+        m.register_forward_pre_hook(_train_unless_single, with_kwargs=True) for m in norms.values()
     ]
     try:
-        for module in found.values():
+        for module in norms.values():
             module.reset_running_stats()
             module.momentum = None
-        for batch in images.split(batch_size):
+        for batch in torch.split(images, batch_size):
             network(batch)
     finally:
         for handle in handles:
             handle.remove()
         reached = set()
-        for name, module in found.items():
+        for name, module in norms.items():
             module.momentum = momenta[name]
             is_reached = bool(module.num_batches_tracked)
             if is_reached:
@@ -93,7 +93,7 @@ def recalibrate_(
 
 
 def _train_unless_single(module: nn.Module, args: Any, kwargs: Any) -> None:
-    """A single value a channel has no variance, and PyTorch refuses it in training."""
+    """A single value per channel has no variance, and PyTorch refuses it in training."""
     x = (*args, *kwargs.values())[0]
     module.train(x.numel() > x.shape[1])
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from luts.settings import check_settings, read_settings, setting
-from models.emulation import CRITERIA, GRADIENTS, Gradient
+from models.emulation import CRITERIA, Gradient, GradientKind
 from models.training._recipe import TrainingRecipe
 
 WeightTuning = Literal["none", "squared", "centred", "mean"]
@@ -28,9 +28,9 @@ class FineTuning:
             "augmentation"
         ),
     ]
-    gradient: Annotated[
-        str, setting("how the circuits' slopes are estimated", choices=GRADIENTS)
-    ] = "straight-through"
+    gradient: Annotated[GradientKind, setting("how the circuits' slopes are estimated")] = (
+        "straight-through"
+    )
     half_window: Annotated[
         int, setting("codes on either side that a slope is smoothed over", ge=0, le=126)
     ] = Gradient().half_window
