@@ -11,10 +11,10 @@ from dse._config import SearchConfig
 from dse._evaluate import BATCH_SIZE, Evaluator
 from dse._problem import Problem
 from dse._trial import Trial
-from energy import Workload, cost
+from energy import Workload, cost, run_files
 from models import EmulatedNetwork, Routing, expert_work, measure_routing
 
-OWN_ENERGY = "energy_rel_own_routing"
+OWN_ENERGY = run_files.OWN_ENERGY
 """Column of the energies under them."""
 
 

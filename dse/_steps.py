@@ -25,6 +25,7 @@ from dse._stored import CONTENT
 from dse._study import Pending, SearchStudy
 from dse._trial import Trial
 from dse.samplers import SpaceExhausted, sampler_for
+from energy import run_files
 from luts.console import SILENT, Reporter
 from models import Data, expert_work, load_data, measure_routing, measure_routing_per_input
 from models.training import atomically, base_network, default_recipe
@@ -252,17 +253,17 @@ def _trial(problem: Problem, pending: Pending, outcome: Outcome) -> Trial:
 
 def write(run: Run, closing: Closing) -> None:
     """All files that a person or another program reads."""
-    _write_csv(run.path / "trials.csv", _tables.trials_frame(closing))
-    _write_csv(run.path / "front.csv", _tables.front_frame(closing))
+    _write_csv(run.path / run_files.TRIALS, _tables.trials_frame(closing))
+    _write_csv(run.path / run_files.FRONT, _tables.front_frame(closing))
     for number in closing.front:
         text = closing.trials[number].assignment.to_json()
-        run.write(f"{ASSIGNMENTS}/{number:03d}.json", text)
+        run.write(f"{ASSIGNMENTS}/{run_files.member_file(number)}", text)
     for number, routing in closing.own_routing.items():
         if number in closing.front:
             run.keep_own_routing(number, routing)
-    with atomically(run.path / "front.png") as temporary:
+    with atomically(run.path / run_files.FRONT_PICTURE) as temporary:
         _figures.draw_png(temporary, closing, run.config)
-    with atomically(run.path / "front.html") as temporary:
+    with atomically(run.path / run_files.FRONT_PAGE) as temporary:
         _figures.draw_html(temporary, closing, run.config)
 
 

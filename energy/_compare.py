@@ -2,15 +2,15 @@
 
 import math
 from collections.abc import Mapping
-from pathlib import Path
 
 import pandas as pd
 from matplotlib.axes import Axes
 
+from energy import run_files
 from energy._breakdown import COMPONENTS, CostBreakdown
 from luts.errors import InputError
 
-ACCURACY_COLUMNS = ("validation_accuracy_pct", "validation_accuracy", "accuracy")
+ACCURACY_COLUMNS = (run_files.VALIDATION_ACCURACY, "validation_accuracy", "accuracy")
 """Columns of which a front has one; every member has that accuracy, few are tested."""
 
 
@@ -39,8 +39,8 @@ def recovered_accuracy(table: pd.DataFrame) -> pd.Series:
     Args:
         table: as a run's ``trials.csv`` or ``front.csv`` has it.
     """
-    accuracy = table["validation_accuracy_pct"]
-    for better in ("whole_validation_accuracy_pct", "tuned_validation_accuracy_pct"):
+    accuracy = table[run_files.VALIDATION_ACCURACY]
+    for better in (run_files.WHOLE_ACCURACY, run_files.TUNED_ACCURACY):
         if better in table:
             accuracy = table[better].fillna(accuracy)
     return accuracy
@@ -65,9 +65,9 @@ def cheapest_within(fronts: Mapping[str, pd.DataFrame], min_accuracy: float) -> 
     lines = {}
     for label, front in fronts.items():
         column = next((c for c in ACCURACY_COLUMNS if c in front), None)
-        if column is None or "energy_rel" not in front:
+        if column is None or run_files.ENERGY not in front:
             raise InputError(
-                f"{label}: a front has the columns energy_rel and one of "
+                f"{label}: a front has the columns {run_files.ENERGY} and one of "
                 f"{', '.join(ACCURACY_COLUMNS)}, not {', '.join(map(str, front.columns))}"
             )
         if column.endswith("_pct") and 0 < min_accuracy <= 1:
@@ -75,32 +75,17 @@ def cheapest_within(fronts: Mapping[str, pd.DataFrame], min_accuracy: float) -> 
                 f"{label}: accuracies are in percent there; {min_accuracy:g} is "
                 f"{100 * min_accuracy:g}"
             )
-        is_run = column == "validation_accuracy_pct"
+        is_run = column == ACCURACY_COLUMNS[0]
         known = pd.DataFrame(
             {
-                "energy_rel": front["energy_rel"],
+                "energy_rel": front[run_files.ENERGY],
                 "validation_accuracy": recovered_accuracy(front) if is_run else front[column],
-                "test_accuracy": front.get("test_accuracy_pct", math.nan),
+                "test_accuracy": front.get(run_files.TEST_ACCURACY, math.nan),
             }
         )
         enough = known[known["validation_accuracy"] >= min_accuracy].sort_values("energy_rel")
         lines[label] = enough.iloc[0] if len(enough) else pd.Series(math.nan, index=known.columns)
     return pd.DataFrame(lines).T.astype(float)
-
-
-def read_front(run: Path) -> pd.DataFrame:
-    """The front of a finished run.
-
-    Raises:
-        InputError: the folder holds none.
-    """
-    path = run / "front.csv"
-    try:
-        return pd.read_csv(path)
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"{run} is not a finished run: cannot read {path.name}: {error}"
-        ) from error
 
 
 def draw_components(axes: Axes, breakdowns: Mapping[str, CostBreakdown]) -> None:

@@ -9,14 +9,16 @@ from matplotlib.figure import Figure
 from rich.table import Table
 
 import models
+from energy import run_files
 from energy._breakdown import COMPONENTS, CostBreakdown
 from energy._circuits import Circuits
 from energy._compare import draw_components
 from energy._figures import Figures
-from energy._run import described_network, read_routing
-from energy._spread import PER_INPUT, Spread, read_per_input, spread
+from energy._run import described_network, network_from, read_routing
+from energy._spread import Spread, read_per_input, spread
 from energy._workload import Workload
 from luts.errors import InputError
+from luts.settings import given_settings
 from models.training import atomically
 
 NETWORK_OPTIONS = ("arch", "topology", "num_classes", "image_size", "patch_size", "experts")
@@ -32,9 +34,7 @@ def network_config(options: argparse.Namespace) -> models.NetworkConfig:
     described: dict[str, Any] = {"arch": "vit_small"}
     if options.run is not None:
         described = described_network(options.run)
-    typed = {name: getattr(options, name) for name in NETWORK_OPTIONS}
-    described |= {name: value for name, value in typed.items() if value is not None}
-    return models.NetworkConfig(**described)
+    return network_from(described | given_settings(options, models.NetworkConfig), options.run)
 
 
 def workload_of(options: argparse.Namespace, config: models.NetworkConfig) -> Workload:
@@ -48,7 +48,7 @@ def workload_of(options: argparse.Namespace, config: models.NetworkConfig) -> Wo
         return workload.under(read_routing(options.routing))
     if options.run is None or not workload.layers:
         return workload
-    return workload.under(read_routing(options.run / "routing.json"))
+    return workload.under(read_routing(options.run / run_files.ROUTING))
 
 
 def assignment_of(
@@ -83,10 +83,10 @@ def spread_of(
         raise InputError("--spread takes the inputs of a run; name it with --run RUN")
     if not workload.layers:
         raise InputError(
-            f"--spread is over what experts do; {options.run} has no experts, so that "
-            f"every input costs the same"
+            f"--spread is over what experts do; {options.run} is dense, so that every "
+            f"input costs the same"
         )
-    per_input = read_per_input(options.run / PER_INPUT)
+    per_input = read_per_input(options.run / run_files.PER_INPUT)
     return spread(workload, assignment, per_input, figures, model=options.energy_model)
 
 

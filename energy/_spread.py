@@ -18,8 +18,6 @@ from luts.errors import InputError
 from models import Assignment, ExpertWork, Routing
 
 VERSION = 1
-PER_INPUT = "routing_inputs.json"
-"""File of a run folder with the activation rates of single inputs."""
 
 
 @dataclasses.dataclass(frozen=True)
