@@ -15,7 +15,7 @@ ACCURACY_COLUMNS = (run_files.VALIDATION_ACCURACY, "validation_accuracy", "accur
 
 
 def compare(breakdowns: Mapping[str, CostBreakdown]) -> pd.DataFrame:
-    """One line a breakdown: MACs, energy, and each component's share of it.
+    """One line per breakdown: MACs, energy, and each component's share of it.
 
     Args:
         breakdowns: breakdowns by label.
@@ -47,7 +47,7 @@ def recovered_accuracy(table: pd.DataFrame) -> pd.Series:
 
 
 def cheapest_within(fronts: Mapping[str, pd.DataFrame], min_accuracy: float) -> pd.DataFrame:
-    """The cheapest member of each front that is accurate enough; one line a front.
+    """The cheapest member of each front that is accurate enough; one line per front.
 
     Args:
         fronts: fronts by label, as a run's ``front.csv`` holds them: ``energy_rel`` and one of
@@ -89,7 +89,7 @@ def cheapest_within(fronts: Mapping[str, pd.DataFrame], min_accuracy: float) -> 
 
 
 def draw_components(axes: Axes, breakdowns: Mapping[str, CostBreakdown]) -> None:
-    """Draw one stacked bar a breakdown, its components relative to the dense network's energy.
+    """Draw one stacked bar per breakdown, its components relative to the dense network's energy.
 
     Args:
         axes: where to draw.

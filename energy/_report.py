@@ -41,7 +41,7 @@ def workload_of(options: argparse.Namespace, config: models.NetworkConfig) -> Wo
     """The network with the routing that the command line names, or the run's, or uniform.
 
     Raises:
-        InputError: the file cannot be read or is no routing.
+        InputError: the file cannot be read or is not a routing.
     """
     workload = Workload.of(config)
     if options.routing is not None:
@@ -77,7 +77,7 @@ def spread_of(
     """How the cost varies over the inputs of the run.
 
     Raises:
-        InputError: there is no run or none with experts, or it does not know single inputs.
+        InputError: no run is given, or it has no experts or no routing of single inputs.
     """
     if options.run is None:
         raise InputError("--spread takes the inputs of a run; name it with --run RUN")
@@ -90,11 +90,11 @@ def spread_of(
     return spread(workload, assignment, per_input, figures, model=options.energy_model)
 
 
-def spread_table(found: Spread, worst: CostBreakdown) -> Table:
-    """One line a quantity: its quantiles over the inputs, and the worst that any can cost."""
-    frame = found.to_frame()
+def spread_table(costs: Spread, worst: CostBreakdown) -> Table:
+    """One line per quantity: its quantiles over the inputs, and the worst that any can cost."""
+    frame = costs.to_frame()
     frame["worst case"] = [worst.macs_expected, worst.energy_rel]
-    table = Table(title=f"spread over {len(found.macs)} inputs, each by its own routing")
+    table = Table(title=f"spread over {len(costs.macs)} inputs, each by its own routing")
     table.add_column("")
     for title in frame.columns:
         table.add_column(title, justify="right")
@@ -104,7 +104,7 @@ def spread_table(found: Spread, worst: CostBreakdown) -> Table:
 
 
 def site_table(breakdown: CostBreakdown) -> Table:
-    """One line a row, then the total."""
+    """One line per row, then the total."""
     counted = [c for c, energy in breakdown.components_pj().items() if energy]
     table = Table(title=f"energy of one input, model {breakdown.model}, {breakdown.convention}")
     table.add_column("site", no_wrap=True)
@@ -138,7 +138,7 @@ def site_table(breakdown: CostBreakdown) -> Table:
 
 
 def comparison_table(title: str, breakdowns: Mapping[str, CostBreakdown]) -> Table:
-    """One line a breakdown: MACs, energy and the share of each component."""
+    """One line per breakdown: MACs, energy and the share of each component."""
     table = Table(title=title)
     table.add_column("")
     shown = [c for c in COMPONENTS if any(b.components_pj()[c] for b in breakdowns.values())]
@@ -161,7 +161,7 @@ def write_chart(path: Path, breakdowns: Mapping[str, CostBreakdown]) -> None:
     """Write the stacked bars to an image file.
 
     Raises:
-        InputError: the file exists, or its name's ending is no image format.
+        InputError: the file exists, or the ending of its name is not an image format.
     """
     if path.exists():
         raise InputError(f"{path} exists already; give a new name for the chart")
