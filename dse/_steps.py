@@ -23,7 +23,7 @@ from dse.results import (
 from dse.samplers import sampler_for
 from dse.scoring import Evaluator, Scorer, ThisProcess, WorkerPool, Workers, score, screen
 from dse.study import CONTENT, SearchConfig, SearchStudy, about, problem_of, run_trials
-from energy import Workload
+from energy import Workload, run_files
 from luts.console import SILENT, Reporter
 from models import (
     Data,
@@ -214,17 +214,17 @@ def _scorer_in_memory(config: SearchConfig, network: nn.Module, data: Data) -> S
 
 def write(run: Run, closing: Closing) -> None:
     """All files that a person or another program reads."""
-    _write_csv(run.path / "trials.csv", trials_frame(closing))
-    _write_csv(run.path / "front.csv", front_frame(closing))
+    _write_csv(run.path / run_files.TRIALS, trials_frame(closing))
+    _write_csv(run.path / run_files.FRONT, front_frame(closing))
     for number in closing.front:
         text = closing.trials[number].assignment.to_json()
-        run.write(f"{ASSIGNMENTS}/{number:03d}.json", text)
+        run.write(f"{ASSIGNMENTS}/{run_files.member_file(number)}", text)
     for number, routing in closing.own_routing.items():
         if number in closing.front:
             run.keep_own_routing(number, routing)
-    with atomically(run.path / "front.png") as temporary:
+    with atomically(run.path / run_files.FRONT_PICTURE) as temporary:
         draw_png(temporary, closing, run.config)
-    with atomically(run.path / "front.html") as temporary:
+    with atomically(run.path / run_files.FRONT_PAGE) as temporary:
         draw_html(temporary, closing, run.config)
 
 

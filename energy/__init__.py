@@ -1,5 +1,6 @@
 """Analytic cost of an assignment: what each site costs, and why. No input is ever classified."""
 
+from energy import run_files
 from energy._breakdown import COMPONENTS, CostBreakdown, SiteCost
 from energy._compare import cheapest_within, compare, draw_components, recovered_accuracy
 from energy._cost import MODELS, EnergyModel, cost
@@ -16,7 +17,6 @@ from energy._figures import (
 from energy._options import add_cost_options, check_memories, figures_of
 from energy._run import network_of_run, read_routing
 from energy._spread import (
-    PER_INPUT,
     Spread,
     per_input_json,
     read_per_input,
@@ -30,7 +30,6 @@ __all__ = [
     "COMPONENTS",
     "CONVENTIONS",
     "MODELS",
-    "PER_INPUT",
     "Convention",
     "CostBreakdown",
     "CostModel",
@@ -56,6 +55,7 @@ __all__ = [
     "read_per_input",
     "read_routing",
     "recovered_accuracy",
+    "run_files",
     "spread",
     "usage",
     "worst_case",

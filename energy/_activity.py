@@ -107,7 +107,7 @@ def _routing_faults(
             yield fault
     for layer in rates:
         if layer not in experts:
-            yield f"routing rates for {layer!r}, which is no expert layer of these sites"
+            yield f"routing rates for {layer!r}, which is not an expert layer of these sites"
 
 
 def _sum_fault(layer: str, rates: tuple[float, ...], work: ExpertWork | None) -> str | None:

@@ -16,7 +16,7 @@ class SiteCost:
     """What one site costs for one input, in expectation over the routing.
 
     Attributes:
-        site: the site's name; for MACs that are no site, the expert layer's with ``.overhead``.
+        site: the site's name; for MACs outside sites, the expert layer's with ``.overhead``.
         kind: the site's kind, or ``overhead``.
         expert_layer: qualified name of the expert layer it belongs to, or None.
         expert: index of the expert in that layer, or None.
@@ -63,7 +63,7 @@ class CostBreakdown:
     Sums are correctly rounded (`math.fsum`), so they do not depend on the order of the rows.
 
     Attributes:
-        rows: one a site, then one an expert layer with overhead.
+        rows: one per site, then one per expert layer with overhead.
         dense_energy_pj: what the dense network with the exact multiplier costs under the same
             model, in picojoule: the denominator of ``energy_rel``.
         dense_macs: multiply-accumulates of the dense network.
@@ -86,7 +86,7 @@ class CostBreakdown:
         names = [row.site for row in self.rows]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
-            raise InputError(f"a breakdown has one row a site; {twice[0]!r} occurs twice")
+            raise InputError(f"a breakdown has one row per site; {twice[0]!r} occurs twice")
 
     @property
     def energy_pj(self) -> float:
@@ -120,7 +120,7 @@ class CostBreakdown:
         return {name: part / total if total else 0.0 for name, part in self.components_pj().items()}
 
     def to_frame(self) -> pd.DataFrame:
-        """One line a row, with its energy in picojoule and relative to the dense network."""
+        """One line per row, with its energy in picojoule and relative to the dense network."""
         frame = pd.DataFrame([dataclasses.asdict(row) for row in self.rows])
         frame["macs_expected"] = [row.macs_expected for row in self.rows]
         frame["energy_pj"] = [row.energy_pj for row in self.rows]

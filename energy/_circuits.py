@@ -57,7 +57,7 @@ def circuits_of(options: argparse.Namespace) -> Circuits:
     Figures come from ``--figures``, else from the command line, else from the file.
 
     Raises:
-        InputError: a file is no multiplier, or there is no power, area or delay for it.
+        InputError: a file does not hold a multiplier, or there is no power, area or delay for it.
     """
     catalog = luts.evoapprox_catalog()
     named: str = options.multiplier or luts.EXACT

@@ -2,20 +2,20 @@
 
 import math
 from collections.abc import Mapping
-from pathlib import Path
 
 import pandas as pd
 from matplotlib.axes import Axes
 
+from energy import run_files
 from energy._breakdown import COMPONENTS, CostBreakdown
 from luts.errors import InputError
 
-ACCURACY_COLUMNS = ("validation_accuracy_pct", "validation_accuracy", "accuracy")
+ACCURACY_COLUMNS = (run_files.VALIDATION_ACCURACY, "validation_accuracy", "accuracy")
 """Columns of which a front has one; every member has that accuracy, few are tested."""
 
 
 def compare(breakdowns: Mapping[str, CostBreakdown]) -> pd.DataFrame:
-    """One line a breakdown: MACs, energy, and each component's share of it.
+    """One line per breakdown: MACs, energy, and each component's share of it.
 
     Args:
         breakdowns: breakdowns by label.
@@ -39,15 +39,15 @@ def recovered_accuracy(table: pd.DataFrame) -> pd.Series:
     Args:
         table: as a run's ``trials.csv`` or ``front.csv`` has it.
     """
-    accuracy = table["validation_accuracy_pct"]
-    for better in ("whole_validation_accuracy_pct", "tuned_validation_accuracy_pct"):
+    accuracy = table[run_files.VALIDATION_ACCURACY]
+    for better in (run_files.WHOLE_ACCURACY, run_files.TUNED_ACCURACY):
         if better in table:
             accuracy = table[better].fillna(accuracy)
     return accuracy
 
 
 def cheapest_within(fronts: Mapping[str, pd.DataFrame], min_accuracy: float) -> pd.DataFrame:
-    """The cheapest member of each front that is accurate enough; one line a front.
+    """The cheapest member of each front that is accurate enough; one line per front.
 
     Args:
         fronts: fronts by label, as a run's ``front.csv`` holds them: ``energy_rel`` and one of
@@ -65,9 +65,9 @@ def cheapest_within(fronts: Mapping[str, pd.DataFrame], min_accuracy: float) -> 
     lines = {}
     for label, front in fronts.items():
         column = next((c for c in ACCURACY_COLUMNS if c in front), None)
-        if column is None or "energy_rel" not in front:
+        if column is None or run_files.ENERGY not in front:
             raise InputError(
-                f"{label}: a front has the columns energy_rel and one of "
+                f"{label}: a front has the columns {run_files.ENERGY} and one of "
                 f"{', '.join(ACCURACY_COLUMNS)}, not {', '.join(map(str, front.columns))}"
             )
         if column.endswith("_pct") and 0 < min_accuracy <= 1:
@@ -75,12 +75,12 @@ def cheapest_within(fronts: Mapping[str, pd.DataFrame], min_accuracy: float) -> 
                 f"{label}: accuracies are in percent there; {min_accuracy:g} is "
                 f"{100 * min_accuracy:g}"
             )
-        is_run = column == "validation_accuracy_pct"
+        is_run = column == ACCURACY_COLUMNS[0]
         known = pd.DataFrame(
             {
-                "energy_rel": front["energy_rel"],
+                "energy_rel": front[run_files.ENERGY],
                 "validation_accuracy": recovered_accuracy(front) if is_run else front[column],
-                "test_accuracy": front.get("test_accuracy_pct", math.nan),
+                "test_accuracy": front.get(run_files.TEST_ACCURACY, math.nan),
             }
         )
         enough = known[known["validation_accuracy"] >= min_accuracy].sort_values("energy_rel")
@@ -88,23 +88,8 @@ def cheapest_within(fronts: Mapping[str, pd.DataFrame], min_accuracy: float) -> 
     return pd.DataFrame(lines).T.astype(float)
 
 
-def read_front(run: Path) -> pd.DataFrame:
-    """The front of a finished run.
-
-    Raises:
-        InputError: the folder holds none.
-    """
-    path = run / "front.csv"
-    try:
-        return pd.read_csv(path)
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"{run} is not a finished run: cannot read {path.name}: {error}"
-        ) from error
-
-
 def draw_components(axes: Axes, breakdowns: Mapping[str, CostBreakdown]) -> None:
-    """Draw one stacked bar a breakdown, its components relative to the dense network's energy.
+    """Draw one stacked bar per breakdown, its components relative to the dense network's energy.
 
     Args:
         axes: where to draw.

@@ -21,8 +21,9 @@ normalised power of the literature (AxMoE, arXiv 2605.04754; TransAxx, arXiv 240
 It means the same in all four topologies; they differ in ρ and in their rows. ``dense``: ρ = 1.
 ``hard`` and ``cluster``: ρ is the expert's part of the tokens or images and sums to top-k over a
 layer. ``soft``: for tokens ρ = slots of the expert / tokens; for images every expert runs, ρ = 1.
-A learned router is a site; what is no site (Soft MoE's dispatch and combine, cluster distances) is
-a row of kind ``overhead`` at exact power. Arithmetic of routers and overhead is booked as `router`.
+A learned router is a site; what is not a site (Soft MoE's dispatch and combine, cluster distances)
+is a row of kind ``overhead`` at exact power. Arithmetic of routers and overhead is booked as
+`router`.
 
 Left out, being the same for every assignment: biases, normalisation, softmax, GELU, gate factors,
 and the registers between memory and multiplier.

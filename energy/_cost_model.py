@@ -16,7 +16,7 @@ Floats = npt.NDArray[np.float64]
 
 
 class CostModel:
-    """Energy of assignments given as one choice index a site.
+    """Energy of assignments given as one choice index per site.
 
     Energy is additive over sites, so a table of site × choice holds everything.
 
@@ -70,7 +70,7 @@ class CostModel:
             float64 of shape ``(n,)``, or a scalar array for one assignment.
 
         Raises:
-            InputError: the wrong number of sites, or an index that is no choice.
+            InputError: the wrong number of sites, or an index without a choice.
         """
         array = np.asarray(codes)
         if array.dtype.kind not in "iu" or array.shape[-1:] != (len(self.sites),):

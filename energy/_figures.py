@@ -88,7 +88,7 @@ class Figures:
             known = suggest(self.convention, [*CONVENTIONS])
             raise InputError(f"unknown convention {self.convention!r}; {known}")
         if self.batch_size < 1:
-            raise InputError(f"weights serve at least 1 input a read, not {self.batch_size}")
+            raise InputError(f"weights serve at least 1 input per read, not {self.batch_size}")
         self.multiplier(self.exact)
         for name in (MULTIPLICATION, ACCUMULATION, self.weight_memory, self.activation_memory):
             self.operation(name)

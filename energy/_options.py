@@ -59,7 +59,7 @@ def figures_of(
 
 
 def check_memories(options: argparse.Namespace, model: str) -> None:
-    """Hold options about memories against the model that they are to change.
+    """Check that options about memories change something in the energy model.
 
     Raises:
         InputError: it counts no memory.

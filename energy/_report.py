@@ -9,14 +9,16 @@ from matplotlib.figure import Figure
 from rich.table import Table
 
 import models
+from energy import run_files
 from energy._breakdown import COMPONENTS, CostBreakdown
 from energy._circuits import Circuits
 from energy._compare import draw_components
 from energy._figures import Figures
-from energy._run import described_network, read_routing
-from energy._spread import PER_INPUT, Spread, read_per_input, spread
+from energy._run import described_network, network_from, read_routing
+from energy._spread import Spread, read_per_input, spread
 from energy._workload import Workload
 from luts.errors import InputError
+from luts.settings import given_settings
 from models.training import atomically
 
 NETWORK_OPTIONS = ("arch", "topology", "num_classes", "image_size", "patch_size", "experts")
@@ -32,23 +34,21 @@ def network_config(options: argparse.Namespace) -> models.NetworkConfig:
     described: dict[str, Any] = {"arch": "vit_small"}
     if options.run is not None:
         described = described_network(options.run)
-    typed = {name: getattr(options, name) for name in NETWORK_OPTIONS}
-    described |= {name: value for name, value in typed.items() if value is not None}
-    return models.NetworkConfig(**described)
+    return network_from(described | given_settings(options, models.NetworkConfig), options.run)
 
 
 def workload_of(options: argparse.Namespace, config: models.NetworkConfig) -> Workload:
     """The network with the routing that the command line names, or the run's, or uniform.
 
     Raises:
-        InputError: the file cannot be read or is no routing.
+        InputError: the file cannot be read or is not a routing.
     """
     workload = Workload.of(config)
     if options.routing is not None:
         return workload.under(read_routing(options.routing))
     if options.run is None or not workload.layers:
         return workload
-    return workload.under(read_routing(options.run / "routing.json"))
+    return workload.under(read_routing(options.run / run_files.ROUTING))
 
 
 def assignment_of(
@@ -77,24 +77,24 @@ def spread_of(
     """How the cost varies over the inputs of the run.
 
     Raises:
-        InputError: there is no run or none with experts, or it does not know single inputs.
+        InputError: no run is given, or it has no experts or no routing of single inputs.
     """
     if options.run is None:
         raise InputError("--spread takes the inputs of a run; name it with --run RUN")
     if not workload.layers:
         raise InputError(
-            f"--spread is over what experts do; {options.run} has no experts, so that "
-            f"every input costs the same"
+            f"--spread is over what experts do; {options.run} is dense, so that every "
+            f"input costs the same"
         )
-    per_input = read_per_input(options.run / PER_INPUT)
+    per_input = read_per_input(options.run / run_files.PER_INPUT)
     return spread(workload, assignment, per_input, figures, model=options.energy_model)
 
 
-def spread_table(found: Spread, worst: CostBreakdown) -> Table:
-    """One line a quantity: its quantiles over the inputs, and the worst that any can cost."""
-    frame = found.to_frame()
+def spread_table(costs: Spread, worst: CostBreakdown) -> Table:
+    """One line per quantity: its quantiles over the inputs, and the worst that any can cost."""
+    frame = costs.to_frame()
     frame["worst case"] = [worst.macs_expected, worst.energy_rel]
-    table = Table(title=f"spread over {len(found.macs)} inputs, each by its own routing")
+    table = Table(title=f"spread over {len(costs.macs)} inputs, each by its own routing")
     table.add_column("")
     for title in frame.columns:
         table.add_column(title, justify="right")
@@ -104,7 +104,7 @@ def spread_table(found: Spread, worst: CostBreakdown) -> Table:
 
 
 def site_table(breakdown: CostBreakdown) -> Table:
-    """One line a row, then the total."""
+    """One line per row, then the total."""
     counted = [c for c, energy in breakdown.components_pj().items() if energy]
     table = Table(title=f"energy of one input, model {breakdown.model}, {breakdown.convention}")
     table.add_column("site", no_wrap=True)
@@ -138,7 +138,7 @@ def site_table(breakdown: CostBreakdown) -> Table:
 
 
 def comparison_table(title: str, breakdowns: Mapping[str, CostBreakdown]) -> Table:
-    """One line a breakdown: MACs, energy and the share of each component."""
+    """One line per breakdown: MACs, energy and the share of each component."""
     table = Table(title=title)
     table.add_column("")
     shown = [c for c in COMPONENTS if any(b.components_pj()[c] for b in breakdowns.values())]
@@ -161,7 +161,7 @@ def write_chart(path: Path, breakdowns: Mapping[str, CostBreakdown]) -> None:
     """Write the stacked bars to an image file.
 
     Raises:
-        InputError: the file exists, or its name's ending is no image format.
+        InputError: the file exists, or the ending of its name is not an image format.
     """
     if path.exists():
         raise InputError(f"{path} exists already; give a new name for the chart")

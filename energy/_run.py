@@ -1,48 +1,78 @@
-"""What a run's folder says of its network and routing."""
+"""What a run's folder says of its network, routing and front."""
 
 import dataclasses
 import tomllib
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 import models
+from energy.run_files import CONFIG, FRONT
 from luts.errors import InputError
+from luts.settings import read_settings
 
 
 def network_of_run(run: Path) -> models.NetworkConfig:
     """The network that a run's config.toml describes.
 
     Raises:
-        InputError: the folder is no run, or its config.toml does not describe a network.
+        InputError: the folder is not a run, or its config.toml does not describe a network.
     """
-    return models.NetworkConfig(**described_network(run))
+    return network_from(described_network(run), run)
+
+
+def network_from(described: dict[str, Any], run: Path | None) -> models.NetworkConfig:
+    """The network of these fields.
+
+    Args:
+        described: fields of `models.NetworkConfig` by name.
+        run: the run that they, or most of them, come from.
+
+    Raises:
+        InputError: a value is wrong.
+    """
+    title = "the network" if run is None else f"the network of {run}"
+    return read_settings(models.NetworkConfig, described, title=title)
 
 
 def described_network(run: Path) -> dict[str, Any]:
     """Fields of the `models.NetworkConfig` in a run's config.toml.
 
     Raises:
-        InputError: the folder is no run, or its config.toml does not describe a network.
+        InputError: the folder is not a run, or its config.toml does not describe a network.
     """
     try:
-        config = tomllib.loads((run / "config.toml").read_text(encoding="utf-8"))
+        config = tomllib.loads((run / CONFIG).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise InputError(f"{run} is not a run: cannot read config.toml: {error}") from error
+        raise InputError(f"{run} is not a run: cannot read {CONFIG}: {error}") from error
     section = config.get("network", config)
     fields = {field.name for field in dataclasses.fields(models.NetworkConfig)}
-    found = {key: value for key, value in section.items() if key in fields}
-    if "arch" not in found:
-        raise InputError(f"{run}/config.toml names no `arch`; give a folder made by dse.search")
-    return {k: tuple(v) if isinstance(v, list) else v for k, v in found.items()}
+    described = {key: value for key, value in section.items() if key in fields}
+    if "arch" not in described:
+        raise InputError(f"{run}/{CONFIG} names no `arch`; give a folder made by dse.search")
+    return described
 
 
 def read_routing(path: Path) -> models.Routing:
     """Activation rates from a run's routing.json.
 
     Raises:
-        InputError: the file cannot be read or is no routing.
+        InputError: the file cannot be read or is not a routing.
     """
     try:
         return models.Routing.from_json(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"cannot read the routing {path}: {error}") from error
+
+
+def read_front(run: Path) -> pd.DataFrame:
+    """The front of a finished run.
+
+    Raises:
+        InputError: the folder holds none.
+    """
+    try:
+        return pd.read_csv(run / FRONT)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{run} is not a finished run: cannot read {FRONT}: {error}") from error

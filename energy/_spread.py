@@ -18,8 +18,6 @@ from luts.errors import InputError
 from models import Assignment, ExpertWork, Routing
 
 VERSION = 1
-PER_INPUT = "routing_inputs.json"
-"""File of a run folder with the activation rates of single inputs."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,7 +33,7 @@ class Spread:
     energy_rel: tuple[float, ...]
 
     def to_frame(self) -> pd.DataFrame:
-        """Mean, standard deviation and quantiles; one line a quantity."""
+        """Mean, standard deviation and quantiles; one line per quantity."""
         lines = {}
         for name in ("macs", "energy_rel"):
             values = np.array(getattr(self, name))
@@ -75,7 +73,7 @@ def usage(per_input: Sequence[Routing]) -> Routing:
 
 
 def per_input_json(per_input: Sequence[Routing]) -> str:
-    """Activation rates of single inputs as JSON text: a row an input, a column an expert.
+    """Activation rates of single inputs as JSON text: one row per input, one column per expert.
 
     Args:
         per_input: of one network, as `models.measure_routing_per_input`.
@@ -92,7 +90,7 @@ def read_per_input(path: Path) -> tuple[Routing, ...]:
     """Activation rates of single inputs from a file of `per_input_json`.
 
     Raises:
-        InputError: the file cannot be read, or is none of this kind.
+        InputError: the file cannot be read, or is not of this kind.
     """
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
@@ -112,7 +110,7 @@ def read_per_input(path: Path) -> tuple[Routing, ...]:
             f"python -m dse.search --resume {path.parent} measures it"
         ) from error
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{path} is no routing of single inputs: {error!r}") from error
+        raise InputError(f"{path} is not a routing of single inputs: {error!r}") from error
 
 
 def spread(

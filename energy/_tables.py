@@ -84,8 +84,8 @@ def parse(text: str, where: str, *, known_multipliers: Iterable[str]) -> list[Ro
     known = list(known_multipliers)
     rows: list[Row] = []
     for record in reader:
-        row, found = _row(kind, record, known)
-        faults += [(reader.line_num, fault) for fault in found]
+        row, in_row = _row(kind, record, known)
+        faults += [(reader.line_num, fault) for fault in in_row]
         if any(row.name == earlier.name for earlier in rows):
             faults.append((reader.line_num, f"{row.name} has figures already, further up"))
         rows.append(row)

@@ -11,10 +11,11 @@ import luts
 import models
 from energy import _report
 from energy._circuits import Circuits, add_circuit_options, circuits_of
-from energy._compare import read_front
-from energy._options import add_cost_options, check_memories, positive
+from energy._options import add_cost_options, check_memories
+from energy._run import read_front
 from luts.console import Parser, run
 from luts.errors import InputError
+from luts.settings import add_settings
 
 
 def main() -> None:
@@ -112,12 +113,8 @@ def _notes(
 def _parser() -> Parser:
     parser = Parser(prog="python -m energy.report", description=__doc__)
     add = parser.add_argument
-    add("--arch", help="architecture (vit_small)")
-    add("--topology", help="dense or the kind of mixture of experts (dense)")
-    add("--experts", type=positive, metavar="N", help="experts in a layer (4)")
-    add("--image-size", type=positive, metavar="PIXELS", help="height and width of the input (32)")
-    add("--patch-size", type=positive, metavar="PIXELS", help="of a patch (the architecture's own)")
-    add("--num-classes", type=positive, metavar="N", help="outputs (10)")
+    overrides = {"arch": {"help": "architecture (default vit_small)"}}
+    add_settings(parser, models.NetworkConfig, _report.NETWORK_OPTIONS, overrides=overrides)
     chosen = parser.add_mutually_exclusive_group()
     chosen.add_argument(
         "--multiplier",

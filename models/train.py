@@ -85,7 +85,7 @@ def main() -> None:
 def _parser() -> Parser:
     parser = Parser(prog="python -m models.train", description=__doc__)
     add = parser.add_argument
-    overrides = {
+    overrides: dict[str, dict[str, object]] = {
         "arch": {"required": True, "help": ", ".join(ARCHITECTURES)},
         "image_size": {"help": "scale images to this side in pixels"},
     }

@@ -9,6 +9,7 @@ from rich.table import Table
 from dse.problem import non_dominated
 from dse.results._compare import Finished, draw, points_of
 from dse.results._run_folder import Run
+from energy import run_files
 from models.training import atomically
 
 
@@ -24,15 +25,15 @@ def joint_front(runs: Sequence[Finished]) -> pd.DataFrame:
     tables = [found.trials.assign(run=found.name) for found in runs]
     frame = pd.concat(tables, ignore_index=True)
     chosen = frame.iloc[non_dominated(np.concatenate([points_of(found) for found in runs]))]
-    chosen = chosen[["run", *[c for c in chosen.columns if c not in ("run", "on_front")]]]
-    return chosen.sort_values("energy_rel", kind="stable", ignore_index=True)
+    chosen = chosen[["run", *[c for c in chosen.columns if c not in ("run", run_files.ON_FRONT)]]]
+    return chosen.sort_values(run_files.ENERGY, kind="stable", ignore_index=True)
 
 
 def write_together(folder: Run, runs: Sequence[Finished]) -> None:
     """Write ``front.csv`` and ``front.png`` of all runs into the folder that holds theirs."""
-    with atomically(folder.path / "front.csv") as temporary:
+    with atomically(folder.path / run_files.FRONT) as temporary:
         joint_front(runs).to_csv(temporary, index=False)
-    with atomically(folder.path / "front.png") as temporary:
+    with atomically(folder.path / run_files.FRONT_PICTURE) as temporary:
         draw(temporary, runs)
 
 
@@ -45,8 +46,8 @@ def together_table(runs: Sequence[Finished]) -> Table:
         table.add_column(title, justify="right")
     for found in runs:
         part = front[front["run"] == found.name]
-        ends = (part["energy_rel"].min(), part["energy_rel"].max())
-        best = found.trials.loc[found.trials["reported"], "test_accuracy_pct"].max()
+        ends = (part[run_files.ENERGY].min(), part[run_files.ENERGY].max())
+        best = found.trials.loc[found.trials[run_files.REPORTED], run_files.TEST_ACCURACY].max()
         table.add_row(
             found.name,
             str(len(found.trials)),

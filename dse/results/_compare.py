@@ -17,13 +17,13 @@ from dse.problem import hypervolume, non_dominated
 from dse.results._closing import BEST_FIXED_MARGIN
 from dse.results._run_folder import ASSIGNMENTS, Run
 from dse.study import ALL
-from energy import Figures, published_figures, recovered_accuracy
+from energy import Figures, published_figures, recovered_accuracy, run_files
 from luts import EXACT
 from luts.errors import InputError
 from models import Assignment
 
 Floats = npt.NDArray[np.float64]
-TRIALS = "trials.csv"
+TRIALS = run_files.TRIALS
 # Okabe and Ito's colours, which people with every kind of colour vision tell apart.
 TOPOLOGY_COLOURS = {
     "dense": "#0072B2",
@@ -81,7 +81,7 @@ def read_runs(paths: Sequence[Path], *, any_model: bool = False) -> list[Finishe
                 f"runs of different {field.replace('_', ' ')} ({', '.join(sorted(values))}) "
                 f"cannot be compared; name runs of one"
             )
-    fidelities = {f for found in runs for f in found.trials["fidelity"].unique()}
+    fidelities = {f for found in runs for f in found.trials[run_files.FIDELITY].unique()}
     if len(fidelities) > 1:
         raise InputError(
             f"trials scored at different fidelity ({', '.join(sorted(fidelities))}) cannot be "
@@ -111,7 +111,7 @@ def _read(path: Path) -> Finished:
 
 def points_of(found: Finished) -> Floats:
     """Energy and validation cross-entropy of the trials, shape ``(trials, 2)``."""
-    columns = ["energy_rel", "validation_cross_entropy"]
+    columns = [run_files.ENERGY, run_files.VALIDATION_CROSS_ENTROPY]
     return found.trials[columns].to_numpy(dtype=np.float64)
 
 
@@ -133,7 +133,7 @@ def summary(runs: Sequence[Finished]) -> pd.DataFrame:
     rows = []
     for found in runs:
         points = points_of(found)
-        fixed = (found.trials["origin"] == "uniform").to_numpy()
+        fixed = (found.trials[run_files.ORIGIN] == "uniform").to_numpy()
         rows.append(
             {
                 "run": found.name,
@@ -155,21 +155,21 @@ def _best_fixed(found: Finished) -> str:
     What was tested counts, by the accuracy after all its recovery, against that of the exact one
     (of the dearest one, if that was not among them) before any fine-tuning.
     """
-    fixed = found.trials[found.trials["origin"] == "uniform"]
+    fixed = found.trials[found.trials[run_files.ORIGIN] == "uniform"]
     if fixed.empty:
         return ""
-    if fixed["test_accuracy_pct"].notna().any():
-        fixed = fixed[fixed["test_accuracy_pct"].notna()]
+    if fixed[run_files.TEST_ACCURACY].notna().any():
+        fixed = fixed[fixed[run_files.TEST_ACCURACY].notna()]
     accuracy = recovered_accuracy(fixed)
-    untuned = recovered_accuracy(fixed.drop(columns="tuned_validation_accuracy_pct"))
-    is_exact = fixed["multipliers"].str.startswith(f"{EXACT}×").to_numpy()
-    best = is_exact.argmax() if is_exact.any() else fixed["energy_rel"].to_numpy().argmax()
+    untuned = recovered_accuracy(fixed.drop(columns=run_files.TUNED_ACCURACY))
+    is_exact = fixed[run_files.MULTIPLIERS].str.startswith(f"{EXACT}×").to_numpy()
+    best = is_exact.argmax() if is_exact.any() else fixed[run_files.ENERGY].to_numpy().argmax()
     margin_points = 100 * BEST_FIXED_MARGIN
     is_good = (accuracy >= untuned.to_numpy()[best] - margin_points).to_numpy(copy=True)
     # Fine-tuning keeps the better state, so that the reference itself is good enough.
     is_good[best] = True
-    row = fixed[is_good].sort_values("energy_rel").iloc[0]
-    return f"{str(row['multipliers']).split('×')[0]} at {row['energy_rel']:.3f}"
+    row = fixed[is_good].sort_values(run_files.ENERGY).iloc[0]
+    return f"{str(row[run_files.MULTIPLIERS]).split('×')[0]} at {row[run_files.ENERGY]:.3f}"
 
 
 def tolerance(runs: Sequence[Finished], figures: Figures | None = None) -> pd.DataFrame:
@@ -244,11 +244,11 @@ def draw(path: Path, runs: Sequence[Finished]) -> None:
 def _draw_fixed(axes: Axes, runs: Sequence[Finished], *, by_topology: bool) -> None:
     """Fixed multipliers: of every topology in its colour, else of the first run."""
     for index, found in enumerate(runs if by_topology else runs[:1]):
-        fixed = found.trials[found.trials["origin"] == "uniform"]
+        fixed = found.trials[found.trials[run_files.ORIGIN] == "uniform"]
         colour = TOPOLOGY_COLOURS[found.run.config.topology] if by_topology else "#d95f02"
         axes.plot(
-            fixed["energy_rel"],
-            fixed["validation_cross_entropy"],
+            fixed[run_files.ENERGY],
+            fixed[run_files.VALIDATION_CROSS_ENTROPY],
             "s",
             color=colour,
             alpha=0.5,

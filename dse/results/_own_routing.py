@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from dse.problem import Problem, Trial
 from dse.scoring import BATCH_SIZE, Evaluator
 from dse.study import SearchConfig
-from energy import Workload, cost
+from energy import Workload, cost, run_files
 from models import EmulatedNetwork, Routing, expert_work, measure_routing
 
-OWN_ENERGY = "energy_rel_own_routing"
+OWN_ENERGY = run_files.OWN_ENERGY
 """Column of the energies under them."""
 
 

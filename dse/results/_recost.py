@@ -22,6 +22,7 @@ from energy import (
     cost,
     figures_of,
     read_routing,
+    run_files,
 )
 from energy import network_of_run as network_of
 from luts.errors import InputError
@@ -101,20 +102,20 @@ def recost(
     routing = read_routing(found.run.path / ROUTING) if workload.layers else None
     energies, dense_pj = _energies(assignments, workload.under(routing), figures, model)
     trials = found.trials.assign(energy_rel=energies, energy_pj=energies * dense_pj)
-    place = trials.columns.tolist().index("energy_rel") + 1
-    trials.insert(place, AS_SEARCHED, found.trials["energy_rel"])
+    place = trials.columns.tolist().index(run_files.ENERGY) + 1
+    trials.insert(place, AS_SEARCHED, found.trials[run_files.ENERGY])
     if OWN_ENERGY in trials:
         trials[OWN_ENERGY] = [
             _own_energy(found.run, number, assignment, workload, figures, model)
-            for number, assignment in zip(trials["trial"], assignments, strict=True)
+            for number, assignment in zip(trials[run_files.TRIAL], assignments, strict=True)
         ]
     recosted = dataclasses.replace(
         found, trials=trials, energy_model=f"{model}, {figures.convention}"
     )
     front = non_dominated(points_of(recosted))
-    if "on_front" in trials:
-        trials["on_front"] = np.isin(np.arange(len(trials)), front)
-    chosen = {int(trials["trial"].iloc[row]): assignments[row] for row in front}
+    if run_files.ON_FRONT in trials:
+        trials[run_files.ON_FRONT] = np.isin(np.arange(len(trials)), front)
+    chosen = {int(trials[run_files.TRIAL].iloc[row]): assignments[row] for row in front}
     return dataclasses.replace(recosted, front=chosen)
 
 
@@ -141,7 +142,7 @@ def _assignments(found: Finished, study: StoredStudy) -> list[Assignment]:
     """The assignment of every row of the run's trials, held against the table's own digests."""
     assignments = []
     for number, digest in zip(
-        found.trials["trial"], found.trials["assignment_sha256"], strict=True
+        found.trials[run_files.TRIAL], found.trials[run_files.DIGEST], strict=True
     ):
         assignment = study.assignment(int(number))
         if assignment.digest != digest:

@@ -8,16 +8,16 @@ from pathlib import Path
 
 from dse.results._provenance import making
 from dse.study import ALL, IN_MEMORY, SearchConfig
-from energy import PER_INPUT, per_input_json
+from energy import per_input_json, run_files
 from luts.errors import InputError
 from models import NetworkConfig, Routing
 from models.training import atomically
 
-CONFIG = "config.toml"
-DATABASE = "study.db"
-ROUTING = "routing.json"
-ASSIGNMENTS = "assignments"
-OWN_ROUTING = "routing"
+CONFIG = run_files.CONFIG
+DATABASE = run_files.DATABASE
+ROUTING = run_files.ROUTING
+ASSIGNMENTS = run_files.ASSIGNMENTS
+OWN_ROUTING = run_files.OWN_ROUTING
 """Folder of front members' own routing rates, one file a trial, named as its assignment is."""
 
 
@@ -146,19 +146,19 @@ class Run:
     @property
     def has_routing_inputs(self) -> bool:
         """Whether the routing rates of single inputs are there."""
-        return (self.path / PER_INPUT).exists()
+        return (self.path / run_files.PER_INPUT).exists()
 
     def keep_routing_inputs(self, per_input: Sequence[Routing]) -> None:
         """Write the routing rates of single inputs."""
-        self.write(PER_INPUT, per_input_json(per_input))
+        self.write(run_files.PER_INPUT, per_input_json(per_input))
 
     def own_routing_path(self, number: int) -> Path:
         """File of the routing rates of a front member's own network."""
-        return self.path / OWN_ROUTING / f"{number:03d}.json"
+        return self.path / OWN_ROUTING / run_files.member_file(number)
 
     def keep_own_routing(self, number: int, routing: Routing) -> None:
         """Write the routing rates of a front member's own network."""
-        self.write(f"{OWN_ROUTING}/{number:03d}.json", routing.to_json())
+        self.write(f"{OWN_ROUTING}/{run_files.member_file(number)}", routing.to_json())
 
 
 def _word(arch: str) -> str:

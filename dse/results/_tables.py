@@ -8,6 +8,7 @@ from rich.table import Table
 from dse.problem import Trial
 from dse.results._closing import Closing, uniform_multiplier
 from dse.results._own_routing import OWN_ENERGY
+from energy import run_files
 from models import Score
 
 
@@ -19,23 +20,22 @@ def trials_frame(closing: Closing) -> pd.DataFrame:
     for trial in closing.trials.values():
         rows.append(
             {
-                "trial": trial.number,
-                "origin": trial.origin,
-                "energy_rel": trial.energy_rel,
+                run_files.TRIAL: trial.number,
+                run_files.ORIGIN: trial.origin,
+                run_files.ENERGY: trial.energy_rel,
                 **_own(closing, trial),
-                "validation_accuracy_pct": 100 * trial.validation.accuracy,
-                "validation_cross_entropy": trial.validation.cross_entropy,
-                "fidelity": trial.fidelity,
-                **({} if not is_partial else _columns("whole_validation", trial.whole_validation)),
-                **_columns("tuned_validation", trial.tuned_validation),
-                **_columns("test", trial.test),
-                "on_front": trial.number in front,
-                "reported": trial.number in reported,
-                "multipliers": mix(trial),
+                **_columns(run_files.VALIDATION, trial.validation),
+                run_files.FIDELITY: trial.fidelity,
+                **_columns(run_files.WHOLE_VALIDATION, trial.whole_validation, when=is_partial),
+                **_columns(run_files.TUNED_VALIDATION, trial.tuned_validation),
+                **_columns(run_files.TEST, trial.test),
+                run_files.ON_FRONT: trial.number in front,
+                run_files.REPORTED: trial.number in reported,
+                run_files.MULTIPLIERS: mix(trial),
                 **({} if trial.third is None else {"worst_circuit": trial.third}),
-                "seconds": round(trial.seconds, 3),
+                run_files.SECONDS: round(trial.seconds, 3),
                 "note": trial.note,
-                "assignment_sha256": trial.assignment.digest,
+                run_files.DIGEST: trial.assignment.digest,
             }
         )
     return pd.DataFrame(rows)
@@ -51,8 +51,8 @@ def _own(closing: Closing, trial: Trial) -> dict[str, float | None]:
 def front_frame(closing: Closing) -> pd.DataFrame:
     """The rows of `trials_frame` that no other trial dominates, by rising energy."""
     frame = trials_frame(closing)
-    frame = frame[frame["on_front"]].sort_values("energy_rel", kind="stable")
-    return frame.drop(columns="on_front").reset_index(drop=True)
+    frame = frame[frame[run_files.ON_FRONT]].sort_values(run_files.ENERGY, kind="stable")
+    return frame.drop(columns=run_files.ON_FRONT).reset_index(drop=True)
 
 
 def mix(trial: Trial) -> str:
@@ -144,8 +144,10 @@ def _accuracies(scores: tuple[Score | None, Score | None, Score | None]) -> dict
     }
 
 
-def _columns(prefix: str, score: Score | None) -> dict[str, float | None]:
+def _columns(prefix: str, score: Score | None, *, when: bool = True) -> dict[str, float | None]:
+    if not when:
+        return {}
     return {
-        f"{prefix}_accuracy_pct": None if score is None else 100 * score.accuracy,
-        f"{prefix}_cross_entropy": None if score is None else score.cross_entropy,
+        run_files.accuracy_of(prefix): None if score is None else 100 * score.accuracy,
+        run_files.cross_entropy_of(prefix): None if score is None else score.cross_entropy,
     }

@@ -189,7 +189,10 @@ def test_all_faults_are_reported_together():
         (None, "no routing rates for layer 'moe'"),
         (routed(1.0), "2 experts, but 1 routing rates"),
         (routed(0.5, 0.6), "sum to top-k, a whole number, not 1.1"),
-        (Routing({LAYER: (0.5, 0.5), "other": (1.0,)}, "x"), "'other', which is no expert layer"),
+        (
+            Routing({LAYER: (0.5, 0.5), "other": (1.0,)}, "x"),
+            "'other', which is not an expert layer",
+        ),
     ],
 )
 def test_routing_that_does_not_fit(routing, message):

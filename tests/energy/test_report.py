@@ -140,7 +140,7 @@ def test_accuracies_in_percent_are_not_taken_for_fractions(command, tmp_path):
         (("--figures", "none.csv"), "cannot read the figures none.csv"),
         (("--weight-memory", "drm"), "did you mean dram"),
         (("--energy-model", "joules"), "invalid choice"),
-        (("--experts", "-1"), "whole number from 1 up"),
+        (("--experts", "-1"), "experts is a whole number from 2 up, not -1"),
         (("--multiplier", "none.csv"), "there is no file none.csv"),
         (("--power-mw", "0.3"), "name it with --multiplier FILE or --load FILE"),
         (("--spread",), "name it with --run RUN"),
@@ -266,8 +266,8 @@ def run_with_inputs(tmp_path, hard):
 
     inputs = [routing(1, 0, 0, 0)] * 2 + [routing(0, 0, 0, 1)] * 2
     (folder / "routing.json").write_text(routing(0.5, 0, 0, 0.5).to_json())
-    (folder / energy.PER_INPUT).write_text(energy.per_input_json(inputs))
-    assert [one.rates for one in energy.read_per_input(folder / energy.PER_INPUT)] == [
+    (folder / energy.run_files.PER_INPUT).write_text(energy.per_input_json(inputs))
+    assert [one.rates for one in energy.read_per_input(folder / energy.run_files.PER_INPUT)] == [
         one.rates for one in inputs
     ]
     return folder
@@ -295,7 +295,7 @@ def test_spread_over_the_inputs_of_a_run(command, tmp_path, hard, run_with_input
 
 
 def test_spread_without_what_it_takes(command, tmp_path, run_with_inputs):
-    file = run_with_inputs / energy.PER_INPUT
+    file = run_with_inputs / energy.run_files.PER_INPUT
     for text in ("{", '{"version": 1}', '{"version": 9}', "[]"):
         file.write_text(text)
         status, out, err = command("--run", run_with_inputs, "--spread")
