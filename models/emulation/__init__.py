@@ -7,6 +7,7 @@ from models.emulation._emulate import EmulatedNetwork, Plan, PlanRow, emulate, i
 from models.emulation._expected import (
     CRITERIA,
     Histograms,
+    WeightMaps,
     best_weight_map,
     code_histograms,
     error_moments,
@@ -50,6 +51,7 @@ __all__ = [
     "ProductOperands",
     "Site",
     "SiteKind",
+    "WeightMaps",
     "best_weight_map",
     "channel_means",
     "choose_operand_order",

@@ -190,8 +190,16 @@ class _PairMoments:
         return cls(mean, np.maximum(squared, 0))
 
 
+WeightMaps = dict[tuple[Arithmetic, bytes, str], torch.Tensor]
+"""Weight maps by arithmetic, shares of activation codes, and criterion: nothing else decides."""
+
+
 def tune_weights_(
-    emulated: EmulatedNetwork, histograms: Histograms, *, criterion: str = "squared"
+    emulated: EmulatedNetwork,
+    histograms: Histograms,
+    *,
+    criterion: str = "squared",
+    known: WeightMaps | None = None,
 ) -> int:
     """Replace the weight codes of every layer by those that its circuit errs least with.
 
@@ -201,18 +209,19 @@ def tune_weights_(
         emulated: the network, in place.
         histograms: from `code_histograms`; layers without one keep their codes.
         criterion: see `best_weight_map`.
+        known: maps that were found before, under what decides them; found ones are added.
 
     Returns:
         How many layers' codes were changed.
     """
     changed = 0
-    known: dict[tuple[Arithmetic, bytes], torch.Tensor] = {}
+    known = {} if known is None else known
     for site in emulated.sites:
         layer = emulated.layer(site.name)
         if not isinstance(layer, EmulatedWeightSite) or site.name not in histograms:
             continue
         shares = histograms[site.name][0]
-        key = (layer.arithmetic, shares.tobytes())
+        key = (layer.arithmetic, shares.tobytes(), criterion)
         if key not in known:
             known[key] = best_weight_map(layer.arithmetic, shares, criterion=criterion)
         codes, _ = layer.meant_codes()

@@ -36,9 +36,9 @@ def recover(
 ) -> Recovered:
     """Recover an approximated network in place, from free steps to costly ones.
 
-    Steps come in the recipe's order. Where replaced weight codes or another operand order make
-    BatchNorm's statistics and the corrected biases stale, those are taken anew as part of that
-    step. A step that the network has no place for is skipped with a note.
+    Steps come in the recipe's order: what changes products first, as it follows from tables and
+    histograms of the exact network alone, then the statistics and biases that depend on it. A step
+    that the network has no place for is skipped with a note.
 
     Args:
         emulated: the network under its assignment, with the float network's weights and statistics.
@@ -77,10 +77,10 @@ def recover(
     else:
         run.reference = reference
     for name, is_wanted, action in (
+        ("operand order", recipe.operand_order == "choose", run.choose_order),
+        ("tune weights", recipe.criterion is not None, run.tune_weights),
         ("recalibrate", recipe.recalibrate, run.recalibrate),
         ("correct bias", recipe.correct_bias, run.correct_bias),
-        ("tune weights", recipe.criterion is not None, run.tune_weights),
-        ("operand order", recipe.operand_order == "choose", run.choose_order),
         ("fine-tune", recipe.fine_tuning is not None, run.fine_tune),
     ):
         if is_wanted:
@@ -156,11 +156,13 @@ class _RecoveryRun:
     def tune_weights(self) -> StepReport:
         assert self.recipe.criterion is not None
         changed = tune_weights_(
-            self.emulated, self.reference.histograms, criterion=self.recipe.criterion
+            self.emulated,
+            self.reference.histograms,
+            criterion=self.recipe.criterion,
+            known=self.reference.weight_maps,
         )
         if not changed:
             return "no weight code has a better one", False
-        self._refresh()
         return f"codes replaced in {changed} layers", False
 
     def choose_order(self) -> StepReport:
@@ -179,9 +181,6 @@ class _RecoveryRun:
                 return "skipped, no table changes with the operand order", True
             return "kept at every site", False
         set_operand_order_(self.emulated, chosen)
-        if self.recipe.criterion is not None:
-            self._replace_codes()
-        self._refresh()
         return f"changed at {turned} sites", False
 
     def fine_tune(self) -> StepReport:
@@ -195,19 +194,6 @@ class _RecoveryRun:
             teacher=self.reference.teacher,
         )
         return tuned.note, False
-
-    def _replace_codes(self) -> int:
-        """Replace weight codes; the number of layers in which some changed."""
-        criterion = self.recipe.criterion
-        assert criterion is not None
-        return tune_weights_(self.emulated, self.reference.histograms, criterion=criterion)
-
-    def _refresh(self) -> None:
-        """Statistics and biases once more, under products that have changed."""
-        if self.recipe.recalibrate:
-            self.recalibrate()
-        if self.recipe.correct_bias:
-            self.correct_bias()
 
     def _corrected_sites(self) -> set[str]:
         """Layers whose bias is corrected: BatchNorm undoes that in those before it."""

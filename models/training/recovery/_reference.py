@@ -9,6 +9,7 @@ from models.emulation import (
     EmulatedNetwork,
     Histograms,
     ProductOperands,
+    WeightMaps,
     channel_means,
     code_histograms,
     product_operands,
@@ -49,6 +50,8 @@ class Reference:
         batchnorm: BatchNorm's statistics, by module.
         exact_batchnorm: those of ``images`` in the exact int8 network.
         teacher: the float network, or None where nobody distils.
+        weight_maps: codes that were found to err least; kept, as they depend on the circuit and on
+            the histogram alone, not on what the other sites compute.
     """
 
     images: torch.Tensor
@@ -60,6 +63,7 @@ class Reference:
     batchnorm: Statistics
     exact_batchnorm: Statistics
     teacher: EmulatedNetwork | None = None
+    weight_maps: WeightMaps = dataclasses.field(default_factory=dict, repr=False)
 
     @classmethod
     def of(
