@@ -25,7 +25,7 @@ if TYPE_CHECKING:
         hypervolume,
         lagrangian_sweep,
     )
-    from dse.results import TOPOLOGY_COLOURS, Result, Run, making
+    from dse.results import TOPOLOGY_COLOURS, Result, Run, provenance
     from dse.samplers import AssignmentSampler, sampler_for
     from dse.scoring import Evaluator, ThisProcess, default_recovery, screen
     from dse.study import SearchConfig, SearchStudy, run_trials
@@ -42,7 +42,7 @@ _HOMES = {
         "hypervolume",
         "lagrangian_sweep",
     ),
-    "dse.results": ("TOPOLOGY_COLOURS", "Result", "Run", "making"),
+    "dse.results": ("TOPOLOGY_COLOURS", "Result", "Run", "provenance"),
     "dse.samplers": ("AssignmentSampler", "sampler_for"),
     "dse.scoring": ("Evaluator", "ThisProcess", "default_recovery", "screen"),
     "dse.study": ("SearchConfig", "SearchStudy", "run_trials"),
@@ -71,7 +71,7 @@ __all__ = [
     "explore_run",
     "hypervolume",
     "lagrangian_sweep",
-    "making",
+    "provenance",
     "read_run",
     "run_trials",
     "sampler_for",

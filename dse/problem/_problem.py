@@ -172,8 +172,8 @@ class Problem:
         catalog = self.space.catalog
 
         def figure(name: str) -> float:
-            found = catalog[name]
-            return found.delay_ns if self.third == "delay" else found.area_um2
+            multiplier = catalog[name]
+            return multiplier.delay_ns if self.third == "delay" else multiplier.area_um2
 
         own = np.array([figure(c.multiplier) for c in self.space.choices])
         return own, max((figure(name) for name in self._fixed_circuits), default=0.0)

@@ -135,10 +135,10 @@ class SearchSpace:
         index = {choice: code for code, choice in enumerate(self.choices)}
         codes = []
         for group in self.groups:
-            found = {self._canonical(assignment.choices[name]) for name in group}
-            if len(found) > 1:
+            chosen = {self._canonical(assignment.choices[name]) for name in group}
+            if len(chosen) > 1:
                 raise InputError(f"{group[0]} and {group[-1]} are tied but differ in this choice")
-            choice = found.pop()
+            choice = chosen.pop()
             if choice not in index:
                 raise InputError(f"{choice} at {group[0]} is not among the choices of this search")
             codes.append(index[choice])
@@ -176,8 +176,8 @@ def group_key(site: Site, tie: Tie) -> str:
             first number in a qualified name, and that number.
     """
     if tie == "block":
-        found = re.match(r"(?:[^.]+\.)*?[^.]*\d+(?:\.\d+)?(?=\.|$)", site.name)
-        return found.group() if found else site.name
+        match = re.match(r"(?:[^.]+\.)*?[^.]*\d+(?:\.\d+)?(?=\.|$)", site.name)
+        return match.group() if match else site.name
     if tie == "none" or site.expert_layer is None or site.expert is None:
         return site.name
     if tie == "expert":
@@ -192,8 +192,8 @@ def ordered_choices(multipliers: Sequence[str], catalog: Catalog = evoapprox) ->
     Raises:
         UnknownMultiplierError: a name is not in the catalogue.
     """
-    found = {catalog[name].name: catalog[name] for name in multipliers}
-    by_power = sorted(found.values(), key=lambda m: (-m.power_mw, m.name))
+    named = {catalog[name].name: catalog[name] for name in multipliers}
+    by_power = sorted(named.values(), key=lambda m: (-m.power_mw, m.name))
     choices = []
     for multiplier in by_power:
         choices.append(Choice(multiplier.name))

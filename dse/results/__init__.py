@@ -14,7 +14,7 @@ from dse.results._compare import (
 )
 from dse.results._halving import Halving, dominated_ranks
 from dse.results._pictures import draw_html, draw_png
-from dse.results._provenance import making
+from dse.results._provenance import provenance
 from dse.results._recost import is_asked, joint_trials, recost, recost_all
 from dse.results._result import Result
 from dse.results._run_folder import ASSIGNMENTS, DATABASE, Run
@@ -40,7 +40,7 @@ __all__ = [
     "front_frame",
     "is_asked",
     "joint_trials",
-    "making",
+    "provenance",
     "read_closing",
     "read_runs",
     "recost",

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from dse.results._provenance import making
+from dse.results._provenance import provenance
 from dse.study import ALL, IN_MEMORY, SearchConfig
 from energy import PER_INPUT, per_input_json
 from luts.errors import InputError
@@ -53,7 +53,7 @@ class Run:
         except OSError as error:
             raise InputError(f"cannot make the run folder {path}: {error}") from error
         run = cls(path, config)
-        run.write(CONFIG, config.to_toml(making()))
+        run.write(CONFIG, config.to_toml(provenance()))
         return run
 
     @staticmethod
@@ -99,7 +99,7 @@ class Run:
         if trials == self.config.trials:
             return self
         run = Run(self.path, dataclasses.replace(self.config, trials=trials))
-        run.write(CONFIG, run.config.to_toml(making()))
+        run.write(CONFIG, run.config.to_toml(provenance()))
         return run
 
     def of_each_topology(self) -> tuple["Run", ...]:

@@ -4,7 +4,7 @@ from dse.problem import Problem
 from dse.samplers._base import AssignmentSampler, SpaceExhausted
 from dse.samplers._greedy import GreedySampler
 from dse.samplers._guided import GuidedSampler
-from dse.samplers._history import History
+from dse.samplers._history import TrialHistory
 from dse.samplers._mcts import MCTSSampler
 from dse.samplers._optuna import (
     GPSampler_,
@@ -24,8 +24,8 @@ __all__ = [
     "NAMES",
     "RESULT",
     "AssignmentSampler",
-    "History",
     "SpaceExhausted",
+    "TrialHistory",
     "codes_of",
     "population_for",
     "record_of",
@@ -33,8 +33,8 @@ __all__ = [
 ]
 
 _CLASSES: dict[str, type[AssignmentSampler]] = {
-    found.name: found
-    for found in (
+    sampler.name: sampler
+    for sampler in (
         GuidedSampler,
         NSGA2Sampler,
         NSGA3Sampler,

@@ -18,7 +18,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from dse.problem import Codes, Problem
-from dse.samplers._history import History
+from dse.samplers._history import TrialHistory
 from dse.samplers._record import ASSIGNMENT, record_of
 
 ENUMERABLE = 20_000
@@ -59,10 +59,10 @@ class AssignmentSampler(BaseSampler, abc.ABC):
         self.budget = budget
         self.objectives = 2
         self.has_rivals = False
-        self._history = History(problem.size)
+        self._history = TrialHistory(problem.size)
 
     @abc.abstractmethod
-    def propose(self, history: History, rng: np.random.Generator) -> tuple[Codes, Extra]:
+    def propose(self, history: TrialHistory, rng: np.random.Generator) -> tuple[Codes, Extra]:
         """Codes for a new trial, shape ``(groups,)``, and what to keep with it.
 
         Raises:

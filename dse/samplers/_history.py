@@ -11,7 +11,7 @@ from dse.problem import Codes
 from dse.samplers._record import ASSIGNMENT, RESULT, codes_of
 
 
-class History:
+class TrialHistory:
     """Assignments and objective values of a study's trials, each read once.
 
     Attributes:

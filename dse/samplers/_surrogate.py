@@ -62,9 +62,9 @@ class Surrogate:
     def features(self, codes: CodeMatrix) -> Features:
         """Of assignments, codes of shape ``(n, groups)``."""
         groups, choices = self.distortion.shape
-        found = self.distortion[np.arange(groups), codes]
-        total = found.sum(axis=1, keepdims=True) + self._floor
-        share = found / total
+        distortion = self.distortion[np.arange(groups), codes]
+        total = distortion.sum(axis=1, keepdims=True) + self._floor
+        share = distortion / total
         circuits = int(self.problem.circuit.max()) + 1
         by_circuit = np.zeros((len(codes), circuits))
         for circuit in range(circuits):
@@ -210,5 +210,5 @@ def _most_likely(features: Features, target: Matrix) -> Matrix:
         prior = 0.5 * (((hyper - _START) / 1.0) ** 2).sum()
         return float(fit + np.log(np.diag(factor[0])).sum() + prior)
 
-    found = minimize(loss, _START, method="L-BFGS-B", options={"maxiter": 25})
-    return np.asarray(found.x, dtype=np.float64)
+    optimum = minimize(loss, _START, method="L-BFGS-B", options={"maxiter": 25})
+    return np.asarray(optimum.x, dtype=np.float64)

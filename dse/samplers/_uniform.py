@@ -4,7 +4,7 @@ import numpy as np
 
 from dse.problem import Codes
 from dse.samplers._base import AssignmentSampler, Extra, SpaceExhausted
-from dse.samplers._history import History
+from dse.samplers._history import TrialHistory
 
 
 class UniformSampler(AssignmentSampler):
@@ -12,7 +12,7 @@ class UniformSampler(AssignmentSampler):
 
     name = "uniform"
 
-    def propose(self, history: History, rng: np.random.Generator) -> tuple[Codes, Extra]:
+    def propose(self, history: TrialHistory, rng: np.random.Generator) -> tuple[Codes, Extra]:
         """The first fixed choice that was not tried."""
         for code in range(self.problem.choices):
             codes = self.space.uniform(code)

@@ -113,11 +113,11 @@ def one_gradient_pass(
         for handle in handles:
             handle.remove()
         emulated.zero_grad(set_to_none=True)
-    found: dict[str, list[Call]] = {}
+    calls: dict[str, list[Call]] = {}
     for (name, number), inputs in operands.items():
         if (name, number) in gradients:
-            found.setdefault(name, []).append((inputs, gradients[name, number]))
-    return found
+            calls.setdefault(name, []).append((inputs, gradients[name, number]))
+    return calls
 
 
 @torch.no_grad()
@@ -132,16 +132,16 @@ def _distortions(
     channel = -3 if isinstance(layer, EmulatedConv2d) else -1
     exact = layer.arithmetic
     reference = layer(*sampled)
-    found = []
+    changes = []
     for arithmetic in arithmetics:
         layer.assign_(arithmetic)
         error = layer(*sampled) - reference
         others = [d for d in range(error.dim()) if d != channel % error.dim()]
         error = error - error.mean(dim=others, keepdim=True)
         change = (gradient * error).sum(dim=channel)
-        found.append(float((change.double() ** 2).sum()) * factor)
+        changes.append(float((change.double() ** 2).sum()) * factor)
     layer.assign_(exact)
-    return np.array(found)
+    return np.array(changes)
 
 
 def _sample(

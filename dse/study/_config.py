@@ -241,9 +241,9 @@ class SearchConfig:
         study = f"{self.study}-{topology}" if self.study else ""
         return dataclasses.replace(self, topology=topology, study=study)
 
-    def to_toml(self, making: Mapping[str, Any]) -> str:
-        """As a TOML file: this in the table ``search``, how it was made in ``making``."""
-        return to_toml(self, "search") + "\n" + tomli_w.dumps({"making": dict(making)})
+    def to_toml(self, provenance: Mapping[str, Any]) -> str:
+        """As a TOML file: this in the table ``search``, its provenance in ``making``."""
+        return to_toml(self, "search") + "\n" + tomli_w.dumps({"making": dict(provenance)})
 
     @staticmethod
     def network_toml(network: NetworkConfig) -> str:

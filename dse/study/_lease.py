@@ -42,8 +42,8 @@ class Lease:
         To be called again and again: how long the row is as it is counts from the first look.
         """
         with self._engine.connect() as connection:
-            found = connection.execute(sqlalchemy.select(_ROWS.c.value_json).where(self._here))
-            there = found.scalar()
+            query = sqlalchemy.select(_ROWS.c.value_json).where(self._here)
+            there = connection.execute(query).scalar()
         if there is None:
             return self._made()
         if there != self._seen:

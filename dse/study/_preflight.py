@@ -42,11 +42,11 @@ def about(config: SearchConfig) -> dict[str, Any]:
     and the data come from may differ from machine to machine; their scores tell them apart.
     """
     names = ("arch", "topology", "dataset", "image_size", "seed", "energy_model", *SCORING)
-    found = {name: getattr(config, name) for name in names}
-    found["rung_images"] = config.scored_images
+    record = {name: getattr(config, name) for name in names}
+    record["rung_images"] = config.scored_images
     if config.finetune == "none":
-        found["finetune_epochs"] = None
-    return found
+        record["finetune_epochs"] = None
+    return record
 
 
 def check(config: SearchConfig, databases: Mapping[str, Path] | None = None) -> None:

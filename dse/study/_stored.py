@@ -181,9 +181,9 @@ def _identity(study: optuna.Study, *, seconds: float) -> Any:
     """What another process is about to write if it is making the study at this moment."""
     until = time.monotonic() + seconds
     while True:
-        found = study.user_attrs.get(IDENTITY)
-        if found is not None or time.monotonic() >= until:
-            return found
+        identity = study.user_attrs.get(IDENTITY)
+        if identity is not None or time.monotonic() >= until:
+            return identity
         time.sleep(0.2)
 
 

@@ -108,9 +108,9 @@ class SearchStudy:
         """A study attribute that another process is about to set."""
         until = time.monotonic() + (seconds if self._is_shared else 0)
         while True:
-            found = self._study.user_attrs.get(key)
-            if found is not None or time.monotonic() >= until:
-                return found
+            value = self._study.user_attrs.get(key)
+            if value is not None or time.monotonic() >= until:
+                return value
             time.sleep(POLL_SECONDS)
 
     def use(self, sampler: AssignmentSampler) -> None:
@@ -182,8 +182,8 @@ class SearchStudy:
 
     def screening(self) -> list[list[float]] | None:
         """What `keep_screening` kept."""
-        found: list[list[float]] | None = self._study.user_attrs.get(_SCREENING)
-        return found
+        distortion: list[list[float]] | None = self._study.user_attrs.get(_SCREENING)
+        return distortion
 
     # --- trials ------------------------------------------------------------------------------
 
@@ -269,8 +269,8 @@ class SearchStudy:
         """
         if not self._is_shared:
             return 0
-        found = self._in_state(TrialState.COMPLETE, TrialState.RUNNING)
-        return sum(trial.number < pending.number for trial in found)
+        opened = self._in_state(TrialState.COMPLETE, TrialState.RUNNING)
+        return sum(trial.number < pending.number for trial in opened)
 
     @property
     def running(self) -> int:
@@ -332,8 +332,8 @@ class SearchStudy:
 
     def closing(self, key: str) -> dict[str, Any] | None:
         """What `keep_closing` kept under ``key``."""
-        found: dict[str, Any] | None = self._study.user_attrs.get(CLOSING + key)
-        return found
+        record: dict[str, Any] | None = self._study.user_attrs.get(CLOSING + key)
+        return record
 
 
 def _opened(
