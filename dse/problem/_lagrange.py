@@ -57,7 +57,7 @@ def _spread(candidates: list[tuple[float, Codes]], count: int) -> list[Codes]:
 
 
 def constrained_sweep(problem: Problem, distortion: Matrix, *, count: int) -> list[Codes]:
-    """As `lagrangian_sweep`, among the assignments that meet the problem's constraints.
+    """Like `lagrangian_sweep`, among the assignments that meet the problem's constraints.
 
     Args:
         problem: energy and constraints.

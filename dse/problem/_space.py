@@ -1,4 +1,4 @@
-"""The search space: one ordinal choice a group of sites."""
+"""The search space: one ordinal choice per group of sites."""
 
 import dataclasses
 import fnmatch
@@ -21,12 +21,12 @@ Tie = Literal["none", "expert", "layer", "block"]
 
 @dataclasses.dataclass(frozen=True)
 class SearchSpace:
-    """Sites that are free, and the choices at each, in an order that means something.
+    """The free sites, and the choices at each in a meaningful order.
 
     A *code* is the index of a choice. Choices are ordered by falling power, then operand order
     (unswapped first), so that neighbouring codes are similar circuits. A swapped order is not
     offered where a table is commutative: it would be the same choice twice. Sites of a *group*
-    share their choice; an assignment has one code a group.
+    share their choice; an assignment has one code per group.
 
     Attributes:
         sites: all sites of the network.
@@ -48,7 +48,7 @@ class SearchSpace:
             raise InputError("there is nothing to search: no site is free")
         if len(self.choices) < 2:
             raise InputError(
-                f"a search needs at least two choices a site, not {len(self.choices)}; "
+                f"a search needs at least two choices per site, not {len(self.choices)}; "
                 f"name more multipliers"
             )
 

@@ -1,4 +1,10 @@
-"""What a search leaves behind: closing, files, pictures, comparisons."""
+"""What a search leaves behind: closing, files, pictures, comparisons.
+
+`_closing` tunes and tests what is reported, chosen by `_halving`: a new figure of a finished search
+starts there. `_run_folder` names the files, `_tables` has the columns of the CSV files, `_pictures`
+the figures; `_provenance` says what a run was made with. `_result` is a finished search in Python,
+`_stored_run` reads one back. `_compare`, `_recost` and `_all_topologies` put runs side by side.
+"""
 
 from dse.results._all_topologies import together_table, write_together
 from dse.results._closing import Closing, close

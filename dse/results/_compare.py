@@ -61,11 +61,11 @@ def read_runs(paths: Sequence[Path], *, any_model: bool = False) -> list[Finishe
     """Runs that can be compared.
 
     Args:
-        paths: their folders; that of a search of all topologies stands for those in it.
+        paths: their folders; the folder of a search of all topologies stands for those in it.
         any_model: they may have searched under different energy models, to be re-costed.
 
     Raises:
-        InputError: a folder is no finished run, or the runs measure different things.
+        InputError: a folder is not a finished run, or the runs measure different things.
     """
     runs = [_read(part) for path in paths for part in _parts(path)]
     models = {run.energy_model for run in runs}
@@ -116,7 +116,7 @@ def points_of(run: Finished) -> Floats:
 
 
 def shared_reference(runs: Sequence[Finished]) -> Floats:
-    """One reference point: energy 1 and the worst cross-entropy of any front, and a tenth.
+    """One reference point: energy 1, and a tenth above the worst cross-entropy of any front.
 
     Where memory counts, experts can cost more than the dense network: then the energy is a tenth
     above the dearest of the runs' cheapest trials, so that every run has a volume.
@@ -128,7 +128,7 @@ def shared_reference(runs: Sequence[Finished]) -> Floats:
 
 
 def summary(runs: Sequence[Finished]) -> pd.DataFrame:
-    """One row a run: trials, front, hypervolumes, best fixed multiplier."""
+    """One row per run: trials, front, hypervolumes, best fixed multiplier."""
     reference = shared_reference(runs)
     rows = []
     for run in runs:
@@ -150,7 +150,7 @@ def summary(runs: Sequence[Finished]) -> pd.DataFrame:
 
 
 def _best_fixed(run: Finished) -> str:
-    """The cheapest fixed multiplier within one point of the exact one, as a search's end judges.
+    """The cheapest fixed multiplier within one point of the exact one, as `close` judges it.
 
     What was tested counts, by the accuracy after all its recovery, against that of the exact one
     (of the dearest one, if that was not among them) before any fine-tuning.
@@ -178,8 +178,8 @@ def tolerance(runs: Sequence[Finished], figures: Figures | None = None) -> pd.Da
     Routers and sites that ``--exact`` names had no choice and are left out.
 
     Returns:
-        One row a site: its commonest multiplier, in what part of the front it has it, and the mean
-        relative power of what it has: low where a site tolerates much.
+        One row per site: its commonest multiplier, the share of front members that have it there,
+        and the mean relative power of all that it has, which is low where a site tolerates much.
     """
     figures = published_figures() if figures is None else figures
     chosen: dict[str, list[str]] = {}

@@ -18,7 +18,7 @@ DATABASE = "study.db"
 ROUTING = "routing.json"
 ASSIGNMENTS = "assignments"
 OWN_ROUTING = "routing"
-"""Folder of front members' own routing rates, one file a trial, named as its assignment is."""
+"""Folder of front members' own routing rates, one file per trial, named like its assignment."""
 
 
 class Run:
@@ -94,7 +94,7 @@ class Run:
         if trials < self.config.trials:
             raise InputError(
                 f"the run has a budget of {self.config.trials} trials, which {trials} would cut; "
-                f"name more, or leave --trials away"
+                f"name more, or leave --trials out"
             )
         if trials == self.config.trials:
             return self

@@ -1,4 +1,4 @@
-"""AxNN's way (Venkataramani et al., ISLPED 2014): approximate the most resilient site first."""
+"""As AxNN does (Venkataramani et al., ISLPED 2014): approximate the most resilient site first."""
 
 import functools
 

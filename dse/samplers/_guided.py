@@ -17,7 +17,7 @@ Many = npt.NDArray[np.int64]
 POPULATION = 120
 GENERATIONS = 12
 FEWEST = 4
-"""Trials below which there is nothing to learn from."""
+"""With fewer trials than this there is nothing to learn from."""
 
 
 class GuidedSampler(AssignmentSampler):
@@ -86,7 +86,7 @@ class GuidedSampler(AssignmentSampler):
     def _cheaper(
         self, history: TrialHistory, energy: Matrix, mean: Matrix, spread: Matrix
     ) -> Matrix:
-        """Expected saving of energy, were the score what is needed."""
+        """Saving of energy times the probability that the score is good enough."""
         assert self.problem.min_accuracy is not None
         good = history.accuracies >= self.problem.min_accuracy
         limit = np.log(dividing_score(history.values[:, 1], good))
@@ -97,7 +97,7 @@ class GuidedSampler(AssignmentSampler):
     def _evolved(
         self, front: npt.NDArray[np.integer], fitted: Fitted, rng: np.random.Generator
     ) -> Many:
-        """All that an evolution under the surrogate's optimistic view keeps."""
+        """Every assignment of an evolution under the surrogate's optimistic view."""
         swept = lagrangian_sweep(fitted.distortion(), self.problem.energy, count=POPULATION // 2)
         seeds = [front.astype(np.int64), *[s[None] for s in swept]]
         uniform = [self.space.uniform(c)[None] for c in range(self.problem.choices)]

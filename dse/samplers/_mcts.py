@@ -12,7 +12,7 @@ EXPLORATION = 1 / (2 * np.sqrt(2))
 
 
 class MCTSSampler(AssignmentSampler):
-    """One tree level a group of sites; below the tree, choices are drawn by a hardware policy.
+    """One tree level per group of sites; below the tree, choices are drawn by a hardware policy.
 
     A child is chosen by UCT (Kocsis and Szepesvári, ECML 2006). The hardware policy draws choices
     with probabilities that rise with the energy they save. TransAxx rewards a learnt accuracy

@@ -1,4 +1,4 @@
-"""Optuna's own samplers, over one ordinal parameter a group of sites."""
+"""Optuna's own samplers, over one ordinal parameter per group of sites."""
 
 import abc
 import warnings

@@ -34,7 +34,7 @@ somebody's preferences; those for problems that change with time; and differenti
 particle swarms, which move in continuous spaces.
 """
 
-MOST_GENERATIONS_AN_ASK = 4
+MOST_GENERATIONS_PER_ASK = 4
 
 
 class PymooSampler(AssignmentSampler):
@@ -77,7 +77,7 @@ class PymooSampler(AssignmentSampler):
             return rng.integers(self.problem.choices, size=self.problem.size), {}
         # A generation that is scored gives way to the next; an algorithm that finds no offspring
         # but duplicates is helped out with a draw.
-        for _ in range(MOST_GENERATIONS_AN_ASK):
+        for _ in range(MOST_GENERATIONS_PER_ASK):
             self._ask(history)
             if self._asked is None or not len(self._asked):
                 self._asked = None

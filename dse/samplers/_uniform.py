@@ -8,7 +8,7 @@ from dse.samplers._history import TrialHistory
 
 
 class UniformSampler(AssignmentSampler):
-    """Every choice in turn at all groups alike; then the search ends."""
+    """Each choice once, at all groups alike; then the search ends."""
 
     name = "uniform"
 

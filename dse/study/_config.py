@@ -20,7 +20,7 @@ ALL = "all"
 """Stands for every topology."""
 
 IN_MEMORY = "memory:"
-"""Begins the architecture's name where the network was in memory only."""
+"""Prefix of the architecture's name where the network was in memory only."""
 
 Objective = Literal["pareto", "energy", "accuracy"]
 FineTune = Literal["every", "promising", "front", "none"]
@@ -256,7 +256,7 @@ class SearchConfig:
         """From a run's config.toml.
 
         Raises:
-            InputError: the text is no such file, or has a key that is not known.
+            InputError: the text is not such a file, or has a key that is not known.
         """
         try:
             table: dict[str, Any] = tomllib.loads(text)["search"]

@@ -15,14 +15,14 @@ from energy import CostModel, Workload
 from models import uniform_routing
 
 CLASSES = {"digits": 10, "cifar10": 10, "cifar100": 100, "tiny-imagenet": 200}
-"""Classes of the data sets that always have the same."""
+"""Number of classes of each data set where it is always the same."""
 
 MARGIN = 1.02
-"""By how much energy may be off while routing, and the classes of an own data set, are unknown."""
+"""Factor by which energy may be off before routing and the number of classes are known."""
 
 
 def problem_of(config: SearchConfig, workload: Workload) -> Problem:
-    """What is searched, but for the accuracy to reach.
+    """What is searched, except for the accuracy to reach.
 
     Raises:
         InputError: a pattern matches no site, or no assignment meets the constraints.
@@ -74,7 +74,7 @@ def _check_one(config: SearchConfig, database: Path | None) -> None:
 
 
 def check_in_memory(config: SearchConfig, network: nn.Module, example: torch.Tensor) -> None:
-    """As `check`, of a network in memory.
+    """Like `check`, for a network in memory.
 
     Args:
         config: what the search is asked to do.

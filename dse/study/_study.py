@@ -43,13 +43,13 @@ class SearchStudy:
     Args:
         where: a SQLite file, a database server's URL, or a storage of this process alone.
         problem: what is searched.
-        sampler: proposes trials once the queue is empty; may follow by `use`.
+        sampler: proposes trials once the queue is empty; may be given later, to `use`.
         name: of the study in its database.
         about: what else must agree for a study to be continued, as plain values.
-        beat_seconds: see `dse.study._storage.BEAT_SECONDS`.
+        beat_seconds: see `dse.study.BEAT_SECONDS`.
 
     Raises:
-        InputError: the storage cannot be reached, holds something else, or the study is one of
+        InputError: the storage cannot be reached, holds something else, or the study belongs to
             another search. An existing study is not altered then.
     """
 
@@ -146,7 +146,7 @@ class SearchStudy:
                 return True
             if self._seeding.take(self._grace):
                 self._heartbeat.keep(_SEEDER, self._seeding.renew)
-                # Whoever had the turn before may have finished since the last look.
+                # Whoever held the lease before may have finished since the last look.
                 return not self._study.user_attrs.get(_SEEDED)
             time.sleep(POLL_SECONDS)
         return False
@@ -154,7 +154,7 @@ class SearchStudy:
     def seed(self, assignments: list[tuple[Codes, str]]) -> None:
         """Queue the first trials, each codes and an origin; what is queued already is left out.
 
-        All are left to another process that has taken this one for dead meanwhile.
+        If another process has taken this one for dead meanwhile, all are left to it.
         """
         if self._seeding is not None and self._seeding.is_lost and not self.needs_seeds:
             return
@@ -265,7 +265,7 @@ class SearchStudy:
     def open_before(self, pending: Pending) -> int:
         """Number of trials with a lower number that are scored or being scored.
 
-        In a study that other processes work on; alone, nobody asks at the same time.
+        Always 0 where this process works alone: nobody else asks at the same time.
         """
         if not self._is_shared:
             return 0
@@ -310,7 +310,7 @@ class SearchStudy:
             return {int(row[0]) for row in rows}
 
     def _forget_beat(self, trial_id: int) -> None:
-        """So that a trial does not look dead from when it is taken up again to its first beat."""
+        """Delete the old heartbeat, so that a requeued trial is not taken for dead."""
         if self._is_shared:
             with self._rdb.engine.begin() as connection:
                 delete = sqlalchemy.text("DELETE FROM trial_heartbeats WHERE trial_id = :id")
