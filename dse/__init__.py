@@ -14,6 +14,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    __version__: str
     from dse._explore import explore, explore_run, read_run
     from dse.problem import (
         Codes,
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
         hypervolume,
         lagrangian_sweep,
     )
-    from dse.results import TOPOLOGY_COLOURS, Result, Run, making
+    from dse.results import TOPOLOGY_COLOURS, Result, Run, provenance
     from dse.samplers import AssignmentSampler, sampler_for
     from dse.scoring import Evaluator, ThisProcess, default_recovery, screen
     from dse.study import SearchConfig, SearchStudy, run_trials
@@ -42,14 +43,12 @@ _HOMES = {
         "hypervolume",
         "lagrangian_sweep",
     ),
-    "dse.results": ("TOPOLOGY_COLOURS", "Result", "Run", "making"),
+    "dse.results": ("TOPOLOGY_COLOURS", "Result", "Run", "provenance"),
     "dse.samplers": ("AssignmentSampler", "sampler_for"),
     "dse.scoring": ("Evaluator", "ThisProcess", "default_recovery", "screen"),
     "dse.study": ("SearchConfig", "SearchStudy", "run_trials"),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
-
-__version__ = "0.1.0"
 
 __all__ = [
     "TOPOLOGY_COLOURS",
@@ -71,7 +70,7 @@ __all__ = [
     "explore_run",
     "hypervolume",
     "lagrangian_sweep",
-    "making",
+    "provenance",
     "read_run",
     "run_trials",
     "sampler_for",
@@ -80,12 +79,18 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOME:
+    value: Any
+    if name == "__version__":
+        from importlib.metadata import version
+
+        value = version("axdse")
+    elif name in _HOME:
+        value = getattr(importlib.import_module(_HOME[name]), name)
+    else:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(_HOME[name]), name)
     globals()[name] = value
     return value
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])
+    return sorted({*globals(), *__all__, "__version__"})

@@ -88,7 +88,7 @@ def _settings(network: nn.Module, data: Data, given: Mapping[str, Any]) -> Searc
 
 
 def explore_run(run: Run, reporter: Reporter) -> Result:
-    """The search that a run's configuration describes, begun or gone on with.
+    """Begin, or go on with, the search that a run's configuration describes.
 
     Raises:
         InputError: the data or the weights are missing, damaged or of another network.
@@ -131,7 +131,7 @@ def read_run(
     Args:
         path: a folder that ``python -m dse.search`` or `explore` has made.
         network: the one that was searched, for `Result.emulated` where it was in memory only.
-        data: what it was searched with, likewise.
+        data: what it was searched with, for the same use.
 
     Raises:
         InputError: the folder is not that of a finished run, or of one of an earlier version.

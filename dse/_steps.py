@@ -49,7 +49,7 @@ class Prepared:
         evaluator: scores assignments.
         problem: what is searched, not screened yet.
         run: the run folder, or None if nothing is written.
-        scorer: makes what another process scores with; can be pickled.
+        scorer: makes the function that another process scores with; can be pickled.
     """
 
     config: SearchConfig
@@ -124,7 +124,7 @@ def _frozen_routing(evaluator: Evaluator, run: Run | None) -> Routing:
 
 
 def evaluator_of(config: SearchConfig, network: nn.Module, data: Data) -> Evaluator:
-    """What scores the candidates of a search."""
+    """The evaluator that scores the candidates of a search."""
     return Evaluator(
         network,
         data,
@@ -176,7 +176,7 @@ def first_trials(problem: Problem) -> list[tuple[Codes, str]]:
     """Fixed multipliers that meet the constraints, then what the additive model thinks best."""
     space = problem.space
     fixed = [space.uniform(code) for code in range(len(space.choices))]
-    # A fixed multiplier above the limit of energy is still the baseline that a reader looks for.
+    # A fixed multiplier above the energy limit is still the baseline that a reader looks for.
     limited = dataclasses.replace(problem, max_energy=None)
     seeds = [(codes, "uniform") for codes in fixed if limited.is_feasible(codes)]
     assert problem.distortion is not None
@@ -186,7 +186,7 @@ def first_trials(problem: Problem) -> list[tuple[Codes, str]]:
 
 
 def search(prepared: Prepared, study: SearchStudy, reporter: Reporter) -> None:
-    """Score trials until the budget is spent, by however many processes and machines."""
+    """Score trials until the budget is spent; other processes and machines may take part."""
     config = prepared.config
     workers: Workers
     if config.workers == 1:
@@ -203,7 +203,7 @@ def _scorer(config: SearchConfig, evaluator: Evaluator) -> Scorer:
 
 
 def _scorer_of_run(path: Path) -> Scorer:
-    """What a worker process scores with."""
+    """The function that a worker process scores with."""
     run = Run.open(path)
     return _scorer_in_memory(run.config, *load(run, SILENT))
 

@@ -22,7 +22,7 @@ RESUMABLE = ("trials", "workers")
 
 
 def main() -> None:
-    """Search one topology or all, for what the command line asks."""
+    """Search one topology or all, as the command line asks."""
     arguments = _parser().parse_args()
     quieten_libraries()
     reporter = Reporter(quiet=arguments.quiet)
@@ -121,7 +121,7 @@ def _resumed(arguments: argparse.Namespace) -> Run:
             flag = "--" + name.replace("_", "-")
             raise InputError(
                 f"{flag} {value} differs from the run's own {kept}; a resumed run keeps its "
-                f"settings (only --trials and --workers may change): leave {flag} away"
+                f"settings (only --trials and --workers may change): leave {flag} out"
             )
     _check(folder.config, folder.databases)
     trials = given.get("trials", folder.config.trials)

@@ -1,4 +1,10 @@
-"""What is searched: space, energy, constraints, fronts, and a trial of it."""
+"""What is searched: space, energy, constraints, fronts, and a trial of it.
+
+`_space` says what may be chosen where and which sites share a choice, `_problem` what assignments
+cost and which limits they must keep, `_trial` what a proposal becomes once it is scored. `_pareto`
+has fronts and hypervolumes, `_lagrange` the exact optima of an additive model. A new choice at a
+site starts in `_space`, a new constraint or objective in `_problem`.
+"""
 
 from dse.problem._lagrange import constrained_sweep, lagrangian_sweep
 from dse.problem._pareto import hypervolume, non_dominated, thin_front

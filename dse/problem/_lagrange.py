@@ -30,11 +30,11 @@ def lagrangian_sweep(distortion: Matrix, energy: Matrix, *, count: int) -> list[
     if not len(ratios):
         return []
     sites = np.arange(len(energy))
-    found: dict[bytes, tuple[float, Codes]] = {}
+    optima: dict[bytes, tuple[float, Codes]] = {}
     for weight in np.geomspace(ratios.min() / 2, ratios.max() * 2, 40 * count):
         codes = (distortion + weight * energy).argmin(axis=1).astype(np.int64)
-        found.setdefault(codes.tobytes(), (float(energy[sites, codes].sum()), codes))
-    return _spread(list(found.values()), count)
+        optima.setdefault(codes.tobytes(), (float(energy[sites, codes].sum()), codes))
+    return _spread(list(optima.values()), count)
 
 
 def _slopes(distortion: Matrix, energy: Matrix) -> npt.NDArray[np.float64]:
@@ -45,9 +45,9 @@ def _slopes(distortion: Matrix, energy: Matrix) -> npt.NDArray[np.float64]:
     return np.asarray(paid[useful] / saved[useful], dtype=np.float64)
 
 
-def _spread(found: list[tuple[float, Codes]], count: int) -> list[Codes]:
+def _spread(candidates: list[tuple[float, Codes]], count: int) -> list[Codes]:
     """At most ``count``, evenly over the logarithm of their energy, from high to low."""
-    ordered = sorted(found, key=lambda item: -item[0])
+    ordered = sorted(candidates, key=lambda item: -item[0])
     if len(ordered) <= count:
         return [codes for _, codes in ordered]
     at = np.log([total for total, _ in ordered])
@@ -57,7 +57,7 @@ def _spread(found: list[tuple[float, Codes]], count: int) -> list[Codes]:
 
 
 def constrained_sweep(problem: Problem, distortion: Matrix, *, count: int) -> list[Codes]:
-    """As `lagrangian_sweep`, among the assignments that meet the problem's constraints.
+    """Like `lagrangian_sweep`, among the assignments that meet the problem's constraints.
 
     Args:
         problem: energy and constraints.
@@ -65,8 +65,8 @@ def constrained_sweep(problem: Problem, distortion: Matrix, *, count: int) -> li
         count: how many assignments to return.
     """
     if problem.max_distinct is None:
-        found = lagrangian_sweep(distortion, problem.energy, count=4 * count)
-        found = [codes for codes in found if problem.is_feasible(codes)]
+        swept = lagrangian_sweep(distortion, problem.energy, count=4 * count)
+        swept = [codes for codes in swept if problem.is_feasible(codes)]
     else:
         free = lagrangian_sweep(distortion, problem.energy, count=count)
         if not free:
@@ -76,12 +76,12 @@ def constrained_sweep(problem: Problem, distortion: Matrix, *, count: int) -> li
         )
         if problem.max_energy is not None:
             limits = np.unique(np.minimum(limits, problem.max_energy))
-        found = [
+        swept = [
             c
             for limit in limits
             if (c := _cheapest_distortion(problem, distortion, limit)) is not None
         ]
-    unique = {codes.tobytes(): (problem.energy_rel(codes), codes) for codes in found}
+    unique = {codes.tobytes(): (problem.energy_rel(codes), codes) for codes in swept}
     return _spread(list(unique.values()), count)
 
 
@@ -109,7 +109,7 @@ def _cheapest_distortion(problem: Problem, distortion: Matrix, limit: float) -> 
     fixed = np.zeros(used)
     fixed[[c for c in problem.fixed_circuits if c >= 0]] = 1
     elsewhere = sum(c < 0 for c in problem.fixed_circuits)
-    found = milp(
+    solution = milp(
         np.concatenate([distortion.ravel() / max(distortion.max(), 1e-300), np.zeros(used)]),
         constraints=[
             LinearConstraint(one_each, 1, 1),
@@ -121,6 +121,6 @@ def _cheapest_distortion(problem: Problem, distortion: Matrix, limit: float) -> 
         bounds=Bounds(np.concatenate([np.zeros(chosen), fixed]), 1),
         options={"time_limit": 2.0, "mip_rel_gap": 0.01},
     )
-    if found.x is None:
+    if solution.x is None:
         return None
-    return np.asarray(found.x[:chosen].reshape(groups, choices).argmax(axis=1), dtype=np.int64)
+    return np.asarray(solution.x[:chosen].reshape(groups, choices).argmax(axis=1), dtype=np.int64)

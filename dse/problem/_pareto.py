@@ -31,7 +31,7 @@ def hypervolume(points: Points, reference: Points) -> float:
 
     Args:
         points: shape ``(n, objectives)``.
-        reference: shape ``(objectives,)``; points beyond it count nothing.
+        reference: shape ``(objectives,)``; points beyond it count for nothing.
     """
     if not len(points):
         return 0.0

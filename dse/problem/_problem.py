@@ -17,7 +17,7 @@ Third = Literal["delay", "area"]
 Matrix = npt.NDArray[np.float64]
 
 OTHER_CIRCUIT = 1e-3
-"""Distance of another circuit beside that of the choice's place in the order."""
+"""Added to the distance of two choices in their order if they use different circuits."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,7 +81,7 @@ class Problem:
         """Whether more than one assignment meets the constraints.
 
         Among the choices of any few circuits, one is the cheapest at every group. So where mixed
-        assignments meet the constraints, a fixed one does, or one a step away from a fixed one.
+        assignments meet the constraints, a fixed one does, or one that is a step from a fixed one.
         """
         if self.max_distinct is None:
             cheapest, second = np.sort(self.energy, axis=1)[:, :2].T
@@ -101,7 +101,7 @@ class Problem:
         max_distinct: int | None = None,
         max_energy: float | None = None,
     ) -> "Problem":
-        """With the energy of ``model``, whose choices include those of ``space`` and exact."""
+        """With the energy of ``model``, whose choices include ``space.every_choice``."""
         row = {site.name: index for index, site in enumerate(model.sites)}
         column = {choice: index for index, choice in enumerate(model.choices)}
         searched = [column[choice] for choice in space.choices]
@@ -137,7 +137,7 @@ class Problem:
 
     @functools.cached_property
     def fixed_circuits(self) -> frozenset[int]:
-        """Circuits that fixed sites use; -1 for one that is no choice."""
+        """Circuits that fixed sites use; -1 for one that cannot be chosen."""
         names = [c.multiplier for c in self.space.choices]
         return frozenset(
             int(self.circuit[names.index(n)]) if n in names else -1 for n in self._fixed_circuits
@@ -172,14 +172,14 @@ class Problem:
         catalog = self.space.catalog
 
         def figure(name: str) -> float:
-            found = catalog[name]
-            return found.delay_ns if self.third == "delay" else found.area_um2
+            multiplier = catalog[name]
+            return multiplier.delay_ns if self.third == "delay" else multiplier.area_um2
 
         own = np.array([figure(c.multiplier) for c in self.space.choices])
         return own, max((figure(name) for name in self._fixed_circuits), default=0.0)
 
     def thirds(self, codes: npt.NDArray[np.integer]) -> Matrix:
-        """Delay in nanosecond or area in square micrometre of each network's worst circuit.
+        """Delay in nanoseconds or area in square micrometres of each network's worst circuit.
 
         Args:
             codes: shape ``(n, groups)``.
@@ -206,11 +206,11 @@ class Problem:
         )
 
     def repair(self, codes: Codes, rng: np.random.Generator) -> Codes:
-        """The nearest assignment, more or less, that meets the constraints.
+        """An assignment near ``codes`` that meets the constraints.
 
-        Too many circuits: those that the most energy depends on stay, and the other groups take the
-        nearest choice among them. Too much energy: groups in random order step to the next cheaper
-        allowed choice.
+        Too many circuits: those on which the most energy depends stay, and the other groups take
+        the nearest choice among them. Too much energy: groups in random order step to the next
+        cheaper allowed choice.
         """
         codes = codes.copy()
         allowed = np.ones(self.choices, dtype=bool)
@@ -236,7 +236,7 @@ class Problem:
         return kept
 
     def _with_a_cheap_one(self, kept: set[int]) -> set[int]:
-        """The circuits, one exchanged for the cheapest if they cannot meet the energy limit."""
+        """The circuits, the cheapest in the place of one if they cannot meet the energy limit."""
         assert self.max_energy is not None
         allowed = np.isin(self.circuit, list(kept))
         if allowed.any():

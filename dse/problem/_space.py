@@ -1,4 +1,4 @@
-"""The search space: one ordinal choice a group of sites."""
+"""The search space: one ordinal choice per group of sites."""
 
 import dataclasses
 import fnmatch
@@ -21,12 +21,12 @@ Tie = Literal["none", "expert", "layer", "block"]
 
 @dataclasses.dataclass(frozen=True)
 class SearchSpace:
-    """Sites that are free, and the choices at each, in an order that means something.
+    """The free sites, and the choices at each in a meaningful order.
 
     A *code* is the index of a choice. Choices are ordered by falling power, then operand order
     (unswapped first), so that neighbouring codes are similar circuits. A swapped order is not
     offered where a table is commutative: it would be the same choice twice. Sites of a *group*
-    share their choice; an assignment has one code a group.
+    share their choice; an assignment has one code per group.
 
     Attributes:
         sites: all sites of the network.
@@ -48,7 +48,7 @@ class SearchSpace:
             raise InputError("there is nothing to search: no site is free")
         if len(self.choices) < 2:
             raise InputError(
-                f"a search needs at least two choices a site, not {len(self.choices)}; "
+                f"a search needs at least two choices per site, not {len(self.choices)}; "
                 f"name more multipliers"
             )
 
@@ -135,10 +135,10 @@ class SearchSpace:
         index = {choice: code for code, choice in enumerate(self.choices)}
         codes = []
         for group in self.groups:
-            found = {self._canonical(assignment.choices[name]) for name in group}
-            if len(found) > 1:
+            chosen = {self._canonical(assignment.choices[name]) for name in group}
+            if len(chosen) > 1:
                 raise InputError(f"{group[0]} and {group[-1]} are tied but differ in this choice")
-            choice = found.pop()
+            choice = chosen.pop()
             if choice not in index:
                 raise InputError(f"{choice} at {group[0]} is not among the choices of this search")
             codes.append(index[choice])
@@ -176,8 +176,8 @@ def group_key(site: Site, tie: Tie) -> str:
             first number in a qualified name, and that number.
     """
     if tie == "block":
-        found = re.match(r"(?:[^.]+\.)*?[^.]*\d+(?:\.\d+)?(?=\.|$)", site.name)
-        return found.group() if found else site.name
+        match = re.match(r"(?:[^.]+\.)*?[^.]*\d+(?:\.\d+)?(?=\.|$)", site.name)
+        return match.group() if match else site.name
     if tie == "none" or site.expert_layer is None or site.expert is None:
         return site.name
     if tie == "expert":
@@ -192,8 +192,8 @@ def ordered_choices(multipliers: Sequence[str], catalog: Catalog = evoapprox) ->
     Raises:
         UnknownMultiplierError: a name is not in the catalogue.
     """
-    found = {catalog[name].name: catalog[name] for name in multipliers}
-    by_power = sorted(found.values(), key=lambda m: (-m.power_mw, m.name))
+    named = {catalog[name].name: catalog[name] for name in multipliers}
+    by_power = sorted(named.values(), key=lambda m: (-m.power_mw, m.name))
     choices = []
     for multiplier in by_power:
         choices.append(Choice(multiplier.name))

@@ -1,4 +1,4 @@
-"""A trial on its way: an assignment that is proposed, what scoring it found, what is kept."""
+"""A trial from proposal to record: what is proposed, what scoring found, what is kept."""
 
 import dataclasses
 from collections.abc import Mapping

@@ -1,4 +1,10 @@
-"""What a search leaves behind: closing, files, pictures, comparisons."""
+"""What a search leaves behind: closing, files, pictures, comparisons.
+
+`_closing` tunes and tests what is reported, chosen by `_halving`: a new figure of a finished search
+starts there. `_run_folder` names the files, `_tables` has the columns of the CSV files, `_pictures`
+the figures; `_provenance` says what a run was made with. `_result` is a finished search in Python,
+`_stored_run` reads one back. `_compare`, `_recost` and `_all_topologies` put runs side by side.
+"""
 
 from dse.results._all_topologies import together_table, write_together
 from dse.results._closing import Closing, close
@@ -14,7 +20,7 @@ from dse.results._compare import (
 )
 from dse.results._halving import Halving, dominated_ranks
 from dse.results._pictures import draw_html, draw_png
-from dse.results._provenance import making
+from dse.results._provenance import provenance
 from dse.results._recost import is_asked, joint_trials, recost, recost_all
 from dse.results._result import Result
 from dse.results._run_folder import ASSIGNMENTS, DATABASE, Run
@@ -40,7 +46,7 @@ __all__ = [
     "front_frame",
     "is_asked",
     "joint_trials",
-    "making",
+    "provenance",
     "read_closing",
     "read_runs",
     "recost",

@@ -22,9 +22,9 @@ def joint_front(runs: Sequence[Finished]) -> pd.DataFrame:
     Returns:
         The columns of ``trials.csv`` after one named ``run``.
     """
-    tables = [found.trials.assign(run=found.name) for found in runs]
+    tables = [run.trials.assign(run=run.name) for run in runs]
     frame = pd.concat(tables, ignore_index=True)
-    chosen = frame.iloc[non_dominated(np.concatenate([points_of(found) for found in runs]))]
+    chosen = frame.iloc[non_dominated(np.concatenate([points_of(run) for run in runs]))]
     chosen = chosen[["run", *[c for c in chosen.columns if c not in ("run", run_files.ON_FRONT)]]]
     return chosen.sort_values(run_files.ENERGY, kind="stable", ignore_index=True)
 
@@ -44,13 +44,13 @@ def together_table(runs: Sequence[Finished]) -> Table:
     table.add_column("run", no_wrap=True)
     for title in ("trials", "of the joint front", "energy from", "to", "best test %"):
         table.add_column(title, justify="right")
-    for found in runs:
-        part = front[front["run"] == found.name]
+    for run in runs:
+        part = front[front["run"] == run.name]
         ends = (part[run_files.ENERGY].min(), part[run_files.ENERGY].max())
-        best = found.trials.loc[found.trials[run_files.REPORTED], run_files.TEST_ACCURACY].max()
+        best = run.trials.loc[run.trials[run_files.REPORTED], run_files.TEST_ACCURACY].max()
         table.add_row(
-            found.name,
-            str(len(found.trials)),
+            run.name,
+            str(len(run.trials)),
             str(len(part)),
             *(f"{end:.4f}" if len(part) else "" for end in ends),
             f"{best:.2f}",

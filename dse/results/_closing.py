@@ -26,8 +26,8 @@ class Closing:
 
     Attributes:
         exact_validation: the exact int8 network's score on the validation split.
-        exact_searched: and on the images that trials were scored on, which may be fewer.
-        exact_test: and on the test split.
+        exact_searched: its score on the images used in the search, which may be fewer.
+        exact_test: its score on the test split.
         trials: all trials; those that were fine-tuned or tested say so.
         front: numbers of the trials that no other dominates, by rising energy.
         reported: numbers of the front members that were tested.
@@ -35,11 +35,11 @@ class Closing:
         best_fixed: number of the cheapest acceptable fixed multiplier, or None if none is.
         screening_rank: Spearman correlation of the screened distortion with the measured score
             over all trials, or None with too few.
-        surrogate_rank: of the score that the sampler predicted before it was measured.
+        surrogate_rank: likewise of the score that the sampler predicted before it was measured.
         objective: what the search was asked for.
-        own_routing: by trial number, the frequencies of the network that was tested, where it has
-            experts; the others' energies are charged with the frozen ones alone.
-        own_energy: by trial number, ``energy_rel`` under them.
+        own_routing: by trial number, how often each tested network uses its experts; the energies
+            of other trials are charged with the frozen frequencies alone.
+        own_energy: by trial number, ``energy_rel`` under these own frequencies.
     """
 
     exact_validation: Score
@@ -57,7 +57,7 @@ class Closing:
     own_energy: Mapping[int, float] = dataclasses.field(default_factory=dict)
 
     KEY: ClassVar[str] = "summary"
-    """Where the study keeps the summary."""
+    """Key under which the study keeps the summary."""
 
     def summary(self) -> dict[str, Any]:
         """Everything but trials and routing, as plain values."""
@@ -179,7 +179,7 @@ def _spearman(predicted: list[float], measured: list[float]) -> float | None:
 
 
 def fixed_baselines(trials: list[Trial]) -> tuple[int, ...]:
-    """One trial a fixed multiplier, in its better operand order, by falling energy."""
+    """One trial per fixed multiplier, in its better operand order, by falling energy."""
     better: dict[str, Trial] = {}
     for trial in (t for t in trials if t.origin == "uniform"):
         name = uniform_multiplier(trial)

@@ -38,13 +38,13 @@ class Finished:
     """A run that was closed.
 
     Attributes:
-        run: its folder and configuration.
+        folder: its run folder, which knows its configuration.
         trials: its trials.csv.
         front: assignments of its front by trial number.
         energy_model: what its energies count; with the convention where it was re-costed.
     """
 
-    run: Run
+    folder: Run
     trials: pd.DataFrame
     front: dict[int, Assignment]
     energy_model: str
@@ -52,8 +52,8 @@ class Finished:
     @property
     def name(self) -> str:
         """The folder's name, with that of the search of all topologies that it is part of."""
-        path = self.run.path
-        is_part = path.name == self.run.config.topology
+        path = self.folder.path
+        is_part = path.name == self.folder.config.topology
         return f"{path.parent.name}/{path.name}" if is_part else path.name
 
 
@@ -61,27 +61,27 @@ def read_runs(paths: Sequence[Path], *, any_model: bool = False) -> list[Finishe
     """Runs that can be compared.
 
     Args:
-        paths: their folders; that of a search of all topologies stands for those in it.
+        paths: their folders; the folder of a search of all topologies stands for those in it.
         any_model: they may have searched under different energy models, to be re-costed.
 
     Raises:
-        InputError: a folder is no finished run, or the runs measure different things.
+        InputError: a folder is not a finished run, or the runs measure different things.
     """
     runs = [_read(part) for path in paths for part in _parts(path)]
-    models = {found.energy_model for found in runs}
+    models = {run.energy_model for run in runs}
     if len(models) > 1 and not any_model:
         raise InputError(
             f"runs of different energy models ({', '.join(sorted(models))}) cannot be compared as "
             f"they are; --energy-model NAME costs all of them under one"
         )
     for field in ("dataset", "image_size"):
-        values = {str(getattr(found.run.config, field)) for found in runs}
+        values = {str(getattr(run.folder.config, field)) for run in runs}
         if len(values) > 1:
             raise InputError(
                 f"runs of different {field.replace('_', ' ')} ({', '.join(sorted(values))}) "
                 f"cannot be compared; name runs of one"
             )
-    fidelities = {f for found in runs for f in found.trials[run_files.FIDELITY].unique()}
+    fidelities = {f for run in runs for f in run.trials[run_files.FIDELITY].unique()}
     if len(fidelities) > 1:
         raise InputError(
             f"trials scored at different fidelity ({', '.join(sorted(fidelities))}) cannot be "
@@ -92,12 +92,12 @@ def read_runs(paths: Sequence[Path], *, any_model: bool = False) -> list[Finishe
 
 def _parts(path: Path) -> list[Path]:
     """The run folders in that of a search of all topologies, or the folder itself."""
-    run = Run.open(path)
-    return [path] if run.config.topology != ALL else [path / t for t in run.config.topologies]
+    folder = Run.open(path)
+    return [path] if folder.config.topology != ALL else [path / t for t in folder.config.topologies]
 
 
 def _read(path: Path) -> Finished:
-    run = Run.open(path)
+    folder = Run.open(path)
     try:
         trials = pd.read_csv(path / TRIALS)
         files = sorted((path / ASSIGNMENTS).glob("*.json"))
@@ -106,56 +106,56 @@ def _read(path: Path) -> Finished:
         raise InputError(
             f"{path} is not finished ({error}); go on with python -m dse.search --resume {path}"
         ) from error
-    return Finished(run, trials, front, run.config.energy_model)
+    return Finished(folder, trials, front, folder.config.energy_model)
 
 
-def points_of(found: Finished) -> Floats:
+def points_of(run: Finished) -> Floats:
     """Energy and validation cross-entropy of the trials, shape ``(trials, 2)``."""
     columns = [run_files.ENERGY, run_files.VALIDATION_CROSS_ENTROPY]
-    return found.trials[columns].to_numpy(dtype=np.float64)
+    return run.trials[columns].to_numpy(dtype=np.float64)
 
 
 def shared_reference(runs: Sequence[Finished]) -> Floats:
-    """One reference point: energy 1 and the worst cross-entropy of any front, and a tenth.
+    """One reference point: energy 1, and a tenth above the worst cross-entropy of any front.
 
     Where memory counts, experts can cost more than the dense network: then the energy is a tenth
     above the dearest of the runs' cheapest trials, so that every run has a volume.
     """
-    points = [points_of(found) for found in runs]
+    points = [points_of(run) for run in runs]
     cheapest = max(p[:, 0].min() for p in points)
     worst = max(p[non_dominated(p), 1].max() for p in points)
     return np.array([max(1.0 + 1e-9, 1.1 * cheapest), 1.1 * worst])
 
 
 def summary(runs: Sequence[Finished]) -> pd.DataFrame:
-    """One row a run: trials, front, hypervolumes, best fixed multiplier."""
+    """One row per run: trials, front, hypervolumes, best fixed multiplier."""
     reference = shared_reference(runs)
     rows = []
-    for found in runs:
-        points = points_of(found)
-        fixed = (found.trials[run_files.ORIGIN] == "uniform").to_numpy()
+    for run in runs:
+        points = points_of(run)
+        fixed = (run.trials[run_files.ORIGIN] == "uniform").to_numpy()
         rows.append(
             {
-                "run": found.name,
-                "sampler": found.run.config.sampler,
-                "seed": found.run.config.seed,
+                "run": run.name,
+                "sampler": run.folder.config.sampler,
+                "seed": run.folder.config.seed,
                 "trials": len(points),
                 "front": len(non_dominated(points)),
                 "hypervolume": hypervolume(points, reference),
                 "hypervolume_fixed": hypervolume(points[fixed], reference),
-                "best_fixed": _best_fixed(found),
+                "best_fixed": _best_fixed(run),
             }
         )
     return pd.DataFrame(rows)
 
 
-def _best_fixed(found: Finished) -> str:
-    """The cheapest fixed multiplier within one point of the exact one, as a search's end judges.
+def _best_fixed(run: Finished) -> str:
+    """The cheapest fixed multiplier within one point of the exact one, as `close` judges it.
 
     What was tested counts, by the accuracy after all its recovery, against that of the exact one
     (of the dearest one, if that was not among them) before any fine-tuning.
     """
-    fixed = found.trials[found.trials[run_files.ORIGIN] == "uniform"]
+    fixed = run.trials[run.trials[run_files.ORIGIN] == "uniform"]
     if fixed.empty:
         return ""
     if fixed[run_files.TEST_ACCURACY].notna().any():
@@ -178,14 +178,14 @@ def tolerance(runs: Sequence[Finished], figures: Figures | None = None) -> pd.Da
     Routers and sites that ``--exact`` names had no choice and are left out.
 
     Returns:
-        One row a site: its commonest multiplier, in what part of the front it has it, and the mean
-        relative power of what it has: low where a site tolerates much.
+        One row per site: its commonest multiplier, the share of front members that have it there,
+        and the mean relative power of all that it has, which is low where a site tolerates much.
     """
     figures = published_figures() if figures is None else figures
     chosen: dict[str, list[str]] = {}
-    for found in runs:
-        pinned = _pinned(found)
-        for assignment in found.front.values():
+    for run in runs:
+        pinned = _pinned(run)
+        for assignment in run.front.values():
             for site, choice in assignment.choices.items():
                 if any(fnmatch.fnmatchcase(site, pattern) for pattern in pinned):
                     continue
@@ -204,29 +204,29 @@ def tolerance(runs: Sequence[Finished], figures: Figures | None = None) -> pd.Da
     return pd.DataFrame(rows).sort_values("mean_power_rel", kind="stable", ignore_index=True)
 
 
-def _pinned(found: Finished) -> list[str]:
+def _pinned(run: Finished) -> list[str]:
     """Patterns of the sites that stayed exact."""
-    routing = found.run.routing()
+    routing = run.folder.routing()
     routers = [] if routing is None else [f"{layer}.router" for layer in routing.rates]
-    return [*found.run.config.exact, *routers]
+    return [*run.folder.config.exact, *routers]
 
 
 def draw(path: Path, runs: Sequence[Finished]) -> None:
     """All fronts in one figure, and the joint one; runs of several topologies in their colours."""
-    topologies = [found.run.config.topology for found in runs]
+    topologies = [run.folder.config.topology for run in runs]
     by_topology = len(set(topologies)) == len(runs) > 1
     figure = Figure(figsize=(8, 5.4), layout="constrained")
     axes = figure.subplots()
-    for found in runs:
-        points = points_of(found)
+    for run in runs:
+        points = points_of(run)
         front = points[non_dominated(points)]
-        topology = found.run.config.topology
+        topology = run.folder.config.topology
         colour = TOPOLOGY_COLOURS[topology] if by_topology else None
-        label = topology if by_topology else found.name
+        label = topology if by_topology else run.name
         line = axes.step(front[:, 0], front[:, 1], where="post", label=label, color=colour)[0]
         axes.plot(*front.T, "o", markersize=4, color=line.get_color())
     if len(runs) > 1:
-        points = np.concatenate([points_of(found) for found in runs])
+        points = np.concatenate([points_of(run) for run in runs])
         joint = points[non_dominated(points)]
         axes.step(*joint.T, where="post", color="black", linewidth=2.5, alpha=0.25, label="joint")
     _draw_fixed(axes, runs, by_topology=by_topology)
@@ -236,16 +236,16 @@ def draw(path: Path, runs: Sequence[Finished]) -> None:
     axes.set_ylabel("validation cross-entropy (nats), log scale")
     axes.grid(alpha=0.25)
     axes.legend(fontsize=8)
-    arch = runs[0].run.config.arch
-    axes.set_title(f"{arch} on {runs[0].run.config.dataset}" if by_topology else "", loc="left")
+    arch = runs[0].folder.config.arch
+    axes.set_title(f"{arch} on {runs[0].folder.config.dataset}" if by_topology else "", loc="left")
     figure.savefig(path, dpi=130, format="png")
 
 
 def _draw_fixed(axes: Axes, runs: Sequence[Finished], *, by_topology: bool) -> None:
     """Fixed multipliers: of every topology in its colour, else of the first run."""
-    for index, found in enumerate(runs if by_topology else runs[:1]):
-        fixed = found.trials[found.trials[run_files.ORIGIN] == "uniform"]
-        colour = TOPOLOGY_COLOURS[found.run.config.topology] if by_topology else "#d95f02"
+    for index, run in enumerate(runs if by_topology else runs[:1]):
+        fixed = run.trials[run.trials[run_files.ORIGIN] == "uniform"]
+        colour = TOPOLOGY_COLOURS[run.folder.config.topology] if by_topology else "#d95f02"
         axes.plot(
             fixed[run_files.ENERGY],
             fixed[run_files.VALIDATION_CROSS_ENTROPY],

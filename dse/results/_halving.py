@@ -1,8 +1,8 @@
 """Successive halving on the non-dominated rank: more images, then training, for fewer candidates.
 
 Jamieson, Talwalkar, "Non-stochastic best arm identification and hyperparameter optimization",
-AISTATS 2016, arXiv 1502.07943, with the rank in place of a single score. A rung compares scores of
-its own fidelity alone.
+AISTATS 2016, arXiv 1502.07943, with the rank in place of a single score. A rung, one round of
+halving, compares scores of one fidelity only.
 """
 
 import dataclasses
@@ -18,12 +18,12 @@ from luts.errors import InputError
 from models import Score
 
 SHORTLIST = 10
-"""Candidates for the one answer that are scored on all images, if the search used fewer."""
+"""How many of the best candidates for the one answer are rescored on all images."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Halving:
-    """The fidelities above the search's own. What an earlier run has done is not repeated.
+    """Scores promising trials at higher fidelity; what an earlier run has scored is kept.
 
     Attributes:
         study: keeps the scores.
@@ -40,8 +40,9 @@ class Halving:
     def promoted(self, ranked: Sequence[Sequence[int]]) -> list[int]:
         """Numbers of the trials that get the whole fine-tuning.
 
-        Four times as many (twice, if the search scored on all images) come from the first
-        non-dominated ranks. All images halve them, half the fine-tuning halves them again.
+        Four times as many candidates (twice, if the search scored on all images) come from the
+        first non-dominated ranks. Scores on all images halve them, and scores after half the
+        fine-tuning halve them again.
 
         Args:
             ranked: numbers of trials, best rank first.
@@ -69,7 +70,7 @@ class Halving:
     def answer(self, problem: Problem) -> int:
         """Number of the trial that a search for least energy or best accuracy answers with.
 
-        Where the search scored on fewer images, the best few are held against the limit on all.
+        Where the search scored on fewer images, the best few are checked on all.
 
         Raises:
             InputError: no trial meets the limit.

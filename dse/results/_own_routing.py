@@ -14,7 +14,7 @@ from energy import Workload, cost, run_files
 from models import EmulatedNetwork, Routing, expert_work, measure_routing
 
 OWN_ENERGY = run_files.OWN_ENERGY
-"""Column of the energies under them."""
+"""Column of the energies under an assignment's own frequencies."""
 
 
 def measure_own(evaluator: Evaluator, emulated: EmulatedNetwork, what: str) -> Routing | None:
@@ -23,7 +23,7 @@ def measure_own(evaluator: Evaluator, emulated: EmulatedNetwork, what: str) -> R
     Args:
         evaluator: whose calibration images are used.
         emulated: the network as it was scored.
-        what: how to call it in the source.
+        what: what the routing's source calls the network.
     """
     if not any(site.expert_layer for site in emulated.sites):
         return None

@@ -11,7 +11,7 @@ import torch
 _LIBRARIES = ("axdse", "torch", "timm", "numpy", "optuna", "pymoo", "scikit-learn")
 
 
-def making() -> dict[str, object]:
+def provenance() -> dict[str, object]:
     """Time, commit, versions and device, as plain values."""
     return {
         "started": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),

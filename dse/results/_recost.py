@@ -57,29 +57,29 @@ def recost_all(
             model, or a run's study, network, routing or trials cannot be read or do not fit
             together.
     """
-    models = {found.energy_model for found in runs}
+    models = {run.energy_model for run in runs}
     if options.energy_model is None and len(models) > 1:
         raise InputError(
             f"the runs searched under different energy models ({', '.join(sorted(models))}); name "
             f"one with --energy-model"
         )
-    model: EnergyModel = options.energy_model or runs[0].run.config.energy_model
-    studies = [study_of(found.run) for found in runs]
+    model: EnergyModel = options.energy_model or runs[0].folder.config.energy_model
+    studies = [study_of(run.folder) for run in runs]
     names = dict.fromkeys(name for study in studies for name in study.multipliers)
     figures = figures_of(options, others=names)
     check_memories(options, model)
     workloads: dict[NetworkConfig, Workload] = {}
     recosted = []
-    for found, study in zip(runs, studies, strict=True):
-        network = network_of(found.run.path)
+    for run, study in zip(runs, studies, strict=True):
+        network = network_of(run.folder.path)
         if network not in workloads:
             workloads[network] = Workload.of(network)
-        recosted.append(recost(found, study, workloads[network], figures, model=model))
+        recosted.append(recost(run, study, workloads[network], figures, model=model))
     return recosted, figures
 
 
 def recost(
-    found: Finished,
+    run: Finished,
     study: StoredStudy,
     workload: Workload,
     figures: Figures,
@@ -89,7 +89,7 @@ def recost(
     """The run with energies, front and best fixed multiplier of another energy model.
 
     Args:
-        found: a finished run.
+        run: a finished run.
         study: its study.
         workload: its network.
         figures: power and energies.
@@ -98,19 +98,19 @@ def recost(
     Raises:
         InputError: the trials are not those of the study, or do not fit the network.
     """
-    assignments = _assignments(found, study)
-    routing = read_routing(found.run.path / ROUTING) if workload.layers else None
+    assignments = _assignments(run, study)
+    routing = read_routing(run.folder.path / ROUTING) if workload.layers else None
     energies, dense_pj = _energies(assignments, workload.under(routing), figures, model)
-    trials = found.trials.assign(energy_rel=energies, energy_pj=energies * dense_pj)
+    trials = run.trials.assign(energy_rel=energies, energy_pj=energies * dense_pj)
     place = trials.columns.tolist().index(run_files.ENERGY) + 1
-    trials.insert(place, AS_SEARCHED, found.trials[run_files.ENERGY])
+    trials.insert(place, AS_SEARCHED, run.trials[run_files.ENERGY])
     if OWN_ENERGY in trials:
         trials[OWN_ENERGY] = [
-            _own_energy(found.run, number, assignment, workload, figures, model)
+            _own_energy(run.folder, number, assignment, workload, figures, model)
             for number, assignment in zip(trials[run_files.TRIAL], assignments, strict=True)
         ]
     recosted = dataclasses.replace(
-        found, trials=trials, energy_model=f"{model}, {figures.convention}"
+        run, trials=trials, energy_model=f"{model}, {figures.convention}"
     )
     front = non_dominated(points_of(recosted))
     if run_files.ON_FRONT in trials:
@@ -127,27 +127,27 @@ def joint_trials(runs: Sequence[Finished]) -> pd.DataFrame:
         no trial of any run dominates it.
     """
     tables = []
-    for found in runs:
-        table = found.trials.copy()
-        table.insert(0, "energy_model", found.energy_model)
-        table.insert(0, "run", found.name)
+    for run in runs:
+        table = run.trials.copy()
+        table.insert(0, "energy_model", run.energy_model)
+        table.insert(0, "run", run.name)
         tables.append(table)
     frame = pd.concat(tables, ignore_index=True)
-    joint = non_dominated(np.concatenate([points_of(found) for found in runs]))
+    joint = non_dominated(np.concatenate([points_of(run) for run in runs]))
     frame["on_joint_front"] = np.isin(np.arange(len(frame)), joint)
     return frame
 
 
-def _assignments(found: Finished, study: StoredStudy) -> list[Assignment]:
-    """The assignment of every row of the run's trials, held against the table's own digests."""
+def _assignments(run: Finished, study: StoredStudy) -> list[Assignment]:
+    """The assignment of every row of the run's trials, checked with the table's own digests."""
     assignments = []
     for number, digest in zip(
-        found.trials[run_files.TRIAL], found.trials[run_files.DIGEST], strict=True
+        run.trials[run_files.TRIAL], run.trials[run_files.DIGEST], strict=True
     ):
         assignment = study.assignment(int(number))
         if assignment.digest != digest:
             raise InputError(
-                f"{found.run.path}: trial {number} of {study.shown} has another assignment than "
+                f"{run.folder.path}: trial {number} of {study.shown} has another assignment than "
                 f"trials.csv says; the database is not that of this run"
             )
         assignments.append(assignment)

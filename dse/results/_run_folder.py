@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from dse.results._provenance import making
+from dse.results._provenance import provenance
 from dse.study import ALL, IN_MEMORY, SearchConfig
 from energy import per_input_json, run_files
 from luts.errors import InputError
@@ -18,7 +18,7 @@ DATABASE = run_files.DATABASE
 ROUTING = run_files.ROUTING
 ASSIGNMENTS = run_files.ASSIGNMENTS
 OWN_ROUTING = run_files.OWN_ROUTING
-"""Folder of front members' own routing rates, one file a trial, named as its assignment is."""
+"""Folder of front members' own routing rates, one file per trial, named like its assignment."""
 
 
 class Run:
@@ -53,7 +53,7 @@ class Run:
         except OSError as error:
             raise InputError(f"cannot make the run folder {path}: {error}") from error
         run = cls(path, config)
-        run.write(CONFIG, config.to_toml(making()))
+        run.write(CONFIG, config.to_toml(provenance()))
         return run
 
     @staticmethod
@@ -94,12 +94,12 @@ class Run:
         if trials < self.config.trials:
             raise InputError(
                 f"the run has a budget of {self.config.trials} trials, which {trials} would cut; "
-                f"name more, or leave --trials away"
+                f"name more, or leave --trials out"
             )
         if trials == self.config.trials:
             return self
         run = Run(self.path, dataclasses.replace(self.config, trials=trials))
-        run.write(CONFIG, run.config.to_toml(making()))
+        run.write(CONFIG, run.config.to_toml(provenance()))
         return run
 
     def of_each_topology(self) -> tuple["Run", ...]:

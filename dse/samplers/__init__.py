@@ -1,10 +1,17 @@
-"""Who proposes the next assignment: one class a file, all behind Optuna's sampler interface."""
+"""Who proposes the next assignment: one method per file, all behind Optuna's sampler interface.
+
+`_base` makes every proposal feasible and new and writes it into the trial as `_record` says;
+`_history` is what a sampler sees of the study. A new sampler is a file with a subclass of
+`AssignmentSampler`, its `name` and its `propose` (`_random` is the shortest), and a line in
+`_CLASSES` below. Optuna's own samplers are in `_optuna`, pymoo's algorithms in a table in `_pymoo`;
+the default, `_guided`, learns in `_surrogate` and values candidates in `_acquisition`.
+"""
 
 from dse.problem import Problem
 from dse.samplers._base import AssignmentSampler, SpaceExhausted
 from dse.samplers._greedy import GreedySampler
 from dse.samplers._guided import GuidedSampler
-from dse.samplers._history import History
+from dse.samplers._history import TrialHistory
 from dse.samplers._mcts import MCTSSampler
 from dse.samplers._optuna import (
     GPSampler_,
@@ -24,8 +31,8 @@ __all__ = [
     "NAMES",
     "RESULT",
     "AssignmentSampler",
-    "History",
     "SpaceExhausted",
+    "TrialHistory",
     "codes_of",
     "population_for",
     "record_of",
@@ -33,8 +40,8 @@ __all__ = [
 ]
 
 _CLASSES: dict[str, type[AssignmentSampler]] = {
-    found.name: found
-    for found in (
+    sampler.name: sampler
+    for sampler in (
         GuidedSampler,
         NSGA2Sampler,
         NSGA3Sampler,

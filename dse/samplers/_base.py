@@ -1,8 +1,8 @@
 """Optuna samplers that propose a whole assignment at once.
 
-A network has a hundred sites and Optuna's database writes a row a parameter, so a trial here has no
-parameters: the assignment lies in one attribute, written when the trial starts. Trials that were
-queued with an assignment keep it.
+A network has a hundred sites and Optuna's database writes one row per parameter, so a trial here
+has no parameters: the assignment lies in one attribute, written when the trial starts. Trials that
+were queued with an assignment keep it.
 """
 
 import abc
@@ -18,14 +18,14 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from dse.problem import Codes, Problem
-from dse.samplers._history import History
+from dse.samplers._history import TrialHistory
 from dse.samplers._record import ASSIGNMENT, record_of
 
 ENUMERABLE = 20_000
 """Spaces up to this size are listed to find what was not tried."""
 
 LOOKS, LOOK_SECONDS = 20, 0.1
-"""How often, and how far apart, a trial looks whether others leave it the last assignment."""
+"""How often, and how far apart, a trial checks that the others have left it the last assignment."""
 
 Extra = dict[str, Any]
 
@@ -39,7 +39,7 @@ class AssignmentSampler(BaseSampler, abc.ABC):
 
     What is proposed meets the problem's constraints and was not tried before, as long as anything
     is left. Proposals depend on nothing but the seed, the trial's number and the complete trials,
-    so that an interrupted study goes on as if it had not been.
+    so that an interrupted study goes on as if it had not stopped.
 
     Args:
         problem: what is searched.
@@ -47,7 +47,7 @@ class AssignmentSampler(BaseSampler, abc.ABC):
         budget: trials that the study is going to have.
 
     Attributes:
-        has_rivals: other processes propose trials of the same study.
+        has_rivals: whether other processes propose trials of the same study.
     """
 
     name: str
@@ -59,10 +59,10 @@ class AssignmentSampler(BaseSampler, abc.ABC):
         self.budget = budget
         self.objectives = 2
         self.has_rivals = False
-        self._history = History(problem.size)
+        self._history = TrialHistory(problem.size)
 
     @abc.abstractmethod
-    def propose(self, history: History, rng: np.random.Generator) -> tuple[Codes, Extra]:
+    def propose(self, history: TrialHistory, rng: np.random.Generator) -> tuple[Codes, Extra]:
         """Codes for a new trial, shape ``(groups,)``, and what to keep with it.
 
         Raises:
@@ -87,8 +87,8 @@ class AssignmentSampler(BaseSampler, abc.ABC):
     def _claim(self, study: Study, trial: FrozenTrial, rng: np.random.Generator) -> bool:
         """Write a proposal into the trial; False if another process made the same meanwhile.
 
-        Each process writes and then looks, so that of two with the same proposal one at least
-        sees the other. A process that is alone has no need to look.
+        Each process writes and then looks, so that of two with the same proposal at
+        least one sees the other. A process that is alone need not look.
         """
         self._history.update(study, without=trial.number)
         codes, extra = self.propose(self._history, rng)
@@ -101,11 +101,11 @@ class AssignmentSampler(BaseSampler, abc.ABC):
         return not self._history.is_known(codes)
 
     def _keeps_last(self, study: Study, trial: FrozenTrial) -> bool:
-        """Whether the last proposal is this trial's after all, the others that made it having left.
+        """Whether this trial keeps the last assignment: the lowest-numbered claimant does.
 
-        Of trials that take the last assignment at once all see each other and find nothing else;
-        the one with the lowest number stays. It waits for the others to leave: one of them may not
-        have seen it, and is being scored.
+        Trials that claim the last assignment at once see each other and find nothing else. The one
+        with the lowest number stays, but waits for the others to leave: one of them may not have
+        seen it, and may be being scored.
         """
         for _ in range(LOOKS):
             trials = study.get_trials(deepcopy=False)
@@ -147,7 +147,7 @@ class AssignmentSampler(BaseSampler, abc.ABC):
         raise SpaceExhausted(f"all {len(self._history)} assignments were tried")
 
     def _listed(self, codes: Codes) -> Iterator[Codes]:
-        """All assignments of a small space; else fixed ones, and all a step from what was tried.
+        """All assignments of a small space; else the fixed ones, and all near what was tried.
 
         From a fixed assignment every other one of its circuits is reached step by step without
         leaving the constraints, so that something new is among these as long as there is any.
@@ -183,4 +183,4 @@ class AssignmentSampler(BaseSampler, abc.ABC):
         param_distribution: BaseDistribution,
     ) -> Any:
         """Refuse: a trial has no parameters."""
-        raise NotImplementedError(f"trials carry an assignment, no parameter {param_name!r}")
+        raise NotImplementedError(f"trials carry an assignment, not the parameter {param_name!r}")

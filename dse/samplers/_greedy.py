@@ -1,4 +1,4 @@
-"""AxNN's way (Venkataramani et al., ISLPED 2014): approximate the most resilient site first."""
+"""As AxNN does (Venkataramani et al., ISLPED 2014): approximate the most resilient site first."""
 
 import functools
 
@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from dse.problem import Codes
 from dse.samplers._base import AssignmentSampler, Extra, SpaceExhausted
-from dse.samplers._history import History
+from dse.samplers._history import TrialHistory
 
 
 class GreedySampler(AssignmentSampler):
@@ -36,7 +36,7 @@ class GreedySampler(AssignmentSampler):
             path.append(codes.astype(np.int16))
         return np.stack(path)
 
-    def propose(self, history: History, rng: np.random.Generator) -> tuple[Codes, Extra]:
+    def propose(self, history: TrialHistory, rng: np.random.Generator) -> tuple[Codes, Extra]:
         """The next point of the path that was not tried."""
         start = max((r.get("step", -1) for r in history.records), default=-1) + 1
         for step in range(start, 4 * len(self.path)):

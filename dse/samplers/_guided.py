@@ -8,7 +8,7 @@ from scipy.stats import norm
 from dse.problem import Codes, Problem, lagrangian_sweep, non_dominated
 from dse.samplers._acquisition import expected_improvement
 from dse.samplers._base import AssignmentSampler, Extra
-from dse.samplers._history import History
+from dse.samplers._history import TrialHistory
 from dse.samplers._surrogate import Fitted, Surrogate
 
 Matrix = npt.NDArray[np.float64]
@@ -17,7 +17,7 @@ Many = npt.NDArray[np.int64]
 POPULATION = 120
 GENERATIONS = 12
 FEWEST = 4
-"""Trials below which there is nothing to learn from."""
+"""With fewer trials than this there is nothing to learn from."""
 
 
 class GuidedSampler(AssignmentSampler):
@@ -34,7 +34,7 @@ class GuidedSampler(AssignmentSampler):
         super().__init__(problem, seed=seed, budget=budget)
         self._surrogate = Surrogate(problem)
 
-    def propose(self, history: History, rng: np.random.Generator) -> tuple[Codes, Extra]:
+    def propose(self, history: TrialHistory, rng: np.random.Generator) -> tuple[Codes, Extra]:
         """The best candidate of an evolution on the surrogate."""
         if len(history) < FEWEST:
             return self.space.uniform(int(rng.integers(self.problem.choices))), {}
@@ -60,7 +60,7 @@ class GuidedSampler(AssignmentSampler):
         return candidates[best], {"predicted": float(np.exp(mean[best]))}
 
     def _gain(
-        self, history: History, front: Matrix, candidates: Many, mean: Matrix, spread: Matrix
+        self, history: TrialHistory, front: Matrix, candidates: Many, mean: Matrix, spread: Matrix
     ) -> Matrix:
         energy = self.problem.energies_rel(candidates)
         turn = len(history) + len(history.pending)
@@ -83,8 +83,10 @@ class GuidedSampler(AssignmentSampler):
             )
         return gain
 
-    def _cheaper(self, history: History, energy: Matrix, mean: Matrix, spread: Matrix) -> Matrix:
-        """Expected saving of energy, were the score what is needed."""
+    def _cheaper(
+        self, history: TrialHistory, energy: Matrix, mean: Matrix, spread: Matrix
+    ) -> Matrix:
+        """Saving of energy times the probability that the score is good enough."""
         assert self.problem.min_accuracy is not None
         good = history.accuracies >= self.problem.min_accuracy
         limit = np.log(dividing_score(history.values[:, 1], good))
@@ -95,7 +97,7 @@ class GuidedSampler(AssignmentSampler):
     def _evolved(
         self, front: npt.NDArray[np.integer], fitted: Fitted, rng: np.random.Generator
     ) -> Many:
-        """All that an evolution under the surrogate's optimistic view keeps."""
+        """Every assignment of an evolution under the surrogate's optimistic view."""
         swept = lagrangian_sweep(fitted.distortion(), self.problem.energy, count=POPULATION // 2)
         seeds = [front.astype(np.int64), *[s[None] for s in swept]]
         uniform = [self.space.uniform(c)[None] for c in range(self.problem.choices)]

@@ -11,7 +11,7 @@ from dse.problem import Codes
 from dse.samplers._record import ASSIGNMENT, RESULT, codes_of
 
 
-class History:
+class TrialHistory:
     """Assignments and objective values of a study's trials, each read once.
 
     Attributes:
@@ -31,7 +31,7 @@ class History:
         self.pending: list[Codes] = []
 
     def update(self, study: Study, *, without: int = -1) -> None:
-        """Read what is new; ``without`` is the number of the trial that is being made."""
+        """Read what is new; ``without`` is the number of the trial that is being proposed."""
         self.pending = []
         for trial in study.get_trials(deepcopy=False):
             if trial.number in self._seen or trial.number == without:

@@ -5,14 +5,14 @@ import numpy.typing as npt
 
 from dse.problem import Codes, non_dominated
 from dse.samplers._base import AssignmentSampler, Extra
-from dse.samplers._history import History
+from dse.samplers._history import TrialHistory
 
 EXPLORATION = 1 / (2 * np.sqrt(2))
 """UCT's constant in TransAxx's public code (``mcts/mcts.py``)."""
 
 
 class MCTSSampler(AssignmentSampler):
-    """One tree level a group of sites; below the tree, choices are drawn by a hardware policy.
+    """One tree level per group of sites; below the tree, choices are drawn by a hardware policy.
 
     A child is chosen by UCT (Kocsis and Szepesvári, ECML 2006). The hardware policy draws choices
     with probabilities that rise with the energy they save. TransAxx rewards a learnt accuracy
@@ -23,7 +23,7 @@ class MCTSSampler(AssignmentSampler):
 
     name = "mcts"
 
-    def propose(self, history: History, rng: np.random.Generator) -> tuple[Codes, Extra]:
+    def propose(self, history: TrialHistory, rng: np.random.Generator) -> tuple[Codes, Extra]:
         """Select by UCT, expand, and complete by the hardware policy."""
         policy = self._policy(rng)
         rewards = self._rewards(history, rng)
@@ -59,7 +59,7 @@ class MCTSSampler(AssignmentSampler):
         weight = np.exp(rng.uniform(-4, 4) * saved)
         return np.asarray(weight / weight.sum(axis=1, keepdims=True), dtype=np.float64)
 
-    def _rewards(self, history: History, rng: np.random.Generator) -> npt.NDArray[np.float64]:
+    def _rewards(self, history: TrialHistory, rng: np.random.Generator) -> npt.NDArray[np.float64]:
         """In [0, 1], by a weighted Chebyshev distance from the best of each objective."""
         values = history.values
         if not len(values):

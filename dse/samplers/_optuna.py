@@ -1,4 +1,4 @@
-"""Optuna's own samplers, over one ordinal parameter a group of sites."""
+"""Optuna's own samplers, over one ordinal parameter per group of sites."""
 
 import abc
 import warnings
@@ -13,7 +13,7 @@ from optuna.trial import TrialState, create_trial
 
 from dse.problem import Codes, Problem
 from dse.samplers._base import AssignmentSampler, Extra
-from dse.samplers._history import History
+from dse.samplers._history import TrialHistory
 from luts.errors import InputError
 
 _OWN_GENERATION = "generation"
@@ -40,7 +40,7 @@ class OptunaSampler(AssignmentSampler):
     def sampler(self, seed: int) -> BaseSampler:
         """Optuna's sampler for one trial."""
 
-    def propose(self, history: History, rng: np.random.Generator) -> tuple[Codes, Extra]:
+    def propose(self, history: TrialHistory, rng: np.random.Generator) -> tuple[Codes, Extra]:
         """What Optuna asks for next."""
         copy = self._updated_copy(history)
         seed = int(rng.integers(2**31))
@@ -59,7 +59,7 @@ class OptunaSampler(AssignmentSampler):
         attributes = copy._storage.get_trial(asked._trial_id).system_attrs
         return codes, {_OWN_GENERATION: attributes.get(self.generation_key, 0)}
 
-    def _updated_copy(self, history: History) -> Study:
+    def _updated_copy(self, history: TrialHistory) -> Study:
         if self._copy is None:
             self._copy = optuna.create_study(directions=["minimize"] * self.objectives)
         for index in range(self._copied, len(history)):

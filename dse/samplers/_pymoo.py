@@ -14,7 +14,7 @@ from pymoo.util.ref_dirs import get_reference_directions
 
 from dse.problem import Codes, Problem
 from dse.samplers._base import AssignmentSampler, Extra
-from dse.samplers._history import History
+from dse.samplers._history import TrialHistory
 from dse.samplers._optuna import population_for
 from luts.errors import InputError, suggest
 
@@ -34,7 +34,7 @@ somebody's preferences; those for problems that change with time; and differenti
 particle swarms, which move in continuous spaces.
 """
 
-MOST_GENERATIONS_AN_ASK = 4
+MOST_GENERATIONS_PER_ASK = 4
 
 
 class PymooSampler(AssignmentSampler):
@@ -68,7 +68,7 @@ class PymooSampler(AssignmentSampler):
         self._results: dict[tuple[int, int], int] = {}
         self._read = 0
 
-    def propose(self, history: History, rng: np.random.Generator) -> tuple[Codes, Extra]:
+    def propose(self, history: TrialHistory, rng: np.random.Generator) -> tuple[Codes, Extra]:
         """The next individual; while others of its generation are being scored, a draw near one."""
         self._read_results(history)
         # pymoo's C-TAEA never returns from a first population smaller than its set of directions.
@@ -77,7 +77,7 @@ class PymooSampler(AssignmentSampler):
             return rng.integers(self.problem.choices, size=self.problem.size), {}
         # A generation that is scored gives way to the next; an algorithm that finds no offspring
         # but duplicates is helped out with a draw.
-        for _ in range(MOST_GENERATIONS_AN_ASK):
+        for _ in range(MOST_GENERATIONS_PER_ASK):
             self._ask(history)
             if self._asked is None or not len(self._asked):
                 self._asked = None
@@ -94,14 +94,14 @@ class PymooSampler(AssignmentSampler):
             self._tell(history)
         return rng.integers(self.problem.choices, size=self.problem.size), {}
 
-    def _read_results(self, history: History) -> None:
+    def _read_results(self, history: TrialHistory) -> None:
         for index in range(self._read, len(history)):
             made = history.records[index].get("individual")
             if made is not None:
                 self._results.setdefault((made[0], made[1]), index)
         self._read = len(history)
 
-    def _ask(self, history: History) -> None:
+    def _ask(self, history: TrialHistory) -> None:
         if self._asked is not None:
             return
         if self._running is None:
@@ -112,7 +112,7 @@ class PymooSampler(AssignmentSampler):
             self._running.tell(infills=start)
         self._asked = self._running.ask()
 
-    def _tell(self, history: History) -> None:
+    def _tell(self, history: TrialHistory) -> None:
         rows = [self._results[self._generation, index] for index in range(len(self._asked))]
         self._score(self._asked, history.values[rows], history.codes[rows])
         self._running.tell(infills=self._asked)
@@ -132,7 +132,7 @@ class PymooSampler(AssignmentSampler):
 
     def _made(self, start: Any) -> Any:
         module, name, wants_directions = ALGORITHMS[self.algorithm]
-        found = getattr(importlib.import_module(f"pymoo.algorithms.moo.{module}"), name)
+        algorithm_class = getattr(importlib.import_module(f"pymoo.algorithms.moo.{module}"), name)
         settings: dict[str, Any] = {
             "sampling": start,
             "crossover": UX(repair=RoundingRepair()),
@@ -142,7 +142,7 @@ class PymooSampler(AssignmentSampler):
         if wants_directions:
             settings["ref_dirs"] = self._directions()
         settings["pop_size"] = self.population
-        algorithm = found(**settings)
+        algorithm = algorithm_class(**settings)
         problem = PymooProblem(
             n_var=self.problem.size,
             n_obj=self.objectives,

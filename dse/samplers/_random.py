@@ -4,7 +4,7 @@ import numpy as np
 
 from dse.problem import Codes
 from dse.samplers._base import AssignmentSampler, Extra
-from dse.samplers._history import History
+from dse.samplers._history import TrialHistory
 
 
 class RandomSampler(AssignmentSampler):
@@ -12,6 +12,6 @@ class RandomSampler(AssignmentSampler):
 
     name = "random"
 
-    def propose(self, history: History, rng: np.random.Generator) -> tuple[Codes, Extra]:
+    def propose(self, history: TrialHistory, rng: np.random.Generator) -> tuple[Codes, Extra]:
         """A uniform draw."""
         return rng.integers(self.problem.choices, size=self.problem.size), {}

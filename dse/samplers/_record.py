@@ -11,7 +11,7 @@ RESULT = "result"
 
 
 def record_of(codes: Codes, origin: str, **extra: Any) -> dict[str, Any]:
-    """The attribute's value; what the codes mean lies with the study."""
+    """The attribute's value; the study says what the codes mean."""
     return {"origin": origin, "codes": [int(code) for code in codes], **extra}
 
 

@@ -25,7 +25,8 @@ Matrix = npt.NDArray[np.float64]
 CodeMatrix = npt.NDArray[np.integer]
 
 MOST_POINTS = 300
-"""A Gaussian process takes cubic time: beyond, it sees the best and the latest trials."""
+"""A Gaussian process takes cubic time: of more trials than this it sees the latest, and of the
+others a selection that is even in rank by score."""
 
 _START = np.log([1.0, 0.5, 0.5, 0.5, 0.1, 0.02])
 
@@ -54,17 +55,16 @@ class Surrogate:
         self._floor = 1e-3 * float(np.median(everywhere[everywhere > 0]))
         self._centre = float(np.log(everywhere + self._floor).mean())
         self._hyper: dict[int, Matrix] = {}
-        # Energy-weighted agreement: where two assignments share choices matters as much as there
-        # is to lose.
+        # Agreement of two assignments counts for more at groups where more distortion is at stake.
         weight = np.sqrt(self.distortion.max(axis=1) / self.distortion.max())
         self._weight = 0.5 * weight / weight.sum() + 0.5 / len(weight)
 
     def features(self, codes: CodeMatrix) -> Features:
-        """Of assignments, codes of shape ``(n, groups)``."""
+        """What the kernel compares of assignments, codes of shape ``(n, groups)``."""
         groups, choices = self.distortion.shape
-        found = self.distortion[np.arange(groups), codes]
-        total = found.sum(axis=1, keepdims=True) + self._floor
-        share = found / total
+        distortion = self.distortion[np.arange(groups), codes]
+        total = distortion.sum(axis=1, keepdims=True) + self._floor
+        share = distortion / total
         circuits = int(self.problem.circuit.max()) + 1
         by_circuit = np.zeros((len(codes), circuits))
         for circuit in range(circuits):
@@ -96,8 +96,8 @@ class Surrogate:
     def _hyperparameters(
         self, codes: CodeMatrix, target: Matrix, kept: npt.NDArray[np.int64]
     ) -> Matrix:
-        # Fitted at few sizes of the study only, on what it held then: cheap, and an interrupted
-        # study finds the same.
+        # Fitted only when the study reaches certain sizes, on what it held then: cheap, and the
+        # same after an interruption.
         size = 8
         while size * 1.35 <= len(kept) and size * 1.35 <= MOST_POINTS:
             size = int(size * 1.35)
@@ -110,7 +110,7 @@ class Surrogate:
 
 
 class Fitted:
-    """A surrogate that has learnt."""
+    """A surrogate that was fitted to measured scores."""
 
     def __init__(
         self, surrogate: Surrogate, features: Features, target: Matrix, hyper: Matrix
@@ -210,5 +210,5 @@ def _most_likely(features: Features, target: Matrix) -> Matrix:
         prior = 0.5 * (((hyper - _START) / 1.0) ** 2).sum()
         return float(fit + np.log(np.diag(factor[0])).sum() + prior)
 
-    found = minimize(loss, _START, method="L-BFGS-B", options={"maxiter": 25})
-    return np.asarray(found.x, dtype=np.float64)
+    optimum = minimize(loss, _START, method="L-BFGS-B", options={"maxiter": 25})
+    return np.asarray(optimum.x, dtype=np.float64)

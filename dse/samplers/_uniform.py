@@ -4,15 +4,15 @@ import numpy as np
 
 from dse.problem import Codes
 from dse.samplers._base import AssignmentSampler, Extra, SpaceExhausted
-from dse.samplers._history import History
+from dse.samplers._history import TrialHistory
 
 
 class UniformSampler(AssignmentSampler):
-    """Every choice in turn at all groups alike; then the search ends."""
+    """Each choice once, at all groups alike; then the search ends."""
 
     name = "uniform"
 
-    def propose(self, history: History, rng: np.random.Generator) -> tuple[Codes, Extra]:
+    def propose(self, history: TrialHistory, rng: np.random.Generator) -> tuple[Codes, Extra]:
         """The first fixed choice that was not tried."""
         for code in range(self.problem.choices):
             codes = self.space.uniform(code)

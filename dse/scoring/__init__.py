@@ -1,4 +1,9 @@
-"""Scoring an assignment: emulate, recover, measure; and who does it."""
+"""Scoring an assignment: emulate, recover, measure; and who does it.
+
+`_evaluate` recovers and scores one assignment: change it for another recovery or score, and raise
+its `CACHE_FORMAT`. `_score_cache` keeps scores between searches, `_screening` predicts every choice
+at every site from one gradient pass, `_workers` scores in this process or in several.
+"""
 
 from dse.scoring._evaluate import BATCH_SIZE, Evaluator, default_recovery
 from dse.scoring._score_cache import ScoreCache

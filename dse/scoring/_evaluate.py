@@ -34,7 +34,7 @@ from models.training import (
 BATCH_SIZE = 256
 
 CACHE_FORMAT = 2
-"""To be raised when scoring changes in a way that its making does not show."""
+"""To be raised when scoring changes in a way that `Evaluator._conditions` does not show."""
 
 
 def default_recovery(network: nn.Module, dataset: str, *, is_images: bool = True) -> Recovery:
@@ -87,8 +87,8 @@ class Evaluator:
             is not used.
         recovery: what is done to every candidate; its fine-tuning only to those of `fine_tune`. By
             default BatchNorm's statistics, or biases where there is none (`default_recovery`).
-        images: score on the first so many validation images; all of them by default.
-        cached: keep scores, and take those kept, in the cache folder.
+        images: how many validation images score, from the first; all of them by default.
+        cached: take scores from the cache folder where they are known, and keep new ones there.
 
     Raises:
         InputError: the recipe would choose the operand order, which the search does.
@@ -132,9 +132,9 @@ class Evaluator:
         if self.is_partial:
             self.exact_searched = self._score(self.emulated, self.images)
         self._scored: dict[tuple[str, int], Outcome] = {}
-        self._cache = ScoreCache(self._making(network)) if cached else None
+        self._cache = ScoreCache(self._conditions(network)) if cached else None
 
-    def _making(self, network: nn.Module) -> dict[str, Any]:
+    def _conditions(self, network: nn.Module) -> dict[str, Any]:
         exact = self.exact_validation
         return {
             "weights": state_digest(network.state_dict()),
@@ -173,11 +173,11 @@ class Evaluator:
         return (recovered or "as approximated") + part
 
     def score(self, assignment: Assignment, *, images: int | None = None) -> Outcome:
-        """Score on validation images after the recipe's steps but fine-tuning.
+        """Score on validation images after all steps of the recipe but fine-tuning.
 
         Args:
             assignment: to emulate.
-            images: score on the first so many; as many as the evaluator was made for by default.
+            images: how many validation images score; the evaluator's own number by default.
         """
         images = self.images if images is None else images
         key = (assignment.digest, images)
@@ -203,10 +203,10 @@ class Evaluator:
         return Outcome(score, self._fidelity(images), record["seconds"])
 
     def recover_(self, emulated: EmulatedNetwork, assignment: Assignment) -> None:
-        """Assign, then recover by the recipe's steps but fine-tuning."""
+        """Assign, then recover by all steps of the recipe but fine-tuning."""
         emulated.assign_(assignment)
         self.reference.restore_(emulated)
-        # No step but fine-tuning draws anything.
+        # No step but fine-tuning draws random numbers.
         recover(emulated, self.recovery, self.data, seed=0, reference=self.reference)
 
     def test(self, emulated: EmulatedNetwork) -> Score:

@@ -22,17 +22,17 @@ class ScoreCache:
     computed again; nothing is lost but time.
 
     Args:
-        making: everything but the assignment that decides a score, as values that JSON can hold.
+        conditions: all that decides a score but the assignment, as values that JSON can hold.
         path: the file; `FILE` in the cache folder by default.
     """
 
-    def __init__(self, making: Mapping[str, Any], *, path: Path | None = None) -> None:
+    def __init__(self, conditions: Mapping[str, Any], *, path: Path | None = None) -> None:
         self._path = cache_folder() / FILE if path is None else path
-        text = json.dumps(making, sort_keys=True)
+        text = json.dumps(conditions, sort_keys=True)
         self._prefix = hashlib.sha256(text.encode()).hexdigest()[:32]
 
     def get(self, assignment: Assignment, images: int) -> dict[str, Any] | None:
-        """What `put` kept for the score on so many images, or None."""
+        """What `put` kept for the score on this number of images, or None."""
         with contextlib.suppress(sqlite3.Error, OSError), self._opened() as database:
             query = "SELECT record FROM scores WHERE key = ?"
             row = database.execute(query, (self._key(assignment, images),)).fetchone()
@@ -40,7 +40,7 @@ class ScoreCache:
         return None
 
     def put(self, assignment: Assignment, images: int, record: Mapping[str, Any]) -> None:
-        """Keep plain values for an assignment's score on so many images."""
+        """Keep plain values for an assignment's score on this number of images."""
         with contextlib.suppress(sqlite3.Error, OSError), self._opened() as database:
             query = "INSERT OR REPLACE INTO scores VALUES (?, ?)"
             database.execute(query, (self._key(assignment, images), json.dumps(record)))

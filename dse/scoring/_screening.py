@@ -31,7 +31,7 @@ SAMPLED_IMAGES = 64
 Matrix = npt.NDArray[np.float64]
 
 Call = tuple[tuple[torch.Tensor, ...], torch.Tensor]
-"""What went into a site, and a gradient at what came out."""
+"""A site's operands in one call, and the gradient at its output."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,7 +65,7 @@ def screen(
         inputs: calibration images, ``(B, …)``; the first 64 are used.
         space: sites and choices.
         seed: of the random projection.
-        reporter: shows progress, a step a site.
+        reporter: shows progress, one step per site.
     """
     emulated.assign_(Assignment.uniform(emulated.sites, EXACT))
     batch = inputs[:SAMPLED_IMAGES]
@@ -75,7 +75,7 @@ def screen(
     ]
     rows = []
     for name in reporter.track(space.free, "screen"):
-        # No call of an expert that the batch did not reach; several of a layer that is shared.
+        # An expert that the batch did not reach has no call, a shared layer several.
         row = np.zeros(len(arithmetics))
         for operands, gradient in calls.get(name, ()):
             row += _distortions(emulated.layer(name), operands, gradient, arithmetics) / len(batch)
@@ -113,11 +113,11 @@ def one_gradient_pass(
         for handle in handles:
             handle.remove()
         emulated.zero_grad(set_to_none=True)
-    found: dict[str, list[Call]] = {}
+    calls: dict[str, list[Call]] = {}
     for (name, number), inputs in operands.items():
         if (name, number) in gradients:
-            found.setdefault(name, []).append((inputs, gradients[name, number]))
-    return found
+            calls.setdefault(name, []).append((inputs, gradients[name, number]))
+    return calls
 
 
 @torch.no_grad()
@@ -127,27 +127,27 @@ def _distortions(
     gradient: torch.Tensor,
     arithmetics: list[Arithmetic],
 ) -> npt.NDArray[np.float64]:
-    """Summed squared first-order change of the projected logits, one number an arithmetic."""
+    """Summed squared first-order change of the projected logits, one per arithmetic."""
     sampled, gradient, factor = _sample(layer, operands, gradient)
     channel = -3 if isinstance(layer, EmulatedConv2d) else -1
     exact = layer.arithmetic
     reference = layer(*sampled)
-    found = []
+    changes = []
     for arithmetic in arithmetics:
         layer.assign_(arithmetic)
         error = layer(*sampled) - reference
         others = [d for d in range(error.dim()) if d != channel % error.dim()]
         error = error - error.mean(dim=others, keepdim=True)
         change = (gradient * error).sum(dim=channel)
-        found.append(float((change.double() ** 2).sum()) * factor)
+        changes.append(float((change.double() ** 2).sum()) * factor)
     layer.assign_(exact)
-    return np.array(found)
+    return np.array(changes)
 
 
 def _sample(
     layer: EmulatedSite, operands: tuple[torch.Tensor, ...], gradient: torch.Tensor
 ) -> tuple[tuple[torch.Tensor, ...], torch.Tensor, float]:
-    """Fewer rows of the operands and the gradient, and what they stand for."""
+    """Fewer rows of the operands and the gradient, and how many rows each stands for."""
     if len(operands) == 1 and not isinstance(layer, EmulatedConv2d):
         rows = operands[0].reshape(-1, operands[0].shape[-1])
         gradient = gradient.reshape(-1, gradient.shape[-1])

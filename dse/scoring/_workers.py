@@ -25,7 +25,7 @@ def score(evaluator: Evaluator, epochs: float, seed: int, pending: Pending) -> O
     Args:
         evaluator: recovers and scores.
         epochs: of fine-tuning before the score that counts, or 0 for none.
-        seed: of fine-tuning; each trial has its own, counted from here.
+        seed: of fine-tuning; the trial's number is added to it.
         pending: the trial.
     """
     outcome = evaluator.score(pending.assignment)

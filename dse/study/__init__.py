@@ -1,6 +1,9 @@
 """The study: every trial of one search, in a database that Optuna keeps.
 
-The only room that knows Optuna's private names.
+A new setting goes into `_config`, and into `SCORING` of `_stored` if it decides how trials are
+scored; checks before a search starts are in `_preflight`, the loop that asks, scores and tells in
+`_loop`. `_study` works on a study, `_stored` only reads one, `_storage` opens their database;
+`_heartbeat` and `_lease` let several processes share it. No other room knows Optuna's tables.
 """
 
 from dse.study._config import ALL, IN_MEMORY, SearchConfig

@@ -20,7 +20,7 @@ ALL = "all"
 """Stands for every topology."""
 
 IN_MEMORY = "memory:"
-"""Begins the architecture's name where the network was in memory only."""
+"""Prefix of the architecture's name where the network was in memory only."""
 
 Objective = Literal["pareto", "energy", "accuracy"]
 FineTune = Literal["every", "promising", "front", "none"]
@@ -241,9 +241,9 @@ class SearchConfig:
         study = f"{self.study}-{topology}" if self.study else ""
         return dataclasses.replace(self, topology=topology, study=study)
 
-    def to_toml(self, making: Mapping[str, Any]) -> str:
-        """As a TOML file: this in the table ``search``, how it was made in ``making``."""
-        return to_toml(self, "search") + "\n" + tomli_w.dumps({"making": dict(making)})
+    def to_toml(self, provenance: Mapping[str, Any]) -> str:
+        """As a TOML file: this in the table ``search``, its provenance in ``making``."""
+        return to_toml(self, "search") + "\n" + tomli_w.dumps({"making": dict(provenance)})
 
     @staticmethod
     def network_toml(network: NetworkConfig) -> str:
@@ -256,7 +256,7 @@ class SearchConfig:
         """From a run's config.toml.
 
         Raises:
-            InputError: the text is no such file, or has a key that is not known.
+            InputError: the text is not such a file, or has a key that is not known.
         """
         try:
             table: dict[str, Any] = tomllib.loads(text)["search"]

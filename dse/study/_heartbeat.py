@@ -8,7 +8,7 @@ from optuna.storages import RDBStorage
 
 
 class Heartbeat:
-    """Beats for a set of things, mostly trials, from a thread of its own until stopped.
+    """Sends signs of life for trials, and for what else `keep` is given, from its own thread.
 
     Args:
         storage: with a heartbeat interval.
@@ -34,11 +34,11 @@ class Heartbeat:
         with self._lock:
             self._beats[key] = beat
         if self._thread is None:
-            self._thread = threading.Thread(target=self._beat, name="heart", daemon=True)
+            self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
             self._thread.start()
 
     def remove(self, key: int | str) -> None:
-        """Beat for a trial, or what else `keep` was given, no more."""
+        """Stop beating for ``key``, the id of a trial or what `keep` was given."""
         with self._lock:
             self._beats.pop(key, None)
 

@@ -1,4 +1,4 @@
-"""Whose turn it is: one of several processes, by a row that only one of them can make."""
+"""A lease that one process at a time holds, by a row that only one can insert."""
 
 import json
 import time
@@ -13,10 +13,11 @@ _ROWS = StudyUserAttributeModel.__table__
 
 
 class Lease:
-    """A study's attribute that one process at a time has, and renews while it lives.
+    """An attribute of a study that one process at a time holds, and renews while it lives.
 
-    A study has one row a key, so of two processes that make it one fails. A row that is not
-    renewed, by the clock of whoever waits, is taken over by exchanging just what was seen there.
+    A study has one row per key, so of two processes that insert it one fails. Each process that
+    waits measures by its own clock how long the row has not changed. A row that was not renewed is
+    taken over by replacing exactly the value that was seen: of several that try, one succeeds.
 
     Args:
         storage: of the study.
@@ -37,13 +38,16 @@ class Lease:
         self.is_lost = False
 
     def take(self, patience: float) -> bool:
-        """Have the turn, if nobody has it or who has it did not renew it for ``patience`` seconds.
+        """Take the lease if it is free or was not renewed for ``patience`` seconds.
 
-        To be called again and again: how long the row is as it is counts from the first look.
+        Call it repeatedly: the seconds count from the first call that saw the row as it is.
+
+        Returns:
+            Whether this process holds it now.
         """
         with self._engine.connect() as connection:
-            found = connection.execute(sqlalchemy.select(_ROWS.c.value_json).where(self._here))
-            there = found.scalar()
+            query = sqlalchemy.select(_ROWS.c.value_json).where(self._here)
+            there = connection.execute(query).scalar()
         if there is None:
             return self._made()
         if there != self._seen:
@@ -53,12 +57,12 @@ class Lease:
         return time.monotonic() - self._since > patience and self._exchanged(there)
 
     def renew(self) -> None:
-        """Show that this process lives; the turn is lost if another has taken it over."""
+        """Show that this process lives; the lease is lost if another has taken it over."""
         if self._held is not None and not self._exchanged(self._held):
             self._held, self.is_lost = None, True
 
     def leave(self) -> None:
-        """Let others have the turn, if this process has it."""
+        """Give the lease up, if this process holds it."""
         if self._held is not None:
             mine = sqlalchemy.and_(self._here, _ROWS.c.value_json == self._held)
             with self._engine.begin() as connection:

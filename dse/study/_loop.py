@@ -50,7 +50,7 @@ class _Loop:
         study, workers, shown = self._study, self._workers, 0
         while True:
             study.requeue_dead()
-            # Whoever noticed that a process died, its trials wait for anyone.
+            # The trials of a process that died wait for any process, whichever has noticed it.
             self._is_exhausted = self._is_exhausted and not study.waiting
             self._hand_out()
             status = None

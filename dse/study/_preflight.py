@@ -15,14 +15,14 @@ from energy import CostModel, Workload
 from models import uniform_routing
 
 CLASSES = {"digits": 10, "cifar10": 10, "cifar100": 100, "tiny-imagenet": 200}
-"""Classes of the data sets that always have the same."""
+"""Number of classes of each data set where it is always the same."""
 
 MARGIN = 1.02
-"""By how much energy may be off while routing, and the classes of an own data set, are unknown."""
+"""Factor by which energy may be off before routing and the number of classes are known."""
 
 
 def problem_of(config: SearchConfig, workload: Workload) -> Problem:
-    """What is searched, but for the accuracy to reach.
+    """What is searched, except for the accuracy to reach.
 
     Raises:
         InputError: a pattern matches no site, or no assignment meets the constraints.
@@ -42,11 +42,11 @@ def about(config: SearchConfig) -> dict[str, Any]:
     and the data come from may differ from machine to machine; their scores tell them apart.
     """
     names = ("arch", "topology", "dataset", "image_size", "seed", "energy_model", *SCORING)
-    found = {name: getattr(config, name) for name in names}
-    found["rung_images"] = config.scored_images
+    record = {name: getattr(config, name) for name in names}
+    record["rung_images"] = config.scored_images
     if config.finetune == "none":
-        found["finetune_epochs"] = None
-    return found
+        record["finetune_epochs"] = None
+    return record
 
 
 def check(config: SearchConfig, databases: Mapping[str, Path] | None = None) -> None:
@@ -74,7 +74,7 @@ def _check_one(config: SearchConfig, database: Path | None) -> None:
 
 
 def check_in_memory(config: SearchConfig, network: nn.Module, example: torch.Tensor) -> None:
-    """As `check`, of a network in memory.
+    """Like `check`, for a network in memory.
 
     Args:
         config: what the search is asked to do.

@@ -14,7 +14,7 @@ from optuna.storages._rdb.models import BaseModel
 from luts.errors import InputError
 
 BEAT_SECONDS = 20
-"""How often a running trial gives a sign of life; without one for `GRACE` times, it is dead."""
+"""Seconds between a running trial's signs of life; after `GRACE` times as long, it is dead."""
 
 GRACE = 6
 ATTEMPTS = 5
@@ -83,13 +83,13 @@ def database_url(where: Path | str) -> str:
     """URL of a SQLite file or of a database server, as SQLAlchemy takes it.
 
     Raises:
-        InputError: it is no URL.
+        InputError: it is not a URL.
     """
     if isinstance(where, Path):
         return f"sqlite:///{where}"
     if "://" not in where:
         raise InputError(
-            f"{where!r} is no database URL; write postgresql://USER:PASSWORD@HOST/DATABASE"
+            f"{where!r} is not a database URL; write postgresql://USER:PASSWORD@HOST/DATABASE"
         )
     # SQLAlchemy's default driver for PostgreSQL is the older psycopg2.
     if where.startswith("postgresql://"):
@@ -101,7 +101,7 @@ def without_password(where: Path | str) -> str:
     """What to call a database in messages.
 
     Raises:
-        InputError: it is no URL.
+        InputError: it is not a URL.
     """
     if isinstance(where, Path):
         return str(where)
@@ -111,7 +111,7 @@ def without_password(where: Path | str) -> str:
     except (sqlalchemy.exc.ArgumentError, ValueError) as error:
         # Not shown itself: a password may stand in it.
         raise InputError(
-            "the storage is no database URL; write postgresql://USER:PASSWORD@HOST:PORT/DATABASE"
+            "the storage is not a database URL; write postgresql://USER:PASSWORD@HOST:PORT/DATABASE"
         ) from error
 
 

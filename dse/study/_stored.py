@@ -23,7 +23,7 @@ from models import Assignment, Choice
 
 IDENTITY = "identity"
 CLOSING = "closing:"
-"""Begins the names of what is kept of a study's close."""
+"""Prefix of the keys of what is kept of a study's close."""
 
 CONTENT = "content_sha256"
 STUDY_NAME = "search"
@@ -39,7 +39,7 @@ SCORING = (
 )
 """Settings that decide what a trial is and how it is scored.
 
-Studies of earlier versions do not tell them, nor `CONTENT`.
+Studies of earlier versions record neither them nor `CONTENT`.
 """
 
 SQLITE = "sqlite:///"
@@ -108,7 +108,7 @@ def space_record(problem: Problem) -> dict[str, Any]:
 def check_identity(known: Mapping[str, Any], mine: Mapping[str, Any], shown: str) -> None:
     """Compare a study's identity with what it is to be continued with.
 
-    What a study of an earlier version does not tell is not compared.
+    What a study of an earlier version does not record is not compared.
 
     Raises:
         InputError: they differ.
@@ -137,7 +137,7 @@ def read_study(
         with_trials: read its trials too.
 
     Raises:
-        InputError: the database cannot be reached or read, or the study is none of this program.
+        InputError: the database cannot be reached or read, or this program did not make the study.
     """
     if isinstance(where, Path) and not where.exists():
         return None
@@ -154,7 +154,7 @@ def read_study(
             attributes = study.user_attrs
         except KeyError:
             return None
-        except Exception as error:  # SQLAlchemy's own hierarchy is no part of Optuna's interface
+        except Exception as error:  # SQLAlchemy's own hierarchy is not part of Optuna's interface
             reason = str(error).strip().splitlines()[0]
             raise InputError(f"{shown} cannot be read: {reason}") from error
     if not isinstance(identity, dict) or "space" not in identity:
@@ -181,9 +181,9 @@ def _identity(study: optuna.Study, *, seconds: float) -> Any:
     """What another process is about to write if it is making the study at this moment."""
     until = time.monotonic() + seconds
     while True:
-        found = study.user_attrs.get(IDENTITY)
-        if found is not None or time.monotonic() >= until:
-            return found
+        identity = study.user_attrs.get(IDENTITY)
+        if identity is not None or time.monotonic() >= until:
+            return identity
         time.sleep(0.2)
 
 

@@ -43,13 +43,13 @@ class SearchStudy:
     Args:
         where: a SQLite file, a database server's URL, or a storage of this process alone.
         problem: what is searched.
-        sampler: proposes trials once the queue is empty; may follow by `use`.
+        sampler: proposes trials once the queue is empty; may be given later, to `use`.
         name: of the study in its database.
         about: what else must agree for a study to be continued, as plain values.
-        beat_seconds: see `dse.study._storage.BEAT_SECONDS`.
+        beat_seconds: see `dse.study.BEAT_SECONDS`.
 
     Raises:
-        InputError: the storage cannot be reached, holds something else, or the study is one of
+        InputError: the storage cannot be reached, holds something else, or the study belongs to
             another search. An existing study is not altered then.
     """
 
@@ -108,9 +108,9 @@ class SearchStudy:
         """A study attribute that another process is about to set."""
         until = time.monotonic() + (seconds if self._is_shared else 0)
         while True:
-            found = self._study.user_attrs.get(key)
-            if found is not None or time.monotonic() >= until:
-                return found
+            value = self._study.user_attrs.get(key)
+            if value is not None or time.monotonic() >= until:
+                return value
             time.sleep(POLL_SECONDS)
 
     def use(self, sampler: AssignmentSampler) -> None:
@@ -146,7 +146,7 @@ class SearchStudy:
                 return True
             if self._seeding.take(self._grace):
                 self._heartbeat.keep(_SEEDER, self._seeding.renew)
-                # Whoever had the turn before may have finished since the last look.
+                # Whoever held the lease before may have finished since the last look.
                 return not self._study.user_attrs.get(_SEEDED)
             time.sleep(POLL_SECONDS)
         return False
@@ -154,7 +154,7 @@ class SearchStudy:
     def seed(self, assignments: list[tuple[Codes, str]]) -> None:
         """Queue the first trials, each codes and an origin; what is queued already is left out.
 
-        All are left to another process that has taken this one for dead meanwhile.
+        If another process has taken this one for dead meanwhile, all are left to it.
         """
         if self._seeding is not None and self._seeding.is_lost and not self.needs_seeds:
             return
@@ -182,8 +182,8 @@ class SearchStudy:
 
     def screening(self) -> list[list[float]] | None:
         """What `keep_screening` kept."""
-        found: list[list[float]] | None = self._study.user_attrs.get(_SCREENING)
-        return found
+        distortion: list[list[float]] | None = self._study.user_attrs.get(_SCREENING)
+        return distortion
 
     # --- trials ------------------------------------------------------------------------------
 
@@ -265,12 +265,12 @@ class SearchStudy:
     def open_before(self, pending: Pending) -> int:
         """Number of trials with a lower number that are scored or being scored.
 
-        In a study that other processes work on; alone, nobody asks at the same time.
+        Always 0 where this process works alone: nobody else asks at the same time.
         """
         if not self._is_shared:
             return 0
-        found = self._in_state(TrialState.COMPLETE, TrialState.RUNNING)
-        return sum(trial.number < pending.number for trial in found)
+        opened = self._in_state(TrialState.COMPLETE, TrialState.RUNNING)
+        return sum(trial.number < pending.number for trial in opened)
 
     @property
     def running(self) -> int:
@@ -310,7 +310,7 @@ class SearchStudy:
             return {int(row[0]) for row in rows}
 
     def _forget_beat(self, trial_id: int) -> None:
-        """So that a trial does not look dead from when it is taken up again to its first beat."""
+        """Delete the old heartbeat, so that a requeued trial is not taken for dead."""
         if self._is_shared:
             with self._rdb.engine.begin() as connection:
                 delete = sqlalchemy.text("DELETE FROM trial_heartbeats WHERE trial_id = :id")
@@ -332,8 +332,8 @@ class SearchStudy:
 
     def closing(self, key: str) -> dict[str, Any] | None:
         """What `keep_closing` kept under ``key``."""
-        found: dict[str, Any] | None = self._study.user_attrs.get(CLOSING + key)
-        return found
+        record: dict[str, Any] | None = self._study.user_attrs.get(CLOSING + key)
+        return record
 
 
 def _opened(

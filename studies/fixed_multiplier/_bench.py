@@ -10,7 +10,7 @@ from torch import nn
 
 import energy
 import models
-from dse.results import making
+from dse.results import provenance
 from dse.scoring import BATCH_SIZE, Evaluator, default_recovery
 from luts import catalog
 from luts.console import Reporter
@@ -91,7 +91,7 @@ class Bench:
         self.place = place
         self.reporter = reporter
         self.on_weights = on_weights
-        self._making = making()
+        self._making = provenance()
         self._data: dict[tuple[str, int | None, int], Data] = {}
         self._subject: tuple[Base, Subject] | None = None
 

@@ -11,7 +11,7 @@ import tomllib
 from pathlib import Path
 
 import luts
-from dse.results import making
+from dse.results import provenance
 from luts.console import Parser, Reporter, run
 from luts.errors import InputError
 from models import Recovery
@@ -154,7 +154,7 @@ def _run(
     about = dataclasses.asdict(cell) | {
         "weights_sha256": found.weights_sha256,
         "epoch_seconds": found.epoch_seconds,
-        "making": making(),
+        "making": provenance(),
     }
     record = _report.record(recovered, exact, about, recipe)
     path = results / "cells" / cell.file_name

@@ -16,7 +16,7 @@ import pandas as pd
 from scipy.stats import spearmanr
 
 from dse.problem import Problem, lagrangian_sweep
-from dse.results import making
+from dse.results import provenance
 from dse.scoring import screen
 from luts.console import Parser, Reporter, run
 from luts.errors import InputError
@@ -58,7 +58,7 @@ def main() -> None:
 
 
 def _write(path: Path, frame: pd.DataFrame, config: dict[str, Any]) -> None:
-    made = making()
+    made = provenance()
     with atomically(path) as temporary:
         text = f"# {made['commit']}; {made['device']}; {config}\n"
         temporary.write_text(text + frame.to_csv(index=False, float_format="%.4g"))

@@ -7,7 +7,7 @@ cell where an interrupted run stopped, and writes table and figure.
 import json
 from pathlib import Path
 
-from dse.results import making
+from dse.results import provenance
 from luts.console import Parser, Reporter, quieten_libraries, run
 from luts.errors import InputError, suggest
 from models.training import atomically, cache_folder
@@ -83,7 +83,7 @@ def _run(
     path = results / "cells" / f"{cell.name}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomically(path) as temporary:
-        text = json.dumps({**record, "making": making()})
+        text = json.dumps({**record, "making": provenance()})
         temporary.write_text(text + "\n", encoding="utf-8")
     database.unlink()
 

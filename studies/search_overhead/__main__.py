@@ -4,7 +4,7 @@ import tempfile
 import tomllib
 from pathlib import Path
 
-from dse.results import making
+from dse.results import provenance
 from luts.console import Parser, Reporter, quieten_libraries, run
 from models.training import atomically
 from studies.search_overhead import _store, _workers
@@ -33,7 +33,7 @@ def main() -> None:
             else:
                 frame = _workers.measure(config["workers"]["trials"], Path(folder), reporter)
         print(frame.to_string(index=False))
-        made = making()
+        made = provenance()
         with atomically(options.results / f"{part}.csv") as temporary:
             text = f"# {made['commit']}; {made['device']}; {config[part]}\n"
             temporary.write_text(text + frame.to_csv(index=False, float_format="%.5g"))

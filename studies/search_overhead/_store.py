@@ -11,7 +11,7 @@ import pandas as pd
 
 import luts
 from dse.problem import Codes, Outcome, Pending, Problem, SearchSpace
-from dse.samplers import AssignmentSampler, History, sampler_for
+from dse.samplers import AssignmentSampler, TrialHistory, sampler_for
 from dse.scoring import ThisProcess
 from dse.study import SearchStudy, run_trials
 from energy import CostModel, Workload
@@ -26,7 +26,9 @@ class _Timed:
         self.seconds = 0.0
         self._propose = sampler.propose
 
-    def __call__(self, history: History, rng: np.random.Generator) -> tuple[Codes, dict[str, Any]]:
+    def __call__(
+        self, history: TrialHistory, rng: np.random.Generator
+    ) -> tuple[Codes, dict[str, Any]]:
         started = time.perf_counter()
         try:
             return self._propose(history, rng)

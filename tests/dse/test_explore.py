@@ -4,6 +4,8 @@ import dataclasses
 import subprocess
 import sys
 import time
+import tomllib
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -310,6 +312,12 @@ def test_every_public_name_is_there():
         assert getattr(dse, name) is not None
     with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
         _ = dse.nothing
+
+
+def test_the_version_is_that_of_the_project():
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    assert dse.__version__ == project["version"]
+    assert "__version__" in dir(dse)
 
 
 def test_settings_of_one_run_do_not_travel(network):

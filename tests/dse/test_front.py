@@ -97,8 +97,8 @@ def test_sites_are_ordered_by_what_they_tolerate(folder, untouched):
 def test_sites_that_were_held_exact_tolerate_nothing_measured(folder):
     (found,) = read_runs([folder / "routed"])
     held = next(iter(next(iter(found.front.values())).choices))
-    config = dataclasses.replace(found.run.config, exact=(f"{held[:-1]}?",))
-    other = dataclasses.replace(found, run=Run(found.run.path, config))
+    config = dataclasses.replace(found.folder.config, exact=(f"{held[:-1]}?",))
+    other = dataclasses.replace(found, folder=Run(found.folder.path, config))
     assert held in tolerance([found])["site"].tolist()
     assert held not in tolerance([other])["site"].tolist()
 
@@ -181,13 +181,13 @@ def test_runs_of_different_energy_models_need_one(folder, tmp_path, capsys, unto
 @pytest.mark.parametrize("model", ["multipliers", "datapath", "memory"])
 def test_every_trial_costs_what_the_model_says(folder, name, model, untouched):
     (found,) = read_runs([folder / name])
-    workload = energy.Workload.of(energy.network_of_run(found.run.path))
+    workload = energy.Workload.of(energy.network_of_run(found.folder.path))
     figures = energy.published_figures(convention="power-delay")
-    anew = recost(found, study_of(found.run), workload, figures, model=model)
+    anew = recost(found, study_of(found.folder), workload, figures, model=model)
     trials = anew.trials.set_index("trial")
     for number, assignment in found.front.items():
         cost = energy.cost(
-            workload.under(found.run.routing() if workload.layers else None),
+            workload.under(found.folder.routing() if workload.layers else None),
             assignment,
             figures,
             model=model,

@@ -49,19 +49,19 @@ def study(tmp_path):
     return made
 
 
-def rungs(study, **changes):
+def halving(study, **changes):
     trials = {t.number: t for t in study.trials()}
     config = dataclasses.replace(SearchConfig(), finetune_members=2, **changes)
     return Halving(study, Evaluator(trials.values(), Data), config, trials)
 
 
 def test_halving_keeps_the_members_asked_for_and_repeats_nothing(study):
-    found = rungs(study)
-    ranked = dominated_ranks(list(found.trials.values()), 3)
-    chosen = found.promoted(ranked)
+    first = halving(study)
+    ranked = dominated_ranks(list(first.trials.values()), 3)
+    chosen = first.promoted(ranked)
     assert len(chosen) == 2
-    assert len(found.evaluator.asked) == len(set(found.evaluator.asked)) == 8
-    again = rungs(study)
+    assert len(first.evaluator.asked) == len(set(first.evaluator.asked)) == 8
+    again = halving(study)
     assert again.promoted(ranked) == chosen
     assert again.evaluator.asked == []
 
@@ -80,10 +80,10 @@ def test_ranks_are_fronts_of_what_is_left(study):
 
 def test_the_answer_holds_on_all_images(study):
     problem = dataclasses.replace(problem_of(), min_accuracy=0.3)
-    found = rungs(study, objective="energy", max_drop=60.0)
-    number = found.answer(problem)
-    assert found.whole_score(number).accuracy >= 0.3
-    strict = rungs(study, objective="energy", max_drop=0.0)
+    lenient = halving(study, objective="energy", max_drop=60.0)
+    number = lenient.answer(problem)
+    assert lenient.whole_score(number).accuracy >= 0.3
+    strict = halving(study, objective="energy", max_drop=0.0)
     strict.evaluator.exact_validation = Score(1.0, 0.0, 400)
     with pytest.raises(InputError, match="none of 16 trials reaches"):
         strict.answer(problem)

@@ -27,14 +27,14 @@ def shared(tmp_path):
 
 
 @pytest.fixture
-def turns(shared):
-    """Three processes' views of one turn."""
+def leases(shared):
+    """Three processes' views of one lease."""
     study = shared()
-    return [Lease(study._rdb, study._study._study_id, "turn") for _ in range(3)]
+    return [Lease(study._rdb, study._study._study_id, "lease") for _ in range(3)]
 
 
-def test_one_has_the_turn_until_it_leaves(turns):
-    first, second, _ = turns
+def test_one_holds_the_lease_until_it_leaves(leases):
+    first, second, _ = leases
     assert first.take(LONG)
     assert first.take(LONG)
     assert not second.take(LONG)
@@ -46,19 +46,19 @@ def test_one_has_the_turn_until_it_leaves(turns):
     assert not first.take(LONG)
 
 
-def test_one_alone_takes_it_over_from_a_dead_one(turns):
-    dead, *waiting = turns
+def test_one_alone_takes_it_over_from_a_dead_one(leases):
+    dead, *waiting = leases
     assert dead.take(LONG)
-    assert not any(turn.take(0.05) for turn in waiting)
+    assert not any(lease.take(0.05) for lease in waiting)
     time.sleep(0.1)
-    assert [turn.take(0.05) for turn in waiting] == [True, False]
+    assert [lease.take(0.05) for lease in waiting] == [True, False]
     dead.renew()
     assert dead.is_lost
     assert not waiting[0].is_lost
 
 
-def test_who_renews_is_not_taken_for_dead(turns):
-    alive, waiting, _ = turns
+def test_who_renews_is_not_taken_for_dead(leases):
+    alive, waiting, _ = leases
     assert alive.take(LONG)
     for _ in range(4):
         assert not waiting.take(0.05)

@@ -89,9 +89,9 @@ def test_patterns_are_held_against_every_topology(refused):
     ("url", "message"),
     [
         ("postgresql://somebody:secret@127.0.0.1:1/x", "cannot reach the database|needs a driver"),
-        ("server", "is no database URL"),
+        ("server", "is not a database URL"),
         ("birds://somebody:secret@127.0.0.1/x", "needs a driver"),
-        ("postgresql://somebody:secret@127.0.0.1:many/x", "is no database URL"),
+        ("postgresql://somebody:secret@127.0.0.1:many/x", "is not a database URL"),
     ],
 )
 def test_a_storage_that_is_not_there(url, message, refused):

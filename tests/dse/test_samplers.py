@@ -15,8 +15,8 @@ from dse.samplers import (
     ASSIGNMENT,
     NAMES,
     RESULT,
-    History,
     SpaceExhausted,
+    TrialHistory,
     _base,
     record_of,
     sampler_for,
@@ -222,7 +222,7 @@ def test_the_last_assignment_goes_to_one_of_those_who_take_it_at_once(processes,
     studies = rivals(processes, problem=problem_of(SITES[:2], ["mul8s_1KV8", "mul8s_1L1G"]))
     run_to(studies[0], 3)
     together = threading.Barrier(processes, timeout=10)
-    monkeypatch.setattr(History, "update", _in_step(together, History.update))
+    monkeypatch.setattr(TrialHistory, "update", _in_step(together, TrialHistory.update))
 
     def ask(study):
         try:

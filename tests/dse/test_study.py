@@ -101,7 +101,7 @@ def test_a_database_of_another_space_or_none_is_refused(tmp_path):
 def test_a_storage_that_is_not_there_is_refused():
     with pytest.raises(InputError, match=r"cannot reach the database|needs a driver"):
         open_study("postgresql://nobody:secret@127.0.0.1:1/nothing")
-    with pytest.raises(InputError, match="is no database URL"):
+    with pytest.raises(InputError, match="is not a database URL"):
         open_study("server")
 
 

@@ -276,7 +276,7 @@ def test_bad_arguments_are_one_line(config, tmp_path, capsys):
         ((*tiny, "--device", "gpu"), "--device gpu cannot be used"),
         ((*tiny, "--draw"), "holds no cell"),
         ((*nowhere, "--images", tmp_path / "no.tar.xz"), "no.tar.xz: name a folder"),
-        ((*tiny, "--storage", "here"), "is no database URL"),
+        ((*tiny, "--storage", "here"), "is not a database URL"),
     ):
         assert command(*arguments) == 2, arguments
         err = capsys.readouterr().err
