@@ -23,7 +23,7 @@ class Arithmetic:
     swapped: bool = False
 
     def __deepcopy__(self, memo: dict[int, object]) -> "Arithmetic":
-        """Itself: nothing of it ever changes, and copies of networks hold one a site."""
+        """Itself: it never changes, and copies of networks hold one per site."""
         return self
 
     @functools.cached_property

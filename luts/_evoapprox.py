@@ -27,7 +27,7 @@ EXACT = "mul8s_1KV8"
 
 
 def published_rows() -> list[dict[str, str]]:
-    """Rows of the figures file, one a circuit, from most to least power."""
+    """Rows of the figures file, one per circuit, from most to least power."""
     text = resources.files("luts").joinpath(PUBLISHED_CSV).read_text(encoding="utf-8")
     return list(csv.DictReader(text.splitlines()))
 

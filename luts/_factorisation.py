@@ -35,12 +35,12 @@ class Factorisation:
 
     @functools.cached_property
     def u_masks(self) -> tuple[int, ...] | None:
-        """Bit masks ``m_r`` with ``u_r[x] = x & m_r``, or None where some ``u_r`` is no mask."""
+        """Bit masks ``m_r`` with ``u_r[x] = x & m_r``, or None where some ``u_r`` is not a mask."""
         return _masks(self.u)
 
     @functools.cached_property
     def v_masks(self) -> tuple[int, ...] | None:
-        """Bit masks ``m_r`` with ``v_r[w] = w & m_r``, or None where some ``v_r`` is no mask."""
+        """Bit masks ``m_r`` with ``v_r[w] = w & m_r``, or None where some ``v_r`` is not a mask."""
         return _masks(self.v)
 
     @functools.cached_property

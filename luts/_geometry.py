@@ -7,7 +7,7 @@ Pair = tuple[int, int]
 
 @dataclasses.dataclass(frozen=True)
 class Geometry:
-    """Of a convolution; a linear layer is the case with nothing but ones.
+    """The window of a convolution; a linear layer is the case with nothing but ones.
 
     Attributes:
         kernel, stride, dilation: rows, columns.
@@ -34,4 +34,4 @@ class Geometry:
 
 
 POINT = Geometry()
-"""Of a linear layer."""
+"""The window of a linear layer."""

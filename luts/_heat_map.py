@@ -19,7 +19,7 @@ def error_heat_map(multiplier: Multiplier, path: Path, *, overwrite: bool = Fals
         overwrite: replace a file that is there.
 
     Raises:
-        InputError: ``path`` is there already, is no PNG, or cannot be written.
+        InputError: ``path`` is there already, is not a PNG, or cannot be written.
     """
     if path.suffix.lower() != ".png":
         raise InputError(f"a heat map is a .png, not {path.name}")

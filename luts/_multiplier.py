@@ -118,7 +118,7 @@ def _checked_table(name: str, table: npt.ArrayLike, *, signed: bool) -> Table:
     array = np.asarray(table)
     if array.shape != (N_CODES, N_CODES):
         raise InputError(
-            f"{name}: a truth table has shape (256, 256), one row a first-operand code; "
+            f"{name}: a truth table has shape (256, 256), one row per first-operand code; "
             f"this one has {array.shape}"
         )
     if array.dtype.kind not in "iu":

@@ -14,7 +14,7 @@ from luts.backends._native import cheapest_terms
 
 @dataclasses.dataclass(frozen=True)
 class Selection:
-    """Which backend computes a site, why none before it does, and the way to it.
+    """The chosen backend, why preferred ones refused, and the site that it computes.
 
     First operands are float32 where a scaling is given, else int8 codes; the result is float32 or
     int32 sums accordingly.

@@ -1,4 +1,4 @@
-"""Command-line manners shared by every ``python -m`` module.
+"""What all ``python -m`` modules share: arguments, errors, progress on the terminal.
 
 They live in the lowest package because every other one may import it.
 """

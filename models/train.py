@@ -75,7 +75,7 @@ def _parser() -> Parser:
     add = parser.add_argument
     add("--arch", required=True, help=", ".join(ARCHITECTURES))
     add("--topology", default="dense", help=", ".join(TOPOLOGIES) + " (default: dense)")
-    add("--experts", type=int, default=4, help="experts a layer (default: 4)")
+    add("--experts", type=int, default=4, help="experts per layer (default: 4)")
     add("--top-k", type=int, default=1, help="experts that work on one item (default: 1)")
     add("--expert-blocks", type=indices, metavar="I,J,…", help="blocks that become experts")
     add("--cluster-features", default="raw", help="raw or unit: what clusters are made of")

@@ -1,4 +1,4 @@
-"""The compiled kernels: found, never built, at first use."""
+"""The compiled kernels: loaded at first use, never built then."""
 
 from luts._native._library import MissingKernelsWarning, isa, kernels_or_none, max_depth
 from luts._native._lookup import native_lookup, native_pad, scalar_loop

@@ -109,9 +109,10 @@ def scalar_loop(x: torch.Tensor, w: torch.Tensor, arithmetic: Arithmetic) -> tor
 def _tables(
     arithmetic: Arithmetic, transposed: bool
 ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.uint8], bool]:
-    """The table; its products + 32768 as 256 low bytes and 256 high bytes a row; whether it is odd.
+    """The table, its offset bytes, and whether ``T[x, −w] = −T[x, w]``.
 
-    Odd in its columns is every unsigned circuit, which works through sign and magnitude.
+    The bytes are those of the products + 32768: 256 low and 256 high ones per row. Every unsigned
+    circuit is odd in this way, as it works through sign and magnitude.
     """
     table = np.ascontiguousarray(arithmetic.table.T if transposed else arithmetic.table)
     biased = (table + 32768).astype(np.uint16)

@@ -95,7 +95,7 @@ def _applied(codes: torch.Tensor, terms: CircuitTerms) -> list[torch.Tensor]:
 
 
 def _planes(codes: torch.Tensor, terms: CircuitTerms) -> torch.Tensor:
-    """Bit planes, 32 inner indices a word: ``(groups, panels, words, depth, lanes)``."""
+    """Bit planes, 32 inner indices per word: ``(groups, panels, words, depth, lanes)``."""
     groups = codes.shape[0]
     codes = F.pad(codes, (0, 0, 0, -codes.shape[1] % LANES)).contiguous()
     as_bytes = codes.numpy().view(np.uint8)

@@ -93,7 +93,7 @@ class MatrixBackend(Backend):
         """
 
     def prepare(self, w: torch.Tensor, arithmetic: Arithmetic, task: Task) -> list[torch.Tensor]:
-        """One matrix a channel group."""
+        """One matrix per channel group."""
         groups = w.flatten(1).chunk(task.geometry.groups)
         return [self.prepare_matrix(group.t(), arithmetic) for group in groups]
 

@@ -20,7 +20,7 @@ class Int8Backend(MatrixBackend):
     """One stacked int8 matrix product with 32-bit sums.
 
     Without VNNI, oneDNN's int8 products saturate at 16 bits and are silently wrong, so the process
-    tests them once a device, at the extremes, before it trusts them.
+    tests them once per device, at the extremes, before it trusts them.
     """
 
     name = "torch int8"

@@ -1,7 +1,7 @@
 """Bring your own multiplier: read a circuit's table from a file.
 
-One module a format; each turns a file into every product, `RawTable`. `load` knows the rest: names,
-signedness, order of operands and of indices, figures, and what the table is recognised as.
+One module per format; each turns a file into every product, `RawTable`. `load` knows the rest:
+names, signedness, order of operands and of indices, figures, and what the table is recognised as.
 """
 
 from luts.loading._layout import Layout

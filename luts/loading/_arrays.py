@@ -23,14 +23,16 @@ def read_npy(request: Request) -> RawTable:
         request: the file.
 
     Raises:
-        InputError: it is no such array.
+        InputError: it is not such an array.
     """
     request.is_signed("")
     try:
         # Mapped, so that a header that promises a huge array allocates nothing.
         array = np.lib.format.open_memmap(request.path, mode="r")
     except BROKEN as error:
-        raise InputError(f"{request.shown} is no whole .npy array of numbers: {error}") from error
+        raise InputError(
+            f"{request.shown} is not a whole .npy array of numbers: {error}"
+        ) from error
     return _raw(array, request.shown)
 
 
@@ -58,7 +60,7 @@ def read_npz(request: Request) -> RawTable:
     except InputError:
         raise
     except BROKEN as error:
-        raise InputError(f"{request.shown} is no whole .npz archive: {error}") from error
+        raise InputError(f"{request.shown} is not a whole .npz archive: {error}") from error
     return _raw(array, request.shown)
 
 

@@ -80,7 +80,7 @@ def read(request: Request) -> RawTable:
 
     Raises:
         InputError: there is no compiler, the source does not compile, has no or several such
-            functions, or the function loops, crashes or has a memory.
+            functions, or the function loops, crashes or remembers earlier calls.
     """
     compiler = next(filter(None, map(shutil.which, COMPILERS)), None)
     if compiler is None:
@@ -178,7 +178,7 @@ def _function(match: re.Match[str]) -> Function | None:
 
 
 def _declared(parameter: str) -> str | None:
-    """The type of ``const uint8_t A``, or None where it is no plain named parameter."""
+    """The type of ``const uint8_t A``, or None where it is not a plain named parameter."""
     words = [word for word in parameter.split() if word not in _QUALIFIERS]
     plain = len(words) > 1 and all(re.fullmatch(r"[A-Za-z_]\w*", word) for word in words)
     return " ".join(words[:-1]) if plain else None

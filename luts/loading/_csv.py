@@ -15,7 +15,7 @@ _INTEGER = re.compile(r"([-+]?[0-9]{1,15})(?:\.0*)?")
 
 
 def read(request: Request) -> RawTable:
-    """A matrix, or one row a product; commas, semicolons or blanks between, ``#`` comments.
+    """A matrix, or one row per product; commas, semicolons or blanks between, ``#`` comments.
 
     A matrix may have a header row and an index column, as pandas writes them; they name the
     operands. Operands in rows ``a,b,product`` are values (−128…127) where one is negative, else
@@ -25,7 +25,7 @@ def read(request: Request) -> RawTable:
         request: the file.
 
     Raises:
-        InputError: a row is missing, double or of another length, or a cell is no integer.
+        InputError: a row is missing, double or of another length, or a cell is not an integer.
     """
     signed = request.is_signed("")
     rows = _split(request.text())
@@ -55,7 +55,7 @@ def _split(text: str) -> list[NumberedRow]:
 def _integer(cell: str, line: int, shown: str) -> int:
     match = _INTEGER.fullmatch(cell)
     if match is None:
-        raise InputError(f"{shown}: line {line} holds {cell[:20]!r}, which is no integer")
+        raise InputError(f"{shown}: line {line} holds {cell[:20]!r}, which is not an integer")
     return int(match.group(1))
 
 

@@ -20,7 +20,8 @@ def read(request: Request) -> RawTable:
         request: the file; the array is `Layout.symbol`, or the only one there is.
 
     Raises:
-        InputError: there is no one array of 256 rows of 256 integers (or of 65,536 integers).
+        InputError: there is not exactly one array of 256 rows of 256 integers (or of 65,536
+            integers).
     """
     text = without_comments(request.text())
     arrays = {match.group(2): match for match in _ARRAY.finditer(text)}
@@ -63,5 +64,7 @@ def _rows(body: str, shown: str) -> np.ndarray[tuple[int, ...], np.dtype[np.int6
 def _integer(token: str, row: int, shown: str) -> int:
     match = _INTEGER.fullmatch(token)
     if match is None:
-        raise InputError(f"{shown}: row {row} holds {token.strip()[:20]!r}, which is no integer")
+        raise InputError(
+            f"{shown}: row {row} holds {token.strip()[:20]!r}, which is not an integer"
+        )
     return int(match.group(1) + match.group(2), 0)

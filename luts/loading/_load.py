@@ -73,7 +73,7 @@ class Imported:
                 multiplier's.
         """
         known = self.figures | figures
-        # Made first: a table that is no multiplier's is the better complaint.
+        # Made first: that the table is wrong matters more than that a figure is missing.
         multiplier = Multiplier(
             name=self.name,
             truth_table=cast(Table, self.table),  # it checks the range, then narrows to int32
@@ -145,7 +145,7 @@ def load(
         MismatchWarning: the name is that of a known circuit which has another table.
 
     Raises:
-        InputError: the file is not there, is no multiplier of a supported format, or leaves open
+        InputError: the file is not there, is not a multiplier of a supported format, or leaves open
             something that only the caller can say.
     """
     imported = read(path, name=name, signed=signed, source=source, layout=layout)
@@ -211,7 +211,9 @@ def _checked(path: Path) -> Path:
     if not path.is_file():
         raise InputError(f"{path} is not a regular file")
     if path.stat().st_size > MAX_BYTES:
-        raise InputError(f"{path.name} is larger than {MAX_BYTES} bytes; it is no 8×8 multiplier")
+        raise InputError(
+            f"{path.name} is larger than {MAX_BYTES} bytes; it is not an 8×8 multiplier"
+        )
     return path
 
 

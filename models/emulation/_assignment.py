@@ -106,7 +106,7 @@ class Assignment:
         return multiplier
 
     def check(self, sites: Iterable[Site]) -> None:
-        """Hold the assignment against a network's sites.
+        """Check the assignment against a network's sites.
 
         Raises:
             InputError: a site has no choice, or a choice has no site.
@@ -179,7 +179,7 @@ class Assignment:
         """From a JSON file.
 
         Raises:
-            InputError: the file cannot be read or is no assignment.
+            InputError: the file cannot be read or is not an assignment.
         """
         try:
             text = path.read_text(encoding="utf-8")

@@ -53,7 +53,7 @@ class EmulatedNetwork(nn.Module):
         self._weighted = tuple(m for m in layers if isinstance(m, EmulatedWeightSite))
 
     def forward(self, *args: torch.Tensor) -> torch.Tensor:
-        """Whatever the original maps to what."""
+        """Same inputs and outputs as the original."""
         if not torch.is_grad_enabled():
             # Small operands that live long, made between large activations that do not, would
             # leave the heap full of holes.
@@ -109,7 +109,7 @@ class EmulatedNetwork(nn.Module):
             self.layer(site.name).learn_scale_(learn)
 
     def in_float(self) -> "EmulatedNetwork":
-        """A copy that computes as the float network with the weights and statistics of now."""
+        """A float copy with the current weights and statistics."""
         copied = copy.deepcopy(self)
         for site in copied.sites:
             copied.layer(site.name).computes_in_float = True

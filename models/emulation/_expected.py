@@ -46,7 +46,7 @@ def code_histograms(
         inputs: one batch.
 
     Returns:
-        Site name → one array an operand that is an activation, shares by code, float64 of shape
+        Site name → one array per operand that is an activation, shares by code, float64 of shape
         ``(256,)``; sites that got nothing (experts without an item) are left out.
     """
     counts: dict[str, list[torch.Tensor]] = {}

@@ -88,7 +88,7 @@ def _simplify_(module: nn.Module) -> None:
 
 
 def _bake_(module: nn.Module) -> None:
-    """The hardware holds the weight that comes out, not how it is made."""
+    """Replace a weight that is made from others by its value, which is what the hardware holds."""
     if parametrize.is_parametrized(module):
         assert isinstance(module.parametrizations, nn.ModuleDict)
         for name in list(module.parametrizations):

@@ -57,7 +57,7 @@ class FoldableBatchNorm2d(nn.BatchNorm2d):
         return Scaling(scaling.x, scaling.factor * gain, offset)
 
     def expect(self, normalised: torch.Tensor) -> torch.Tensor:
-        """``normalised``, which the next forward passes on if it is given the same tensor."""
+        """``normalised``, which the next forward passes on unchanged if it is given that tensor."""
         self._normalised = weakref.ref(normalised)
         return normalised
 
@@ -78,7 +78,7 @@ def fold_batchnorms_(network: nn.Module, inputs: torch.Tensor) -> Switch:
         inputs: a few, to see what reads what.
 
     Returns:
-        What turns it on.
+        The switch that turns this on.
     """
     reads = _Reads()
     handles = [

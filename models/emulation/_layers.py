@@ -1,7 +1,7 @@
 """Layers in which a multiplier makes every product.
 
-Each takes and gives float32. Inside: activations are quantised with one scale a tensor, weights
-with one an output channel; the circuit multiplies codes; sums are exact 32-bit integers; scale and
+Each takes and gives float32. Inside: activations are quantised with one scale per tensor, weights
+with one per output channel; the circuit multiplies codes; sums are exact 32-bit integers; scale and
 bias are applied in float32. The gradient is straight-through unless `use_gradient_` says otherwise.
 """
 
@@ -29,7 +29,7 @@ class Follower(Protocol):
     """A channel-wise linear map that a layer's scale and offset can include."""
 
     def is_foldable(self) -> bool:
-        """Whether it is one just now."""
+        """Whether it is such a map just now."""
 
     def folded(self, scaling: Scaling) -> Scaling:
         """``scaling`` followed by the map."""
@@ -43,7 +43,7 @@ class EmulatedSite(nn.Module):
 
     Attributes:
         arithmetic: the multiplier and operand order at work.
-        observers: while calibrating, one observer an operand; the layer then computes in float.
+        observers: while calibrating, one observer per operand; the layer then computes in float.
         computes_in_float: multiply as the original network does.
         gradient: how the circuit's slopes are estimated in training.
         log_scale: logarithm of `x_scale` while that is learnt, else None.
@@ -166,7 +166,7 @@ class EmulatedWeightSite(EmulatedSite):
         return self.correction if self.bias is None else self.bias + self.correction
 
     def watched(self, y: torch.Tensor) -> torch.Tensor:
-        """``y`` after the watcher has had its say."""
+        """``y`` plus what the watcher adds to it."""
         if self.watcher is None or y.numel() == 0:
             return y
         others = [d for d in range(y.dim()) if d != self.channel_dim % y.dim()]
@@ -252,8 +252,8 @@ class EmulatedConv2d(EmulatedWeightSite):
     """`torch.nn.Conv2d` through a multiplier; a zero of the padding is an operand like any other.
 
     Attributes:
-        follower: what takes this layer's output and nothing else, if it can be done here as well;
-            in a tuple, as it is no part of this layer.
+        follower: the BatchNorm that alone reads this output, whose work can be done here; in a
+            tuple, so that it is not a submodule.
 
     Args:
         source: the layer to emulate; its parameters are shared.

@@ -150,7 +150,7 @@ class MatmulProduct(torch.autograd.Function):
 
 
 def check_fan_in(products: int, name: str) -> None:
-    """Hold the products that are summed into one output against what 32 bits hold exactly.
+    """Check that 32 bits hold the sum of so many products exactly.
 
     Raises:
         InputError: there are too many.

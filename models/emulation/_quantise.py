@@ -1,7 +1,7 @@
 """The integer contract: symmetric signed 8-bit codes with float32 scales.
 
-Codes lie in −127…127, rounding is half to even, activations have one scale a tensor, weights one an
-output channel. Jacob et al., CVPR 2018, arXiv 1712.05877, restricted to zero point 0.
+Codes lie in −127…127, rounding is half to even, activations have one scale per tensor, weights one
+per output channel. Jacob et al., CVPR 2018, arXiv 1712.05877, restricted to zero point 0.
 """
 
 from typing import Literal, get_args
@@ -32,7 +32,7 @@ def weight_scale(weight: torch.Tensor) -> torch.Tensor:
 def positive_scale(largest: torch.Tensor) -> torch.Tensor:
     """``largest / 127``, or 1 where nothing but zeros has to be represented."""
     scale = largest.float() / MAX_CODE
-    # A scale so small that it is no normal number would divide to infinity.
+    # A scale so small that it is subnormal would divide to infinity.
     tiny = torch.finfo(torch.float32).tiny
     return torch.where(scale < tiny, torch.ones_like(scale), scale)
 

@@ -38,9 +38,9 @@ class Gradient:
 
     Attributes:
         kind: ``straight-through``; ``slope-x`` (the table's slope along the activation, averaged
-            over activations: one number a weight code); ``slope-w`` (along the weight, one number
-            an activation code); ``slope-1d`` (both of these); ``slope-2d`` (both, a number for each
-            pair of codes). In attention the second operand stands for the weight.
+            over activations: one number per weight code); ``slope-w`` (along the weight, one
+            number per activation code); ``slope-1d`` (both of these); ``slope-2d`` (both, a number
+            for each pair of codes). In attention the second operand stands for the weight.
         half_window: codes on either side that the moving average takes in.
 
     Raises:

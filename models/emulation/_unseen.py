@@ -49,7 +49,7 @@ class UnseenProducts(TorchFunctionMode):
         shown = [f"{name} ({kind})" for name, kind in self.modules.items()]
         more = len(shown) - _SHOWN
         warnings.warn(
-            "products that are no site, so they stay in float and are in no energy: "
+            "products that are not sites, so they stay in float and are not in the energy: "
             + ", ".join(shown[:_SHOWN])
             + (f" and {more} more" if more > 0 else ""),
             stacklevel=5,

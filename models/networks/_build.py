@@ -28,7 +28,7 @@ def build(
         topology: ``"dense"`` or the kind of mixture of experts; this and what follows have the
             defaults of `NetworkConfig`.
         num_classes: outputs.
-        experts: experts in a layer.
+        experts: experts per layer.
         image_size: height and width of the input in pixels.
         patch_size: height and width of a patch in pixels.
         seed: of the weights.

@@ -2,7 +2,7 @@
 
 The centroids are those of k-means over the layer's own input features, on training data, in the
 dense network at the moment of upcycling: pooled per image in a convolutional network, per token in
-a transformer. The features are taken as they are, or each scaled to length 1. With one cluster an
+a transformer. The features are taken as they are, or each scaled to length 1. With one cluster per
 expert there is nothing to learn in the routing, and it has no gradient. Training later moves the
 features, not the centroids.
 """
@@ -79,7 +79,7 @@ def centroids_of(features: torch.Tensor, count: int, *, seed: int) -> torch.Tens
         seed: of the starts.
 
     Raises:
-        InputError: fewer samples than clusters, equal ones counted once, or values that are no
+        InputError: fewer samples than clusters, equal ones counted once, or values that are not
             finite numbers.
     """
     if len(features) < count:

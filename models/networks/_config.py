@@ -23,7 +23,7 @@ class NetworkConfig:
         image_size: height and width of the input in pixels.
         patch_size: height and width of a patch in pixels; None for the architecture's own.
         in_channels: channels of the input.
-        experts: experts in a layer. Four, as in the published gating of whole images (Pavlitska et
+        experts: experts per layer. Four, as in the published gating of whole images (Pavlitska et
             al., arXiv 2204.10598): small data sets leave more of them too few images each.
         expert_blocks: indices of the blocks that become experts; None for the architecture's own.
         top_k: experts that work on one item; 1 unless the topology is ``hard``.

@@ -65,12 +65,12 @@ class ExpertLayer(nn.Module, abc.ABC):
         return float(self.top_k)
 
     def to_items(self, x: torch.Tensor) -> torch.Tensor:
-        """``x`` with one item a row: ``(items, …)``."""
+        """``x`` with one item per row: ``(items, …)``."""
         return x.reshape(-1, x.shape[-1]) if self.granularity == "token" else x
 
     @abc.abstractmethod
     def overhead_macs(self, items: int) -> int:
-        """MACs of this layer's own that are no site, for ``items`` items (one image's)."""
+        """MACs of this layer's own that are not sites, for ``items`` items (one image's)."""
 
     def dispatch(
         self, items: torch.Tensor, chosen: torch.Tensor, gates: torch.Tensor | None

@@ -18,7 +18,7 @@ FILE_MARK = ".py:"
 
 
 def builder(name: str) -> Callable[..., nn.Module] | None:
-    """What builds the network called ``name``, or None if that is no name of this kind.
+    """What builds the network called ``name``, or None if it is not a name of this kind.
 
     Raises:
         InputError: timm has no such network, or there is no such file.

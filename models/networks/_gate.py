@@ -11,7 +11,7 @@ ROUTER_STD = 0.02
 
 
 def item_features(items: torch.Tensor, granularity: Granularity) -> torch.Tensor:
-    """One vector an item, ``(items, D)``: a token itself, the spatial mean of an image.
+    """One vector per item, ``(items, D)``: a token itself, the spatial mean of an image.
 
     Args:
         items: ``(items, D)`` tokens or ``(items, D, H, W)`` images.

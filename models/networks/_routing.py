@@ -19,11 +19,11 @@ class Routing:
     """Activation rate of every expert: items it works on, as a fraction of its layer's items.
 
     Attributes:
-        rates: expert layer's qualified name → one rate an expert.
+        rates: expert layer's qualified name → one rate per expert.
         source: where the rates come from, one line.
 
     Raises:
-        InputError: a rate is negative or no number.
+        InputError: a rate is negative or not a number.
     """
 
     rates: Mapping[str, tuple[float, ...]]

@@ -122,7 +122,7 @@ class _Seen:
     """What went into one module: a sample of item features, and items an image has."""
 
     rows: list[torch.Tensor]
-    items_an_image: int = 1
+    items_per_image: int = 1
 
 
 def _watch(
@@ -144,7 +144,7 @@ def _watch(
                 mine.rows.append(item_features(x, granularity))
                 return
             tokens = x.reshape(len(x), -1, x.shape[-1])
-            mine.items_an_image = tokens.shape[1]
+            mine.items_per_image = tokens.shape[1]
             some = torch.randperm(tokens.shape[1], generator=generator)[:_TOKENS_AN_IMAGE]
             mine.rows.append(tokens[:, some.to(x.device)].flatten(0, 1))
 
@@ -198,7 +198,7 @@ def _expert_layer(
             centroids = torch.randn(len(experts), features, generator=generator)
         return ClusterMoE(experts, centroids, granularity=granularity, on_unit=on_unit)
     if config.topology == "soft" and granularity == "token":
-        return SoftMoE(experts, features=features, tokens=seen.items_an_image, seed=seed)
+        return SoftMoE(experts, features=features, tokens=seen.items_per_image, seed=seed)
     layer: HardMoE | WeightedExperts
     if config.topology == "soft":
         layer = WeightedExperts(experts, features=features, seed=seed)

@@ -19,7 +19,7 @@ class ExpertWork:
         items: items of one input: tokens or images.
         executions: expert runs per item, so the sum of the layer's activation rates: ``top_k`` for
             a layer that chooses, slots over tokens for Soft MoE.
-        overhead_macs: MACs for one input of the layer's own that are no site.
+        overhead_macs: MACs of the layer's own for one input that are not sites.
         fixed: every input uses the experts alike, so rates do not depend on data.
         capacity: largest activation rate of one expert, None without a limit; items beyond it are
             dropped, so rates may sum to less than ``executions``.
@@ -46,7 +46,7 @@ class ExpertWork:
 
 @torch.no_grad()
 def expert_work(network: nn.Module, example_input: torch.Tensor) -> tuple[ExpertWork, ...]:
-    """One record an expert layer, by running ``network`` once in evaluation mode.
+    """One record per expert layer, by running ``network`` once in evaluation mode.
 
     Args:
         network: any network.

@@ -9,10 +9,10 @@ is a 1×1 convolution (option B) instead of padding with zeros.
 from torch import Tensor, nn
 from torch.nn import functional
 
-BLOCKS_A_STAGE = 3
+BLOCKS_PER_STAGE = 3
 DEFAULT_EXPERT_BLOCKS = (6, 7, 8)
-"""The last stage. One choice an image needs features that tell images apart, which the early stages
-do not have yet; gating of whole images is published for deep stages only (Pavlitska et al.,
+"""The last stage. One choice per image needs features that tell images apart, which the early
+stages do not have yet; gating of whole images is published for deep stages only (Pavlitska et al.,
 arXiv 2204.10598). It holds 32 % of the MACs and 75 % of the parameters."""
 
 
@@ -100,13 +100,15 @@ class ResNetCifar(nn.Module):
 
 
 def resnet20(num_classes: int = 10, *, in_channels: int = 3) -> ResNetCifar:
-    """ResNet-20: 0.27 M parameters, 40.8 M MACs a 32×32 image."""
-    return ResNetCifar(BLOCKS_A_STAGE, num_classes=num_classes, in_channels=in_channels)
+    """ResNet-20: 0.27 M parameters, 40.8 M MACs per 32×32 image."""
+    return ResNetCifar(BLOCKS_PER_STAGE, num_classes=num_classes, in_channels=in_channels)
 
 
 def expert_sites(network: nn.Module) -> tuple[str, ...]:
     """Blocks whose residual branch can become experts: all nine, in order."""
-    return tuple(f"layer{stage}.{block}" for stage in (1, 2, 3) for block in range(BLOCKS_A_STAGE))
+    return tuple(
+        f"layer{stage}.{block}" for stage in (1, 2, 3) for block in range(BLOCKS_PER_STAGE)
+    )
 
 
 def expose_branch_(network: nn.Module, name: str) -> str:

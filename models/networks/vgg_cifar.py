@@ -63,12 +63,12 @@ class VGGCifar(nn.Module):
 
 
 def vgg11_bn(num_classes: int = 10, *, in_channels: int = 3) -> VGGCifar:
-    """VGG-11: 9.8 M parameters, 153 M MACs a 32×32 image."""
+    """VGG-11: 9.8 M parameters, 153 M MACs per 32×32 image."""
     return VGGCifar(_VGG11, num_classes=num_classes, in_channels=in_channels)
 
 
 def vgg19_bn(num_classes: int = 10, *, in_channels: int = 3) -> VGGCifar:
-    """VGG-19: 20.6 M parameters, 399 M MACs a 32×32 image."""
+    """VGG-19: 20.6 M parameters, 399 M MACs per 32×32 image."""
     return VGGCifar(_VGG19, num_classes=num_classes, in_channels=in_channels)
 
 

@@ -30,7 +30,7 @@ def epoch_batches(state: TrainingState, split: Split) -> Iterator[tuple[Tensor, 
     generator = torch.Generator().manual_seed(state.epoch_seed)
     torch.manual_seed(state.epoch_seed + state.group.rank)
     order = torch.randperm(len(split), generator=generator)
-    steps = min(recipe.steps_an_epoch(len(split)), state.total_steps - state.step)
+    steps = min(recipe.steps_per_epoch(len(split)), state.total_steps - state.step)
     for batch in torch.split(order, recipe.batch_size)[:steps]:
         positions = state.group.share(batch)
         pixels = shift_and_flip(

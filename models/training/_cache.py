@@ -86,7 +86,7 @@ def read_making(path: Path) -> dict[str, Any]:
 
 
 def check_making(source: str, config: NetworkConfig) -> None:
-    """Hold a file of weights against what its tensors do not show.
+    """Check what a file of weights says of itself and its tensors do not show.
 
     Raises:
         InputError: it says that it was trained with another ``top_k`` or other cluster features.

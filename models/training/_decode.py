@@ -44,7 +44,8 @@ def decode_all(
         The memory map, ``uint8 [count, 3, side, side]``.
 
     Raises:
-        InputError: a file is no image, is not of the common size, or has over 8 bits a channel.
+        InputError: a file is not an image, is not of the common size, or has over 8 bits per
+            channel.
     """
     stream = iter(files)
     first = next(stream)
@@ -102,7 +103,7 @@ def _open(name: str, raw: bytes) -> Image.Image:
         ) from None
     if image.mode not in _MODES:
         raise InputError(
-            f"{name} has pixels of mode {image.mode}, not 8 bits a channel: convert it to RGB"
+            f"{name} has pixels of mode {image.mode}, not 8 bits per channel: convert it to RGB"
         )
     return image
 

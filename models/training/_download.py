@@ -44,7 +44,7 @@ def download(url: str, path: Path, *, checksum: Checksum, reporter: Reporter) ->
     """Fetch ``url`` into ``path``, which appears when all of it is there and its checksum holds.
 
     Raises:
-        InputError: the network does not give it, or gives something else.
+        InputError: the download fails, or gives something else.
     """
     by_hand = f"fetch it by other means and put it at {path}"
     try:

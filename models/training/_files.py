@@ -1,4 +1,4 @@
-"""Where cached files live, and how a file is written so that a half of it is never seen."""
+"""Where cached files live, and how a file is written so that nobody ever sees half of it."""
 
 import contextlib
 import os

@@ -1,4 +1,4 @@
-"""Images in class folders, in a directory or in an archive of one."""
+"""Images in class folders, in a directory or in an archive of it."""
 
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath

@@ -92,7 +92,7 @@ def fit(
     Raises:
         InputError: the loss is not a finite number, or ``resume`` is of another run.
     """
-    steps_an_epoch = recipe.steps_an_epoch(len(data.train))
+    steps_per_epoch = recipe.steps_per_epoch(len(data.train))
     total = recipe.steps(len(data.train))
     if total == 0:
         net.eval()
@@ -108,7 +108,7 @@ def fit(
             epoch = _one_epoch(state, data, advance)
             validation = evaluate(state.averaged, data.validation) if validate else None
             epochs.append(Epoch(len(epochs) + 1, *epoch, validation))
-            whole = state.step % steps_an_epoch == 0
+            whole = state.step % steps_per_epoch == 0
             if on_checkpoint is not None and whole and group.rank == 0:
                 on_checkpoint(state.snapshot(TrainingHistory(tuple(epochs)).as_dicts()))
     state.finish()

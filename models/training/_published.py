@@ -54,7 +54,7 @@ class Located:
     tree: Tree
 
     def verify(self) -> None:
-        """Hold the archive against its checksum; an unpacked folder has none.
+        """Check the archive's checksum; an unpacked folder has none.
 
         Raises:
             InputError: it is damaged, half-downloaded, or another file.

@@ -19,13 +19,13 @@ class TrainingRecipe:
 
     Args:
         epochs: passes over the training split; a fraction stops within one.
-        batch_size: images a step.
+        batch_size: images per step.
         optimizer: ``adamw``, or ``sgd`` with Nesterov momentum.
         lr: peak learning rate.
         weight_decay: on weight matrices and kernels; biases and norms are left alone.
         momentum: of ``sgd``; the first beta of ``adamw``.
-        schedule: ``one-cycle`` (up for 30 % of the steps, down to nothing, momentum against it;
-            Smith & Topin, arXiv 1708.07120), ``cosine`` with ``warmup``, or ``constant``.
+        schedule: ``one-cycle`` (up for 30 % of the steps, down to nothing, momentum the other way
+            round; Smith & Topin, arXiv 1708.07120), ``cosine`` with ``warmup``, or ``constant``.
         warmup: fraction of the steps in which ``cosine`` rises to ``lr``.
         label_smoothing: share of the target spread over all classes.
         ema: decay of the exponential moving average of the weights, which then is the result;
@@ -80,18 +80,18 @@ class TrainingRecipe:
             value = getattr(self, name)
             _require(0 <= value < 1, name, value, "from 0 to below 1")
 
-    def steps_an_epoch(self, images: int) -> int:
+    def steps_per_epoch(self, images: int) -> int:
         """Optimiser steps in a pass over so many images.
 
-        One image that is left over makes none: BatchNorm has no variance of a single value a
+        One image that is left over makes none: BatchNorm has no variance of a single value per
         channel, and PyTorch refuses it in training. Each pass leaves out another image.
         """
         whole, rest = divmod(images, self.batch_size)
         return whole + (rest > 1 or (rest == 1 and whole == 0))
 
     def steps(self, images: int) -> int:
-        """Optimiser steps of the whole training: none is cut off from what was asked for."""
-        return math.ceil(round(self.epochs * self.steps_an_epoch(images), 6))
+        """Optimiser steps of the whole training; a fraction of a step counts as one."""
+        return math.ceil(round(self.epochs * self.steps_per_epoch(images), 6))
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "TrainingRecipe":

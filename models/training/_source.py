@@ -58,7 +58,8 @@ def splits(source: Source, *, seed: int, test_fraction: float, validation_fracti
         validation_fraction: of all training images, where it has no validation images.
 
     Raises:
-        InputError: a class has too few images to appear in every split, or the seed is none.
+        InputError: a class has too few images to appear in every split, or the seed is out of
+            range.
     """
     check_seed(seed)
     rows = np.arange(len(source.train.labels))
@@ -81,7 +82,7 @@ def splits(source: Source, *, seed: int, test_fraction: float, validation_fracti
 
 
 def check_seed(seed: int) -> None:
-    """Hold a seed against what all generators take.
+    """Check that all generators take this seed.
 
     Raises:
         InputError: it is negative or has more than 32 bits.

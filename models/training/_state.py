@@ -17,7 +17,7 @@ _CHECKPOINT_VERSION = 1
 
 
 class TrainingState:
-    """One network on its way, step by step.
+    """A network in training, step by step.
 
     Args:
         net: trained in place.
@@ -111,7 +111,7 @@ class TrainingState:
         """
         if snapshot.get("version") != _CHECKPOINT_VERSION:
             raise InputError(
-                f"this is no checkpoint of version {_CHECKPOINT_VERSION} but of "
+                f"this is not a checkpoint of version {_CHECKPOINT_VERSION} but of "
                 f"{snapshot.get('version')!r}: start the training anew"
             )
         ours = {"seed": self.seed, "total_steps": self.total_steps, **asdict(self.recipe)}

@@ -84,7 +84,7 @@ def train_to_file(
     resume: bool = False,
     reporter: Reporter = SILENT,
 ) -> Result:
-    """Train, score, and write the weights with their making; a checkpoint stands by until then.
+    """Train, score, and write the weights with how they were made; until then a checkpoint is kept.
 
     Args:
         net: trained in place, on its own device.

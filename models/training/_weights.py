@@ -79,7 +79,7 @@ def read_weights(source: str | Path, *, reporter: Reporter = SILENT) -> dict[str
         raise InputError(f"no weights at {path}: give a file or a URL, or none")
     if path.suffix.lower() not in WEIGHT_SUFFIXES:
         known = ", ".join(WEIGHT_SUFFIXES)
-        raise InputError(f"{path} is no kind of weights that can be read: they end in {known}")
+        raise InputError(f"{path} is not a kind of weights that can be read: they end in {known}")
     try:
         if path.suffix.lower() == ".safetensors":
             loaded: object = load_file(path)
@@ -178,7 +178,7 @@ def load_pretrained_(
         Whether anything was adapted, so that the network needs training before it is of use.
 
     Raises:
-        InputError: those of ``arch`` are not fetched here, or the network does not give them.
+        InputError: those of ``arch`` are not fetched here, or the download fails.
     """
     if arch == _VIT:
         state = _published_vit(reporter)

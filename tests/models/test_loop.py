@@ -120,7 +120,7 @@ def test_a_fraction_of_an_epoch_stops_within_it(epochs, steps):
     [(33, 32, 1), (34, 32, 2), (32, 32, 1), (31, 32, 1), (65, 32, 2), (1, 32, 1), (3, 1, 3)],
 )
 def test_an_image_left_over_makes_no_step(images, batch_size, steps):
-    assert replace(RECIPE, batch_size=batch_size).steps_an_epoch(images) == steps
+    assert replace(RECIPE, batch_size=batch_size).steps_per_epoch(images) == steps
 
 
 @pytest.mark.parametrize("schedule", ["one-cycle", "cosine", "constant"])

@@ -25,7 +25,7 @@ TARGET static void quantise(const float *x, int64_t n, float scale, uint8_t *cod
         kernels_portable.quantise(x + i, n - i, scale, codes + i);
 }
 
-/* Four columns a register, two 32-bit partial sums a column. */
+/* Four columns per register, two 32-bit partial sums per column. */
 INLINE void tile_of(const Tile *tile, const int first, const int rows, const int panel)
 {
     __m256i sums[2][4];

@@ -1,6 +1,6 @@
 /* Products by table look-up: any table, any shape.
  *
- * The columns of an output block are written out, one line an inner index (runs of an input row
+ * The columns of an output block are written out, one line per inner index (runs of an input row
  * where the stride is 1); every row of the first operand then looks the block's lines up in its own rows
  * of the table. Neither inner tails nor blocks cut short cost a look-up that is summed: lines exist
  * for real inner indices only, and columns beyond the block's end are never stored. */

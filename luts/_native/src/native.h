@@ -85,7 +85,7 @@ typedef struct {
     int64_t groups, out_h, out_w;
     int64_t rows_vary;            /* the rows have the batch dimension too */
     /* batch × rows × (out_h·out_w). int32 sums where `scale` is NULL; else float32, sum·scale +
-     * bias, with one scale and bias a row, or one a column. */
+     * bias, with one scale and bias per row, or per column. */
     void *out;
     const float *scale, *bias;
     int64_t scale_by_column;

@@ -2,7 +2,7 @@
  *
  * The first operand is quantised, image by image, into a padded block of codes with the channels
  * innermost. One output pixel's operands are then a few runs of that block: kernel_h runs of
- * kernel_w·channels bytes, or one run a tap where taps are not neighbours. The tiles read the runs
+ * kernel_w·channels bytes, or one run per tap where taps are not neighbours. The tiles read the runs
  * where they lie. Padding is made of real zero codes: the circuit multiplies them like any other
  * operand, as the hardware would.
  */

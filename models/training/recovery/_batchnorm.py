@@ -1,9 +1,9 @@
 """BatchNorm's statistics under another arithmetic.
 
 Shomron, Weiser, "Post-training BatchNorm recalibration", arXiv 2010.05625. What a network was
-trained with are the statistics of augmented images, and few images give noisy ones; so that here
-the statistics of the same images under the exact arithmetic may be compared with, and only what the
-circuits change is taken over.
+trained with are the statistics of augmented images, and few images give noisy ones. So those of the
+same images under the exact arithmetic can be taken as well, and only the difference that the
+circuits make is carried over (`transport_`).
 """
 
 from collections.abc import Collection, Iterator, Mapping
@@ -93,7 +93,7 @@ def recalibrate_(
 
 
 def _train_unless_single(module: nn.Module, args: Any, kwargs: Any) -> None:
-    """A single value a channel has no variance, and PyTorch refuses it in training."""
+    """A single value per channel has no variance, and PyTorch refuses it in training."""
     x = (*args, *kwargs.values())[0]
     module.train(x.numel() > x.shape[1])
 

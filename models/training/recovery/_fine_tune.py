@@ -22,10 +22,10 @@ from models.training.recovery._recipe import FineTuning
 
 ALLOWED_RISE = 1.1
 STANDARD_ERRORS = 4.0
-"""What windows of the loss may differ by: a share of the first, and chance."""
+"""A window of the loss may lie above the first by this factor and so many standard errors."""
 
 GROSS_FACTOR, GROSS_RISE = 2.0, 1.0
-"""More than twice the very first loss and a nat is a divergence even in the first window."""
+"""More than twice the very first loss plus one nat is a divergence, even in the first window."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,7 +58,7 @@ def fine_tune_(
 ) -> FineTuned:
     """Train in place; the best state by validation is kept, that before training included.
 
-    Training stops early where the loss is no number or clearly above its start.
+    Training stops early where the loss is not a number or clearly above its start.
 
     Args:
         emulated: the network; it ends in evaluation mode.
@@ -72,7 +72,7 @@ def fine_tune_(
     recipe = tuning.training
     total = recipe.steps(len(data.train))
     if total == 0:
-        return FineTuned(before, before, f"{recipe.epochs:g} epochs are no step", False, 0)
+        return FineTuned(before, before, f"{recipe.epochs:g} epochs make no step", False, 0)
     best = _Best(before, _state_of(emulated))
     emulated.use_gradient_(tuning.slopes)
     emulated.learn_scales_(tuning.learn_scales)
@@ -104,7 +104,7 @@ def is_better(score: Score, than: Score) -> bool:
     """Whether one state of a network beats another: accuracy must not fall.
 
     On few images the cross-entropy must fall as well; on many the accuracy decides, and only
-    between equals the cross-entropy. A state whose cross-entropy is no number is never better.
+    between equals the cross-entropy. A state whose cross-entropy is not a number is never better.
     """
     if score.accuracy < than.accuracy or not math.isfinite(score.cross_entropy):
         return False

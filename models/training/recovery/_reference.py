@@ -24,10 +24,10 @@ from models.training.recovery._batchnorm import (
 )
 
 HISTOGRAM_IMAGES = 128
-"""A layer's codes are millions even of so few images."""
+"""Images whose codes are counted: even so few give a layer millions of codes."""
 
 PRODUCT_IMAGES = 16
-"""Of the operands of attention, which are kept as they are."""
+"""Images of which the operands of attention are kept, as they are."""
 
 BESIDE_BATCHNORM = 256
 """Images for correcting biases where BatchNorm does most of it: little depends on them."""
@@ -70,7 +70,7 @@ class Reference:
         with_histograms: bool = True,
         with_teacher: bool = False,
     ) -> "Reference":
-        """Of a network whose weights and statistics are still those of the float network.
+        """The reference of a network that still has the float network's weights and statistics.
 
         Args:
             emulated: its arithmetic stays what it is; corrections are forgotten.

@@ -41,7 +41,7 @@ def test_bad_csv_is_one_clear_error(tmp_path, asymmetric_table):
     check([*rows[:700], *rows[701:]], r"codes 2,188 is missing \(1 such pair")
     check([*rows, rows[5]], "codes 0,5 is there twice")
     check([*rows[:9], "0,9", *rows[10:]], "line 10 has 2 columns")
-    check([*rows[:9], "0,9,x", *rows[10:]], "line 10 holds 'x', which is no integer")
+    check([*rows[:9], "0,9,x", *rows[10:]], "line 10 holds 'x', which is not an integer")
     check([*rows[:9], "0,9,1.5", *rows[10:]], "line 10 holds '1.5'")
     check([*rows[:9], "0,256,0", *rows[10:]], r"operands lie in 0…255, not 256")
     check([], "has no rows")

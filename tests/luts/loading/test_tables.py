@@ -170,10 +170,10 @@ def test_broken_and_pickled_arrays_are_refused(tmp_path, asymmetric_table, exten
     path = tmp_path / f"mul8s_mine.{extension}"
     for content in (b"", b"not an array", b"\x93NUMPY\x01\x00"):
         path.write_bytes(content)
-        refused(path, "is no whole")
+        refused(path, "is not a whole")
     FORMATS[extension](path, asymmetric_table)
     path.write_bytes(path.read_bytes()[:-1_000])
-    refused(path, "is no whole")
+    refused(path, "is not a whole")
     objects = np.empty((256, 256), object)
     np.save(path, objects) if extension == "npy" else np.savez(path, lut=objects)
     refused(path, "no whole|pickle|object")
@@ -184,7 +184,7 @@ def test_an_npy_header_that_promises_too_much_allocates_nothing(tmp_path):
     with path.open("wb") as file:
         header = {"descr": "<i8", "fortran_order": False, "shape": (2**20, 2**20)}
         np.lib.format.write_array_header_1_0(file, header)
-    refused(path, "is no whole")
+    refused(path, "is not a whole")
 
 
 def test_files_that_are_none_are_refused(tmp_path):
@@ -195,4 +195,4 @@ def test_files_that_are_none_are_refused(tmp_path):
     refused(tmp_path / "folder.npy", "is not a regular file")
     with (tmp_path / "huge.bin").open("wb") as file:
         file.truncate(2**27)
-    refused(tmp_path / "huge.bin", "is no 8×8 multiplier")
+    refused(tmp_path / "huge.bin", "is not an 8×8 multiplier")
