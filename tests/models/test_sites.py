@@ -130,7 +130,7 @@ class Own(nn.Linear):
 
 
 def test_products_that_are_no_site_are_named_once():
-    with pytest.warns(UserWarning, match="no site") as caught:
+    with pytest.warns(UserWarning, match="are not sites") as caught:
         found = sites(Mixed(), torch.zeros(1, 4, 6))
     assert [site.name for site in found] == ["head"]
     (warning,) = caught
