@@ -138,7 +138,7 @@ def joint_trials(runs: Sequence[Finished]) -> pd.DataFrame:
 
 
 def _assignments(run: Finished, study: StoredStudy) -> list[Assignment]:
-    """The assignment of every row of the run's trials, checked with the table's own digests."""
+    """The assignment of every row of the run's trials, checked against the table's own digests."""
     assignments = []
     for number, digest in zip(run.trials["trial"], run.trials["assignment_sha256"], strict=True):
         assignment = study.assignment(int(number))
