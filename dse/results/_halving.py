@@ -18,7 +18,8 @@ from luts.errors import InputError
 from models import Score
 
 SHORTLIST = 10
-"""How many of the best candidates for the one answer are rescored on all images."""
+"""How many of the best candidates for the one answer are rescored on all images, if the
+search used fewer."""
 
 
 @dataclasses.dataclass(frozen=True)

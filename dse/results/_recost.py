@@ -139,7 +139,7 @@ def joint_trials(runs: Sequence[Finished]) -> pd.DataFrame:
 
 
 def _assignments(run: Finished, study: StoredStudy) -> list[Assignment]:
-    """The assignment of every row of the run's trials, checked with the table's own digests."""
+    """The assignment of every row of the run's trials, checked against the table's own digests."""
     assignments = []
     for number, digest in zip(
         run.trials[run_files.TRIAL], run.trials[run_files.DIGEST], strict=True

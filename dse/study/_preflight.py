@@ -58,8 +58,8 @@ def check(config: SearchConfig, databases: Mapping[str, Path] | None = None) -> 
 
     Raises:
         InputError: a pattern matches no site, no assignment meets the constraints, the storage
-            cannot be reached or holds something else, or the study is one of another search. An
-            existing study is not altered.
+            cannot be reached or holds something else, or the study belongs to another search.
+            An existing study is not altered.
     """
     for topology in config.topologies:
         part = config if config.topology != ALL else config.for_topology(topology)

@@ -337,7 +337,7 @@ def test_trials_that_live_long_are_not_taken_for_dead(server):
     assert other.requeue_dead() == 1
     again = other.ask()
     assert again == pending
-    other.tell(again, score(other.problem, again))
+    other.tell(again, score(again))
     study.tell(pending, score(pending))  # too late, and not counted twice
     assert other.complete == 1
     study.close()
