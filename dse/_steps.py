@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +21,7 @@ from dse.results import (
     trials_frame,
 )
 from dse.samplers import sampler_for
-from dse.scoring import Evaluator, Scorer, ThisProcess, WorkerPool, Workers, score, screen
+from dse.scoring import ITEMS_PER_EXPERT, Evaluator, Scorer, ThisProcess, WorkerPool, Workers, score
 from dse.study import CONTENT, SearchConfig, SearchStudy, about, problem_of, run_trials
 from energy import Workload, run_files
 from luts.console import SILENT, Reporter
@@ -48,6 +48,7 @@ class Prepared:
         config: what the search was asked to do.
         evaluator: scores assignments.
         problem: what is searched, not screened yet.
+        routing: how often each expert works, frozen.
         run: the run folder, or None if nothing is written.
         scorer: makes the function that another process scores with; can be pickled.
     """
@@ -55,6 +56,7 @@ class Prepared:
     config: SearchConfig
     evaluator: Evaluator
     problem: Problem
+    routing: Routing
     run: Run | None
     scorer: Callable[[], Scorer]
 
@@ -93,6 +95,8 @@ def prepare(
         evaluator = evaluator_of(config, network, data)
         advance()
         routing = _frozen_routing(evaluator, run)
+        for line in starved(evaluator):
+            reporter.note(line)
         layers = expert_work(evaluator.emulated.network, evaluator.inputs[:1])
         if layers and run is not None and not run.has_routing_inputs:
             single = evaluator.inputs[:SINGLE_INPUTS]
@@ -109,7 +113,19 @@ def prepare(
         scorer = functools.partial(_scorer_in_memory, config, network, data)
     else:
         scorer = functools.partial(_scorer_of_run, run.path)
-    return Prepared(config, evaluator, problem, run, scorer)
+    return Prepared(config, evaluator, problem, routing, run, scorer)
+
+
+def starved(evaluator: Evaluator) -> Iterator[str]:
+    """A warning for each expert layer with experts that too few calibration images reach."""
+    count = len(evaluator.reference.images)
+    for layer, experts in evaluator.starved.items():
+        names = ", ".join(map(str, experts))
+        yield (
+            f"{layer}: experts {names} see fewer than {ITEMS_PER_EXPERT} items of {count} "
+            f"calibration images, so that their recovery rests on little; more calibration_images "
+            f"help"
+        )
 
 
 def _frozen_routing(evaluator: Evaluator, run: Run | None) -> Routing:
@@ -160,8 +176,8 @@ def seed_study(prepared: Prepared, study: SearchStudy, reporter: Reporter) -> Pr
     config, problem = prepared.config, prepared.problem
     if study.needs_seeds:
         evaluator, space = prepared.evaluator, problem.space
-        screening = screen(
-            evaluator.emulated, evaluator.inputs, space, seed=config.seed, reporter=reporter
+        screening = evaluator.screen(
+            space, seed=config.seed, routing=prepared.routing, reporter=reporter
         )
         problem = dataclasses.replace(problem, distortion=space.pool(screening.distortion))
         study.keep_screening(problem.distortion.tolist() if problem.distortion is not None else [])

@@ -9,7 +9,7 @@ site starts in `_space`, a new constraint or objective in `_problem`.
 from dse.problem._lagrange import constrained_sweep, lagrangian_sweep
 from dse.problem._pareto import hypervolume, non_dominated, thin_front
 from dse.problem._problem import Problem, Third
-from dse.problem._space import Codes, SearchSpace, Tie, ordered_choices
+from dse.problem._space import Codes, SearchSpace, Tie, group_key, ordered_choices
 from dse.problem._trial import FINE_TUNED, Outcome, Pending, Trial, objective_score
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "Tie",
     "Trial",
     "constrained_sweep",
+    "group_key",
     "hypervolume",
     "lagrangian_sweep",
     "non_dominated",

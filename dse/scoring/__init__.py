@@ -5,13 +5,14 @@ its `CACHE_FORMAT`. `_score_cache` keeps scores between searches, `_screening` p
 at every site from one gradient pass, `_workers` scores in this process or in several.
 """
 
-from dse.scoring._evaluate import BATCH_SIZE, Evaluator, default_recovery
+from dse.scoring._evaluate import BATCH_SIZE, ITEMS_PER_EXPERT, Evaluator, default_recovery
 from dse.scoring._score_cache import ScoreCache
 from dse.scoring._screening import SAMPLED_IMAGES, one_gradient_pass, screen
 from dse.scoring._workers import Scorer, ThisProcess, WorkerPool, Workers, score
 
 __all__ = [
     "BATCH_SIZE",
+    "ITEMS_PER_EXPERT",
     "SAMPLED_IMAGES",
     "Evaluator",
     "ScoreCache",

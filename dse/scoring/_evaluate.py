@@ -1,16 +1,20 @@
 """Scoring an assignment: emulate, recover, measure."""
 
+import contextlib
 import copy
 import dataclasses
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import nn
 
-from dse.problem import Outcome
+from dse.problem import Outcome, SearchSpace
 from dse.scoring._score_cache import ScoreCache
-from luts import EXACT
+from dse.scoring._screening import Screening, screen
+from luts import EXACT, Arithmetic
+from luts.console import SILENT, Reporter
 from luts.errors import InputError
 from models import (
     Assignment,
@@ -18,6 +22,7 @@ from models import (
     EmulatedNetwork,
     FineTuning,
     Recovery,
+    Routing,
     Score,
     emulate,
     evaluate,
@@ -25,6 +30,7 @@ from models import (
 )
 from models.training import (
     Reference,
+    expert_images,
     fine_tune_,
     finetuning_recipe,
     has_batchnorm,
@@ -33,12 +39,18 @@ from models.training import (
 
 BATCH_SIZE = 256
 
-CACHE_FORMAT = 2
+ITEMS_PER_EXPERT = 100
+"""Images or tokens that an expert's recovery should rest on."""
+
+CACHE_FORMAT = 3
 """To be raised when scoring changes in a way that `Evaluator._conditions` does not show."""
 
 
 def default_recovery(network: nn.Module, dataset: str, *, is_images: bool = True) -> Recovery:
-    """What every candidate gets: statistics of BatchNorm, or corrected biases where there is none.
+    """What every candidate gets, and every fixed multiplier and study alike.
+
+    Weight codes of least expected error, BatchNorm's statistics, biases corrected where no
+    BatchNorm follows. The operand order is part of the assignment, so that the search chooses it.
 
     Args:
         network: the float network.
@@ -51,7 +63,8 @@ def default_recovery(network: nn.Module, dataset: str, *, is_images: bool = True
         training = dataclasses.replace(training, shift_px=0, flip=False)
     return Recovery(
         recalibrate=normalised,
-        correct_bias=not normalised,
+        correct_bias=True,
+        tune_weights="squared",
         fine_tuning=FineTuning(training),
     )
 
@@ -78,17 +91,24 @@ class Evaluator:
 
     The activation ranges and the channel means of the exact int8 network are taken once, on
     training images. Each assignment is recovered by the recipe's steps before it is scored. A
-    repeated assignment is not computed again.
+    repeated assignment is not computed again. Between calls `emulated` is the exact int8 network
+    as it was calibrated; `under` is the only way to have it otherwise.
 
     Args:
         network: the trained float network.
         data: training images calibrate and fine-tune, validation images score.
-        calibration_images: how many training images calibrate and recover; the recipe's own number
+        calibration_images: how many training images calibrate, and how many recover, which are
+            chosen to reach every expert (`models.training.expert_images`); the recipe's own number
             is not used.
         recovery: what is done to every candidate; its fine-tuning only to those of `fine_tune`. By
-            default BatchNorm's statistics, or biases where there is none (`default_recovery`).
+            default `default_recovery`.
         images: how many validation images score, from the first; all of them by default.
         cached: take scores from the cache folder where they are known, and keep new ones there.
+
+    Attributes:
+        emulated: the exact int8 network.
+        inputs: the first training images, which ranges and routing are taken on.
+        starved: by expert layer, experts that recover on fewer than `ITEMS_PER_EXPERT` items.
 
     Raises:
         InputError: the recipe would choose the operand order, which the search does.
@@ -121,9 +141,11 @@ class Evaluator:
         calibration = data.train.take(calibration_images)
         self.inputs = calibration.images
         self.emulated = emulate(network, EXACT, calibration=calibration.batches(BATCH_SIZE))
+        recovery_images = expert_images(self.emulated, data.train, calibration_images)
+        self.starved = recovery_images.starved(ITEMS_PER_EXPERT)
         self.reference = Reference.of(
             self.emulated,
-            self.inputs,
+            recovery_images.images.images,
             with_histograms=recovery.criterion is not None,
             with_teacher=tuning.needs_teacher,
         )
@@ -143,6 +165,7 @@ class Evaluator:
             "images": state_digest(
                 {
                     "calibration": self.inputs,
+                    "recovery": self.reference.images,
                     "scored": self.data.validation.pixels,
                     "labels": self.data.validation.labels,
                 }
@@ -163,10 +186,11 @@ class Evaluator:
         return self._fidelity(self.images)
 
     def _fidelity(self, images: int) -> str:
+        recalibrated = self.recovery.recalibrate and has_batchnorm(self.emulated)
         words = {
-            "recalibrated": self.recovery.recalibrate and has_batchnorm(self.emulated),
-            "bias-corrected": self.recovery.correct_bias,
-            "weight-tuned": self.recovery.criterion is not None,
+            "recalibrated": recalibrated,
+            "bias-corrected": self.recovery.correct_bias and not recalibrated,
+            "code-tuned": self.recovery.criterion is not None,
         }
         recovered = " and ".join(word for word, is_so in words.items() if is_so)
         part = f", {images} images" if images < len(self.data.validation) else ""
@@ -187,8 +211,8 @@ class Evaluator:
 
     def _measured(self, assignment: Assignment, images: int) -> Outcome:
         started = time.perf_counter()
-        self.recover_(self.emulated, assignment)
-        score = self._score(self.emulated, images)
+        with self.under(assignment) as emulated:
+            score = self._score(emulated, images)
         outcome = Outcome(score, self._fidelity(images), time.perf_counter() - started)
         if self._cache is not None:
             record = {"score": score.to_dict(), "seconds": outcome.seconds}
@@ -202,12 +226,56 @@ class Evaluator:
         score = Score.from_dict(record["score"])
         return Outcome(score, self._fidelity(images), record["seconds"])
 
-    def recover_(self, emulated: EmulatedNetwork, assignment: Assignment) -> None:
-        """Assign, then recover by all steps of the recipe but fine-tuning."""
+    @contextlib.contextmanager
+    def under(
+        self, assignment: Assignment | str, *, recovered: bool = True
+    ) -> Iterator[EmulatedNetwork]:
+        """The network under an assignment; afterwards it is exact again, as it was calibrated.
+
+        Args:
+            assignment: to emulate, or the name of one multiplier for all sites but the routers.
+            recovered: by the recipe's steps but fine-tuning.
+        """
+        try:
+            self._assign_(self.emulated, assignment)
+            if recovered:
+                self._recover_(self.emulated)
+            yield self.emulated
+        finally:
+            self._assign_(self.emulated, EXACT)
+
+    def _assign_(self, emulated: EmulatedNetwork, assignment: Assignment | str) -> None:
+        """Assign with the float network's statistics: nothing of an earlier recovery is left."""
         emulated.assign_(assignment)
         self.reference.restore_(emulated)
-        # No step but fine-tuning draws random numbers.
+
+    def _recover_(self, emulated: EmulatedNetwork) -> None:
+        # No step but fine-tuning draws anything.
         recover(emulated, self.recovery, self.data, seed=0, reference=self.reference)
+
+    def weight_map(self, site: str, arithmetic: Arithmetic) -> torch.Tensor | None:
+        """Codes that recovery gives a layer's circuit in the place of its weights', or None."""
+        criterion = self.recovery.criterion
+        return None if criterion is None else self.reference.weight_map(site, arithmetic, criterion)
+
+    def screen(
+        self,
+        space: SearchSpace,
+        *,
+        seed: int,
+        routing: Routing | None = None,
+        reporter: Reporter = SILENT,
+    ) -> Screening:
+        """What every choice at every free site would do after recovery; see `screen`."""
+        return screen(
+            self.emulated,
+            self.inputs,
+            space,
+            seed=seed,
+            routing=routing,
+            weight_map=self.weight_map,
+            reporter=reporter,
+        )
 
     def test(self, emulated: EmulatedNetwork) -> Score:
         """Score on the test split; only for what is reported."""
@@ -215,14 +283,13 @@ class Evaluator:
 
     def test_exact(self) -> Score:
         """Score of the exact int8 network on the test split."""
-        self.emulated.assign_(EXACT)
-        self.reference.restore_(self.emulated)
         return self.test(self.emulated)
 
     def recovered(self, assignment: Assignment) -> EmulatedNetwork:
         """A copy of the network under ``assignment``, recovered but not fine-tuned."""
         emulated = copy.deepcopy(self.emulated)
-        self.recover_(emulated, assignment)
+        self._assign_(emulated, assignment)
+        self._recover_(emulated)
         return emulated
 
     def fine_tune(self, assignment: Assignment, *, epochs: float, seed: int) -> Tuned:

@@ -14,24 +14,36 @@ random assignments as well or better, but searches that start from them find wor
 """
 
 import dataclasses
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from dse.problem import Codes, SearchSpace
+from dse.problem import Codes, SearchSpace, group_key
 from luts import EXACT, Arithmetic
 from luts.console import SILENT, Reporter
-from models import Assignment, EmulatedNetwork
-from models.emulation import EmulatedConv2d, EmulatedSite
+from luts.errors import InputError
+from models import EmulatedNetwork, Routing
+from models.emulation import EmulatedConv2d, EmulatedSite, EmulatedWeightSite
+from models.networks import expert_layers
 
 SAMPLED_ROWS = 192
 SAMPLED_IMAGES = 64
 
 Matrix = npt.NDArray[np.float64]
 
+PRIOR_VISITS = 4.0
+
+WeightMap = Callable[[str, Arithmetic], torch.Tensor | None]
+"""By a site's name and an arithmetic: the code to use for each weight code, or None for itself."""
+
 Call = tuple[tuple[torch.Tensor, ...], torch.Tensor]
 """A site's operands in one call, and the gradient at its output."""
+
+
+def as_they_are(site: str, arithmetic: Arithmetic) -> None:
+    """Every weight code stands for itself."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,31 +68,89 @@ def screen(
     space: SearchSpace,
     *,
     seed: int,
+    routing: Routing | None = None,
+    weight_map: WeightMap = as_they_are,
     reporter: Reporter = SILENT,
 ) -> Screening:
     """Predict the distortion of every choice at every free site.
 
     Args:
-        emulated: the network; it is left exact everywhere.
+        emulated: the exact network, with the statistics that it was trained with; as it was
+            afterwards.
         inputs: calibration images, ``(B, …)``; the first 64 are used.
         space: sites and choices.
         seed: of the random projection.
+        routing: how often each expert works; that of the inputs used if it is not given.
+        weight_map: the codes that recovery gives a layer's circuit in the place of its weights'.
         reporter: shows progress, one step per site.
+
+    Raises:
+        InputError: a site is not exact: what is predicted are changes of the exact network.
     """
-    emulated.assign_(Assignment.uniform(emulated.sites, EXACT))
+    for name, choice in emulated.assignment.choices.items():
+        if choice.multiplier != EXACT:
+            raise InputError(f"screening starts at the exact network, but {name} has {choice}")
     batch = inputs[:SAMPLED_IMAGES]
-    calls = one_gradient_pass(emulated, batch, space.free, seed=seed)
     arithmetics = [
         Arithmetic(space.catalog[choice.multiplier], choice.swapped) for choice in space.choices
     ]
     rows = []
-    for name in reporter.track(space.free, "screen"):
-        # An expert that the batch did not reach has no call, a shared layer several.
-        row = np.zeros(len(arithmetics))
-        for operands, gradient in calls.get(name, ()):
-            row += _distortions(emulated.layer(name), operands, gradient, arithmetics) / len(batch)
-        rows.append(row)
-    return Screening(np.stack(rows))
+    with emulated.restored():
+        calls = one_gradient_pass(emulated, batch, space.free, seed=seed)
+        visits = _visits(emulated)
+        for name in reporter.track(space.free, "screen"):
+            # An expert that the batch did not reach has no call, a shared layer several.
+            row, layer = np.zeros(len(arithmetics)), emulated.layer(name)
+            maps = [weight_map(name, arithmetic) for arithmetic in arithmetics]
+            for operands, gradient in calls.get(name, ()):
+                row += _distortions(layer, operands, gradient, arithmetics, maps)
+            rows.append(row / len(batch))
+    distortion = np.stack(rows)
+    counted = len(batch) if routing is None else len(inputs)
+    return Screening(_per_visit(distortion, space, visits, routing, counted))
+
+
+def _visits(emulated: EmulatedNetwork) -> dict[str, tuple[np.ndarray, int]]:
+    """Of the last batch: items that each expert worked on, and items, by expert layer."""
+    return {
+        name: (layer.work.numpy().copy(), layer.items)
+        for name, layer in expert_layers(emulated.network).items()
+    }
+
+
+def _per_visit(
+    distortion: Matrix,
+    space: SearchSpace,
+    visits: Mapping[str, tuple[np.ndarray, int]],
+    routing: Routing | None,
+    inputs: int,
+) -> Matrix:
+    """The distortion of experts' sites from what a visit of them does and how often that is.
+
+    The few images of a batch reach some experts seldom or never, which does not make these
+    harmless: what a visit does is drawn towards the mean over the layer's experts, which are alike,
+    as if `PRIOR_VISITS` more had been seen of each.
+    """
+    by_name = {site.name: site for site in space.sites}
+    siblings: dict[str, list[int]] = {}
+    for index, name in enumerate(space.free):
+        if by_name[name].expert_layer in visits:
+            siblings.setdefault(group_key(by_name[name], "layer"), []).append(index)
+    found = distortion.copy()
+    for rows in siblings.values():
+        sites = [by_name[space.free[row]] for row in rows]
+        layer = str(sites[0].expert_layer)
+        work, items = visits[layer]
+        seen = np.array([work[site.expert] for site in sites])[:, None]
+        common = distortion[rows].sum(axis=0) / max(1.0, float(seen.sum()))
+        visit = (distortion[rows] + PRIOR_VISITS * common) / (seen + PRIOR_VISITS)
+        rates = seen / items
+        if routing is not None:
+            known = [routing.rate(layer, int(site.expert or 0)) for site in sites]
+            rates = np.array(known)[:, None]
+        # Never among the inputs is not never.
+        found[rows] = visit * items * np.maximum(rates, 1 / (2 * inputs))
+    return found
 
 
 def one_gradient_pass(
@@ -126,6 +196,7 @@ def _distortions(
     operands: tuple[torch.Tensor, ...],
     gradient: torch.Tensor,
     arithmetics: list[Arithmetic],
+    maps: list[torch.Tensor | None],
 ) -> npt.NDArray[np.float64]:
     """Summed squared first-order change of the projected logits, one per arithmetic."""
     sampled, gradient, factor = _sample(layer, operands, gradient)
@@ -133,8 +204,10 @@ def _distortions(
     exact = layer.arithmetic
     reference = layer(*sampled)
     changes = []
-    for arithmetic in arithmetics:
+    for arithmetic, codes in zip(arithmetics, maps, strict=True):
         layer.assign_(arithmetic)
+        if codes is not None and isinstance(layer, EmulatedWeightSite):
+            layer.map_weights_(codes)
         error = layer(*sampled) - reference
         others = [d for d in range(error.dim()) if d != channel % error.dim()]
         error = error - error.mean(dim=others, keepdim=True)

@@ -114,7 +114,7 @@ class SearchConfig:
     ] = 0.0
     calibration_images: Annotated[
         int, setting("training images for ranges, routing, screening and recovery", ge=16)
-    ] = 256
+    ] = 512
     only: Annotated[
         str, setting("cut the multipliers down to these; all if empty", metavar="SET|NAME,…")
     ] = ""

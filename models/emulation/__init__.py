@@ -12,6 +12,7 @@ from models.emulation._expected import (
     code_histograms,
     error_moments,
     expected_error,
+    known_weight_map,
     tune_weights_,
 )
 from models.emulation._layers import (
@@ -61,6 +62,7 @@ __all__ = [
     "error_moments",
     "expected_error",
     "inputs_of",
+    "known_weight_map",
     "product_operands",
     "quantise",
     "set_operand_order_",

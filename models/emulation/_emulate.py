@@ -127,6 +127,26 @@ class EmulatedNetwork(nn.Module):
             for name, arithmetic in kept.items():
                 self.layer(name).assign_(arithmetic)
 
+    @contextlib.contextmanager
+    def restored(self) -> Iterator[None]:
+        """Inside, anything may be assigned, corrected or trained; afterwards all is as before.
+
+        Weights, BatchNorm's statistics, corrections, scales, choices and weight codes.
+        """
+        state = {key: value.clone() for key, value in self.state_dict().items()}
+        layers = [self.layer(site.name) for site in self.sites]
+        kept = [(layer, layer.arithmetic, layer.weight_map) for layer in layers]
+        assignment = self.assignment
+        try:
+            yield
+        finally:
+            for layer, arithmetic, weight_map in kept:
+                layer.assign_(arithmetic)
+                if isinstance(layer, EmulatedWeightSite) and weight_map is not None:
+                    layer.map_weights_(weight_map)
+            self.assignment = assignment
+            self.load_state_dict(state)
+
     def plan(self) -> "Plan":
         """Which backend computes each site, and why; printing it gives a table."""
         rows = []

@@ -165,7 +165,7 @@ def best_weight_map(
     error = np.round(error, 6)
     error[FORBIDDEN] = np.inf
     distance = np.abs(VALUES[:, None] - VALUES[None, :])
-    best = np.lexsort((distance, error), axis=0)[0]
+    best = np.where(error == error.min(axis=0), distance, np.inf).argmin(axis=0)
     return torch.from_numpy(best.astype(np.uint8).view(np.int8).copy())
 
 
@@ -192,6 +192,16 @@ class _PairMoments:
 
 WeightMaps = dict[tuple[Arithmetic, bytes, str], torch.Tensor]
 """Weight maps by arithmetic, shares of activation codes, and criterion: nothing else decides."""
+
+
+def known_weight_map(
+    known: WeightMaps, arithmetic: Arithmetic, shares: Vector, criterion: str
+) -> torch.Tensor:
+    """`best_weight_map`, out of ``known`` if it is there, else added to it."""
+    key = (arithmetic, shares.tobytes(), criterion)
+    if key not in known:
+        known[key] = best_weight_map(arithmetic, shares, criterion=criterion)
+    return known[key]
 
 
 def tune_weights_(
@@ -221,11 +231,8 @@ def tune_weights_(
         if not isinstance(layer, EmulatedWeightSite) or site.name not in histograms:
             continue
         shares = histograms[site.name][0]
-        key = (layer.arithmetic, shares.tobytes(), criterion)
-        if key not in known:
-            known[key] = best_weight_map(layer.arithmetic, shares, criterion=criterion)
         codes, _ = layer.meant_codes()
-        layer.map_weights_(known[key])
+        layer.map_weights_(known_weight_map(known, layer.arithmetic, shares, criterion))
         changed += not torch.equal(layer.weight_codes()[0], codes)
     return changed
 

@@ -32,6 +32,9 @@ class ExpertLayer(nn.Module, abc.ABC):
         items: items of the latest forward.
         outputs: numbers that one item becomes, in the latest forward.
         fixed_work: every input uses the experts alike, so `work` does not depend on data.
+        keeps_choices: keep `choices`.
+        choices: expert of every item in the latest forward, int64 of shape ``(items, top_k)``, or
+            None where nobody asked or the layer does not choose.
         showing_all: the experts are being shown all items (`every_expert_sees_everything`).
     """
 
@@ -48,6 +51,8 @@ class ExpertLayer(nn.Module, abc.ABC):
         self.work = torch.zeros(len(experts), dtype=torch.float64)
         self.items = 0
         self.outputs = 0
+        self.keeps_choices = False
+        self.choices: torch.Tensor | None = None
         self.showing_all = False
 
     def __getstate__(self) -> dict[str, Any]:
@@ -99,6 +104,7 @@ class ExpertLayer(nn.Module, abc.ABC):
         self.work = torch.bincount(chosen.flatten().cpu(), minlength=self.num_experts).double()
         self.items = len(items)
         self.outputs = output[:1].numel()
+        self.choices = chosen.detach() if self.keeps_choices else None
         return output
 
     def _run(self, expert: nn.Module, items: torch.Tensor) -> torch.Tensor:

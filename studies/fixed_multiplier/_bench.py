@@ -137,12 +137,8 @@ class Bench:
             epochs = self.preset.network(cell).retrain_epochs
             tuned = evaluator.fine_tune(assignment, epochs=epochs, seed=cell.seed)
             return evaluator.test(tuned.network), tuned.validation, tuned.note
-        if cell.recovery == "recalibrated":
-            evaluator.recover_(evaluator.emulated, assignment)
-        else:
-            evaluator.emulated.assign_(assignment)
-            evaluator.reference.restore_(evaluator.emulated)
-        return evaluator.test(evaluator.emulated), None, ""
+        with evaluator.under(assignment, recovered=cell.recovery == "recalibrated") as emulated:
+            return evaluator.test(emulated), None, ""
 
     def _how(self, cell: Cell, evaluator: Evaluator) -> str:
         """The recovery in words; which of the two free steps depends on the network."""

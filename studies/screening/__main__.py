@@ -17,7 +17,6 @@ from scipy.stats import spearmanr
 
 from dse.problem import Problem, lagrangian_sweep
 from dse.results import provenance
-from dse.scoring import screen
 from luts.console import Parser, Reporter, run
 from luts.errors import InputError
 from models.training import atomically
@@ -122,9 +121,7 @@ def drawn(found: Subject, problem: Problem, config: dict[str, Any], reporter: Re
     anywhere = rng.integers(problem.choices, size=shape)
     half = np.where(rng.random(shape) < 0.5, 0, rng.integers(problem.choices, size=shape))
     evaluator = found.evaluator
-    additive = screen(
-        evaluator.emulated, evaluator.inputs, problem.space, seed=config["seed"], reporter=reporter
-    )
+    additive = evaluator.screen(problem.space, seed=config["seed"], reporter=reporter)
     swept = lagrangian_sweep(additive.distortion, problem.energy, count=count)
     near = np.stack([swept[i % len(swept)] for i in range(count)])
     moved = rng.random(shape) < 0.1

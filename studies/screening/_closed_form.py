@@ -5,9 +5,9 @@ import numpy.typing as npt
 import torch
 
 from dse.problem import SearchSpace
-from luts import EXACT, Arithmetic
+from luts import Arithmetic
 from luts.console import SILENT, Reporter
-from models import Assignment, EmulatedNetwork
+from models import EmulatedNetwork
 from models.emulation import EmulatedMatmul, code_histograms, expected_error
 
 Matrix = npt.NDArray[np.float64]
@@ -24,7 +24,7 @@ def closed_form(
     """``K·var`` of every choice at every free site, or ``K·var + K²·bias²`` before correction.
 
     Args:
-        emulated: the network; it is left exact everywhere.
+        emulated: the exact network.
         inputs: images that the operands are taken from, ``(B, …)``.
         space: sites and choices.
         corrected: recovery removes the mean error of every channel. Products of two activations
@@ -35,7 +35,6 @@ def closed_form(
         float64 of shape ``(free sites, choices)``, in squared units of the sites' outputs; zero
         for an expert that no image reached.
     """
-    emulated.assign_(Assignment.uniform(emulated.sites, EXACT))
     histograms = code_histograms(emulated, inputs)
     fan_in = {site.name: site.fan_in for site in emulated.sites}
     arithmetics = [

@@ -7,9 +7,9 @@ import torch.nn.functional as F
 
 from dse.problem import SearchSpace
 from dse.scoring import SAMPLED_IMAGES, Evaluator, one_gradient_pass
-from luts import EXACT, Arithmetic
+from luts import Arithmetic
 from luts.console import Reporter
-from models import Assignment, EmulatedNetwork
+from models import EmulatedNetwork
 from studies.screening._closed_form import closed_form
 from studies.search_efficiency._cells import Estimator, screened
 
@@ -62,18 +62,15 @@ def one_forward(images: int) -> Estimator:
     def estimate(evaluator: Evaluator, space: SearchSpace, seed: int, reporter: Reporter) -> Matrix:
         emulated = evaluator.emulated
         data = evaluator.data.train.take(images)
-        emulated.assign_(Assignment.uniform(emulated.sites, EXACT))
-        evaluator.reference.restore_(emulated)
         inputs, labels = data.images, data.labels
         exact = float(F.cross_entropy(emulated(inputs), labels))
         rows = []
-        for name in reporter.track(space.free, "one forward a site and choice"):
+        for name in reporter.track(space.free, "one forward per site and choice"):
             layer, row = emulated.layer(name), []
-            kept = layer.arithmetic
-            for choice in space.choices:
-                layer.assign_(Arithmetic(space.catalog[choice.multiplier], choice.swapped))
-                row.append(float(F.cross_entropy(emulated(inputs), labels)) - exact)
-            layer.assign_(kept)
+            with emulated.restored():
+                for choice in space.choices:
+                    layer.assign_(Arithmetic(space.catalog[choice.multiplier], choice.swapped))
+                    row.append(float(F.cross_entropy(emulated(inputs), labels)) - exact)
             rows.append(row)
         return np.array(rows)
 

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from dse._steps import first_trials
 from dse.problem import Problem, SearchSpace, Tie
 from dse.samplers import sampler_for
-from dse.scoring import Evaluator, ThisProcess, screen
+from dse.scoring import Evaluator, ThisProcess
 from dse.study import SearchStudy, run_trials
 from energy import CostModel, Workload
 from luts import catalog
@@ -144,8 +144,8 @@ def _evaluation_seconds(evaluator: Evaluator) -> float:
     for name in ("mul8s_1L2H", "mul8s_1L1G", "mul8s_1L2D"):
         assignment = Assignment.uniform(evaluator.emulated.sites, name)
         started = time.process_time()
-        evaluator.recover_(evaluator.emulated, assignment)
-        evaluate(evaluator.emulated, evaluator.data.validation)
+        with evaluator.under(assignment) as recovered:
+            evaluate(recovered, evaluator.data.validation)
         taken.append(time.process_time() - started)
     return float(np.median(taken))
 
@@ -154,8 +154,7 @@ def screened(
     evaluator: Evaluator, space: SearchSpace, seed: int, reporter: Reporter
 ) -> npt.NDArray[np.float64]:
     """What `dse.search` starts from: shape ``(free sites, choices)``."""
-    found = screen(evaluator.emulated, evaluator.inputs, space, seed=seed, reporter=reporter)
-    return found.distortion
+    return evaluator.screen(space, seed=seed, reporter=reporter).distortion
 
 
 def run_cell(

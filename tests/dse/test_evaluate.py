@@ -11,6 +11,7 @@ import models
 from dse.scoring import Evaluator, default_recovery
 from luts import InputError
 from models import Assignment, Data, FineTuning, Recovery, Split, TrainingRecipe
+from models.emulation import code_histograms, tune_weights_
 
 
 def split(count, seed):
@@ -47,7 +48,8 @@ def fixed(evaluator, name):
 
 def test_default_recovery_follows_the_network(evaluator):
     has_batchnorm = len(evaluator.emulated.network) == 5
-    assert evaluator.fidelity == ("recalibrated" if has_batchnorm else "bias-corrected")
+    step = "recalibrated" if has_batchnorm else "bias-corrected"
+    assert evaluator.fidelity == f"{step} and code-tuned"
     assert evaluator.recovery == dataclasses.replace(
         default_recovery(evaluator.emulated.network, evaluator.data.name), fine_tuning=None
     )
@@ -60,12 +62,13 @@ def test_scores_do_not_depend_on_what_was_scored_before(evaluator):
     again = models.evaluate(evaluator.recovered(mild), evaluator.data.validation)
     assert again == first
     exact = evaluator.test_exact()
-    evaluator.recover_(evaluator.emulated, aggressive)
+    with evaluator.under(aggressive) as emulated:
+        assert evaluator.test(emulated) != exact
     assert evaluator.test_exact() == exact
     assert evaluator.exact_validation.images == 96
 
 
-def test_plain_networks_get_just_bias_correction(data):
+def test_plain_networks_get_tuned_codes_and_bias_correction(data):
     evaluator = Evaluator(network(batchnorm=False), data, calibration_images=64)
     emulated = evaluator.recovered(fixed(evaluator, "mul8s_1KR3"))
     by_hand = models.emulate(
@@ -73,7 +76,9 @@ def test_plain_networks_get_just_bias_correction(data):
     )
     images = data.train.take(64).images
     means = models.channel_means(by_hand, images)
+    histograms = code_histograms(by_hand, images)
     by_hand.assign_("mul8s_1KR3")
+    tune_weights_(by_hand, histograms)
     models.correct_bias_(by_hand, images, means)
     assert torch.equal(emulated(data.test.images), by_hand(data.test.images))
 

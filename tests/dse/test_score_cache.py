@@ -47,7 +47,7 @@ def test_an_evaluator_finds_what_another_has_scored(tmp_path, monkeypatch):
     measured = first.score(chosen)
     second = evaluator()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(second, "recover_", None)  # computing it again would call this
+        patch.setattr(second, "under", None)  # computing it again would call this
         assert second.score(chosen) == measured
     fewer = second.score(chosen, images=50)
     assert fewer.validation.images == 50

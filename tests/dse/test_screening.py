@@ -91,7 +91,7 @@ def test_prediction_ranks_what_happens_to_the_logits(small):
     predicted, measured = [], []
     screening = screen(emulated, inputs, space, seed=0)
     exact_means = channel_means(emulated, inputs)
-    with torch.no_grad():
+    with torch.no_grad(), emulated.restored():
         reference = emulated(inputs)
         for site, code in itertools.product(range(len(space.free)), range(len(space.choices))):
             codes = space.uniform(0)

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 import torch
 
+from luts import Arithmetic
 from models.emulation import (
     EmulatedNetwork,
     Histograms,
@@ -12,9 +13,11 @@ from models.emulation import (
     WeightMaps,
     channel_means,
     code_histograms,
+    known_weight_map,
     product_operands,
     sites_before_batchnorm,
 )
+from models.networks import expert_layers
 from models.training.recovery._batchnorm import (
     Statistics,
     has_batchnorm,
@@ -89,7 +92,8 @@ class Reference:
             exact = statistics(emulated)
             set_statistics_(emulated, trained)
             means = channel_means(emulated, bias_images)
-            counted = images[:HISTOGRAM_IMAGES]
+            # Of few images an expert may see none.
+            counted = images if expert_layers(emulated) else images[:HISTOGRAM_IMAGES]
             histograms = code_histograms(emulated, counted) if with_histograms else {}
             few = images[:PRODUCT_IMAGES]
             operands = product_operands(emulated, few) if with_histograms else {}
@@ -104,6 +108,16 @@ class Reference:
             exact_batchnorm=exact,
             teacher=emulated.in_float() if with_teacher else None,
         )
+
+    def weight_map(self, site: str, arithmetic: Arithmetic, criterion: str) -> torch.Tensor | None:
+        """Codes of a layer's weights that err least, int8 of shape ``(256,)``.
+
+        None for products of two activations, and for layers that no image reached.
+        """
+        if site not in self.histograms or site not in self.exact_means:
+            return None
+        shares = self.histograms[site][0]
+        return known_weight_map(self.weight_maps, arithmetic, shares, criterion)
 
     def recalibrate_(self, emulated: EmulatedNetwork) -> None:
         """BatchNorm's statistics as training would have left them under the arithmetic at hand."""
