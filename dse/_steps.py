@@ -22,7 +22,7 @@ from dse.results import (
 )
 from dse.samplers import sampler_for
 from dse.scoring import ITEMS_PER_EXPERT, Evaluator, Scorer, ThisProcess, WorkerPool, Workers, score
-from dse.study import CONTENT, SearchConfig, SearchStudy, about, problem_of, run_trials
+from dse.study import CONTENT, RECIPE, SearchConfig, SearchStudy, about, problem_of, run_trials
 from energy import Workload, run_files
 from luts.console import SILENT, Reporter
 from models import (
@@ -159,6 +159,7 @@ def open_study(prepared: Prepared) -> SearchStudy:
         **({} if content is None else {CONTENT: content}),
         "exact validation cross-entropy": round(exact.cross_entropy, 4),
         "images a score": prepared.evaluator.images,
+        RECIPE: prepared.evaluator.recovery.to_dict(),
     }
     if config.storage:
         return SearchStudy(config.storage, problem, name=config.study, about=mine)

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 from scipy.stats import spearmanr
 
-from dse.problem import FINE_TUNED, Problem, Trial
+from dse.problem import FINE_TUNED, Problem, Trial, objective_score
 from dse.results._halving import Halving, dominated_ranks, thinned_front
 from dse.results._own_routing import measure_own, own_energies
 from dse.scoring import Evaluator
@@ -116,8 +116,9 @@ def close(
         thinned = halving.promoted(ranked)
     else:
         thinned = thinned_front(trials, front, config.finetune_members)
-    fixed = fixed_baselines(list(trials.values()))
-    chosen = sorted({*thinned, *fixed})
+    # Which order recovers better is known only once both have been recovered in full.
+    uniform = [trial.number for trial in trials.values() if trial.origin == "uniform"]
+    chosen = sorted({*thinned, *uniform})
     title = "test" if config.finetune == "none" else "fine-tune and test"
     routings = {}
     for number in reporter.track(chosen, title):
@@ -127,6 +128,7 @@ def close(
             trials[number] = dataclasses.replace(trials[number], whole_validation=whole)
         if routing is not None:
             routings[number] = routing
+    fixed = fixed_baselines(list(trials.values()))
     closing = Closing(
         exact_validation=evaluator.exact_validation,
         exact_searched=evaluator.exact_searched,
@@ -179,14 +181,22 @@ def _spearman(predicted: list[float], measured: list[float]) -> float | None:
 
 
 def fixed_baselines(trials: list[Trial]) -> tuple[int, ...]:
-    """One trial per fixed multiplier, in its better operand order, by falling energy."""
+    """One trial per fixed multiplier, in its better operand order, by falling energy.
+
+    Better by the validation score after all the recovery that both orders got.
+    """
     better: dict[str, Trial] = {}
     for trial in (t for t in trials if t.origin == "uniform"):
         name = uniform_multiplier(trial)
         known = better.get(name)
-        if known is None or trial.objectives < known.objectives:
+        if known is None or _recovered_loss(trial) < _recovered_loss(known):
             better[name] = trial
     return tuple(t.number for t in sorted(better.values(), key=lambda t: -t.energy_rel))
+
+
+def _recovered_loss(trial: Trial) -> tuple[float, float]:
+    score = trial.best_validation
+    return objective_score(score), score.cross_entropy
 
 
 def uniform_multiplier(trial: Trial) -> str:

@@ -26,6 +26,8 @@ CLOSING = "closing:"
 """Prefix of the keys of what is kept of a study's close."""
 
 CONTENT = "content_sha256"
+RECIPE = "recovery"
+"""How candidates are recovered before they are scored."""
 STUDY_NAME = "search"
 SCORING = (
     "finetune",
@@ -121,9 +123,19 @@ def check_identity(known: Mapping[str, Any], mine: Mapping[str, Any], shown: str
         what = f"with {key} {known.get(key)!r} and not {value!r}"
         if key == "space":
             what = "over other sites or multipliers"
+        if key == RECIPE:
+            what = f"whose candidates were recovered by {_recipe(known)} and not {_recipe(mine)}"
         if key == CONTENT:
             what = "on other images or labels under the same name"
         raise InputError(f"{shown} belongs to a search {what}; name another study")
+
+
+def _recipe(identity: Mapping[str, Any]) -> str:
+    """A recovery in a few words."""
+    if RECIPE not in identity:
+        return "the recipe of an earlier version"
+    steps = [f"{key}={value}" for key, value in sorted(identity[RECIPE].items())]
+    return "(" + ", ".join(steps) + ")"
 
 
 def read_study(

@@ -1,5 +1,6 @@
 """What cannot be searched is refused in one line, before any work, and nothing is altered."""
 
+import dataclasses
 import json
 import re
 import shutil
@@ -9,6 +10,7 @@ import pytest
 
 from dse import _steps, search
 from dse.study import SCORING
+from models import FineTuning, Recovery, TrainingRecipe
 from models.training._files import CACHE_VARIABLE
 from tests.dse._searching import FAST, TINY, call, only_line, state_of
 
@@ -23,6 +25,15 @@ def finished(tmp_path_factory):
         patch.setenv(CACHE_VARIABLE, str(folder / "cache"))
         assert call(search, *HARD, "--trials", 4, "--out", folder / "run") == 0
     return folder / "run"
+
+
+LOAD = _steps.load
+
+
+def recipe_of(free):
+    """A recipe with the default's fine-tuning."""
+    training = TrainingRecipe(epochs=1.0, batch_size=64, lr=1e-4)
+    return dataclasses.replace(free, fine_tuning=FineTuning(training))
 
 
 @pytest.fixture(autouse=True)
@@ -179,6 +190,22 @@ def test_a_study_of_an_earlier_version_tells_less(tmp_path, finished):
     where = ("--storage", f"sqlite:///{file}", "--study", "search", "--out", tmp_path / "run")
     with pytest.raises(AssertionError, match="went to work"):
         call(search, *HARD, *where)
+
+
+def test_a_study_of_another_recovery_is_not_continued(tmp_path, finished, monkeypatch, capsys):
+    run = tmp_path / "run"
+    shutil.copytree(finished, run)
+    monkeypatch.setattr(_steps, "load", LOAD)
+    plain = Recovery(recalibrate=False, correct_bias=True)
+    monkeypatch.setattr("dse.scoring._evaluate.default_recovery", lambda *_, **__: recipe_of(plain))
+    before = (run / "study.db").read_bytes()
+    assert call(search, "--resume", run, "--trials", 6) == 2
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert "candidates were recovered by" in line
+    assert "tune_weights=squared" in line
+    assert "tune_weights=none" in line
+    assert "name another study" in line
+    assert (run / "study.db").read_bytes() == before
 
 
 def test_a_run_with_the_study_of_another(refused, tmp_path, finished):
