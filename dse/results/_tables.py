@@ -72,7 +72,9 @@ def closing_frame(closing: Closing) -> pd.DataFrame:
     for number in closing.reported:
         what = "front" if closing.objective == "pareto" else "answer"
         rows.append({"what": f"{what}, trial {number}", **_figures(closing, number)})
-    return pd.DataFrame(rows).astype({"trial": "Int64"})
+    frame = pd.DataFrame(rows)
+    numbers = frame.columns.difference(["what", "multipliers", "trial"])
+    return frame.astype({"trial": "Int64"} | dict.fromkeys(numbers, "float64"))
 
 
 def closing_table(closing: Closing) -> Table:

@@ -313,7 +313,7 @@ def test_the_energy_report_reads_all_of_a_run(folder, tmp_path, capsys, untouche
     total = pd.read_csv(tmp_path / "a.csv")["energy_rel"].sum()
     assert total == pytest.approx(column[int(own.stem)])
     assert call(report, "--run", folder / "plain", "--spread") == 2
-    assert "has no experts" in only_line(capsys.readouterr().err)
+    assert "is dense" in only_line(capsys.readouterr().err)
     assert call(report, "--compare-runs", run, folder / "plain", "--min-accuracy", 5) == 0
 
 
