@@ -11,6 +11,7 @@ imported when it is first used, so that ``import dse`` costs next to nothing.
 """
 
 import importlib
+import warnings
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -85,7 +86,10 @@ def __getattr__(name: str) -> Any:
 
         value = version("axdse")
     elif name in _HOME:
-        value = getattr(importlib.import_module(_HOME[name]), name)
+        with warnings.catch_warnings():
+            # Optuna's own progress bar misses ipywidgets in a notebook; ours does not need them.
+            warnings.filterwarnings("ignore", message="IProgress not found")
+            value = getattr(importlib.import_module(_HOME[name]), name)
     else:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     globals()[name] = value
