@@ -32,10 +32,12 @@ class ExpertLayer(nn.Module, abc.ABC):
         items: items of the latest forward.
         outputs: numbers that one item becomes, in the latest forward.
         fixed_work: every input uses the experts alike, so `work` does not depend on data.
+        float_overhead: `overhead_macs` mix activations in float32, and cost what that costs.
         showing_all: the experts are being shown all items (`every_expert_sees_everything`).
     """
 
     fixed_work = False
+    float_overhead = False
 
     def __init__(
         self, experts: list[nn.Module], *, granularity: Granularity, top_k: int = 1

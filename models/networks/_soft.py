@@ -30,6 +30,7 @@ class SoftMoE(ExpertLayer):
     """
 
     fixed_work = True
+    float_overhead = True
 
     def __init__(
         self,
@@ -96,6 +97,7 @@ class WeightedExperts(ExpertLayer):
     """
 
     fixed_work = True
+    float_overhead = True
 
     def __init__(self, experts: list[nn.Module], *, features: int, seed: int = 0) -> None:
         super().__init__(experts, granularity="image", top_k=len(experts))

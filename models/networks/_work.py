@@ -23,6 +23,8 @@ class ExpertWork:
         fixed: every input uses the experts alike, so rates do not depend on data.
         capacity: largest activation rate of one expert, None without a limit; items beyond it are
             dropped, so rates may sum to less than ``executions``.
+        float_overhead: the overhead mixes activations in float32; otherwise it only chooses or
+            weights experts.
 
     Raises:
         InputError: a number outside its range.
@@ -35,6 +37,7 @@ class ExpertWork:
     overhead_macs: int = 0
     fixed: bool = False
     capacity: float | None = None
+    float_overhead: bool = False
 
     def __post_init__(self) -> None:
         if self.experts < 1 or self.items < 1 or self.executions <= 0 or self.overhead_macs < 0:
@@ -77,6 +80,7 @@ def expert_work(network: nn.Module, example_input: torch.Tensor) -> tuple[Expert
                 executions=float(layer.work.sum()) / layer.items,
                 overhead_macs=layer.overhead_macs(items),
                 fixed=layer.fixed_work,
+                float_overhead=layer.float_overhead,
             )
         )
     return tuple(records)

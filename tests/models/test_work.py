@@ -23,6 +23,13 @@ def test_records_follow_from_the_shape(network):
         assert (record.overhead_macs, record.fixed, record.capacity) == (5 * 2 * 384, False, None)
 
 
+@pytest.mark.parametrize("arch", ["vit_small", "resnet20"])
+@pytest.mark.parametrize("topology", ["hard", "soft", "cluster"])
+def test_only_mixtures_multiply_activations_in_float(arch, topology):
+    found = models.expert_work(models.build(arch, topology=topology), torch.zeros(1, 3, 32, 32))
+    assert found and all(record.float_overhead == (topology == "soft") for record in found)
+
+
 def test_dense_networks_have_none():
     dense = models.build("vit_small")
     assert models.expert_work(dense, torch.zeros(1, 3, 32, 32)) == ()
@@ -52,3 +59,6 @@ def test_sites_count_the_activations_they_read():
     assert sites["blocks.0.attn.qk"].inputs == 2 * tokens * width
     assert sites["blocks.0.attn.av"].inputs == heads * tokens**2 + tokens * width
     assert sites["blocks.0.mlp.fc2"].inputs == tokens * 4 * width
+    second = {name: site.second_inputs for name, site in sites.items() if site.second_inputs}
+    attention = [f"blocks.{b}.attn.{product}" for b in range(12) for product in ("qk", "av")]
+    assert second == dict.fromkeys(attention, tokens * width)
