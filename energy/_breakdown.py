@@ -20,7 +20,7 @@ class SiteCost:
         kind: the site's kind, or ``overhead``.
         expert_layer: qualified name of the expert layer it belongs to, or None.
         expert: index of the expert in that layer, or None.
-        multiplier: name of the multiplier.
+        multiplier: name of the multiplier, or ``float32``.
         swapped: the weight goes to the multiplier's first port.
         macs: multiply-accumulates for one input if every item came here.
         rate: part of the items that do come here.

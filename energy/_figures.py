@@ -19,6 +19,8 @@ CONVENTIONS: dict[str, str] = {
 
 MULTIPLICATION = "int_mult_8b"
 ACCUMULATION = "int_add_32b"
+FLOAT_MULTIPLICATION = "float_mult_32b"
+FLOAT_ADDITION = "float_add_32b"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,7 +66,8 @@ class Figures:
     Attributes:
         multipliers: figures by multiplier name.
         operations: energies by operation name: ``int_mult_8b`` (a product of the exact
-            multiplier), ``int_add_32b`` (an accumulation) and the memories.
+            multiplier), ``int_add_32b`` (an accumulation), ``float_mult_32b`` and
+            ``float_add_32b`` (the same in float32), and the memories.
         convention: how power and delay become energy, one of `CONVENTIONS`.
         exact: the multiplier that ratios refer to.
         weight_memory: operation that reads weights.
@@ -72,7 +75,8 @@ class Figures:
         batch_size: inputs that share one read of the weights.
 
     Raises:
-        InputError: an unknown convention, multiplier or memory, or a batch below 1.
+        InputError: an unknown convention, multiplier or memory, no energy for one of the four
+            operations, or a batch below 1.
     """
 
     multipliers: Mapping[str, MultiplierFigures]
@@ -90,7 +94,8 @@ class Figures:
         if self.batch_size < 1:
             raise InputError(f"weights serve at least 1 input per read, not {self.batch_size}")
         self.multiplier(self.exact)
-        for name in (MULTIPLICATION, ACCUMULATION, self.weight_memory, self.activation_memory):
+        arithmetic = (MULTIPLICATION, ACCUMULATION, FLOAT_MULTIPLICATION, FLOAT_ADDITION)
+        for name in (*arithmetic, self.weight_memory, self.activation_memory):
             self.operation(name)
 
     def multiplier(self, name: str) -> MultiplierFigures:
@@ -136,6 +141,16 @@ class Figures:
     def accumulation_pj(self) -> float:
         """Energy of adding one product to its sum, in picojoule."""
         return self.operation(ACCUMULATION).energy_pj
+
+    @property
+    def float_product_pj(self) -> float:
+        """Energy of one product in float32, in picojoule."""
+        return self.operation(FLOAT_MULTIPLICATION).energy_pj
+
+    @property
+    def float_accumulation_pj(self) -> float:
+        """Energy of adding one float32 product to its sum, in picojoule."""
+        return self.operation(FLOAT_ADDITION).energy_pj
 
     @property
     def weight_byte_pj(self) -> float:

@@ -11,6 +11,7 @@ import luts
 import models
 from energy import _report
 from energy._circuits import Circuits, add_circuit_options, circuits_of
+from energy._cost import FLOAT
 from energy._options import add_cost_options, check_memories
 from energy._run import read_front
 from luts.console import Parser, run
@@ -105,7 +106,8 @@ def _notes(
     ]
     if has_experts:
         notes.append(f"routing: {breakdown.routing_source}")
-    if breakdown.model != "multipliers":
+    in_float = any(row.multiplier == FLOAT for row in breakdown.rows)
+    if breakdown.model != "multipliers" or in_float:
         notes.append("absolute energies: 45 nm, Horowitz, ISSCC 2014, unless --figures says else")
     return notes + luts.catalog.notices(options.multiplier or "")
 

@@ -67,12 +67,30 @@ def test_closed_form_of_memory():
     assert got.energy_rel == pytest.approx(sum(parts.values()) / dense_pj)
 
 
-def test_overhead_is_a_row_at_exact_power():
+def test_overhead_that_chooses_is_a_row_at_exact_power():
     with_it = energy.cost(load(0.5, 0.5, layers=work(overhead_macs=30)), HARSH)
     without = energy.cost(load(0.5, 0.5, layers=work()), HARSH)
     assert with_it.rows[-1].kind == "overhead"
     assert with_it.rows[-1].multiplier == EXACT
     assert with_it.energy_rel - without.energy_rel == pytest.approx(30 / 140)
+
+
+@pytest.mark.parametrize(
+    ("model", "overhead_mac", "dense_mac"),
+    [("multipliers", 3.7, 0.2), ("datapath", 3.7 + 0.9, 0.2 + 0.1)],
+)
+@pytest.mark.parametrize("convention", energy.CONVENTIONS)
+def test_overhead_that_mixes_costs_float_arithmetic(model, overhead_mac, dense_mac, convention):
+    """Horowitz, ISSCC 2014: 3.7 and 0.9 pJ in float32, 0.2 and 0.1 pJ for the exact circuit."""
+    figures = energy.published_figures(convention=convention)
+    mixing = work(overhead_macs=30, float_overhead=True)
+    with_it = energy.cost(load(0.5, 0.5, layers=mixing), HARSH, figures, model=model)
+    without = energy.cost(load(0.5, 0.5, layers=work()), HARSH, figures, model=model)
+    added = 30 * overhead_mac / (140 * dense_mac)
+    assert with_it.energy_rel - without.energy_rel == pytest.approx(added)
+    row = with_it.rows[-1]
+    assert (row.kind, row.multiplier) == ("overhead", "float32")
+    assert row.router_pj == pytest.approx(30 * overhead_mac)
 
 
 def test_a_batch_shares_one_read_of_the_weights():

@@ -45,6 +45,14 @@ def test_aliases_reach_the_circuit(tmp_path):
     assert energy.read_figures(path).relative("mul8s_1KR3") == 0.5
 
 
+def test_float_arithmetic_has_a_source():
+    figures = energy.published_figures()
+    assert (figures.float_product_pj, figures.float_accumulation_pj) == (3.7, 0.9)
+    without = {k: v for k, v in figures.operations.items() if k != "float_mult_32b"}
+    with pytest.raises(InputError, match="no energy for operation 'float_mult_32b'"):
+        dataclasses.replace(figures, operations=without)
+
+
 def test_own_memory(tmp_path):
     path = written(tmp_path, "operation,bits,energy_pj,source\nrram,8,1.0,my chip\n")
     figures = dataclasses.replace(energy.read_figures(path), weight_memory="rram")
