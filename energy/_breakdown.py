@@ -24,6 +24,8 @@ class SiteCost:
         swapped: the weight goes to the multiplier's first port.
         macs: multiply-accumulates for one input if every item came here.
         rate: part of the items that do come here.
+        activation_bits: bits of an activation that the multiplier looks at.
+        weight_bits: bits of a weight that it looks at; in attention of k or v.
         multiplier_pj: products, in picojoule; 0 for routers and overhead.
         adder_pj: accumulations, in picojoule; 0 for routers and overhead.
         router_pj: products and accumulations of routers and overhead, in picojoule.
@@ -39,6 +41,8 @@ class SiteCost:
     swapped: bool
     macs: int
     rate: float
+    activation_bits: int = 8
+    weight_bits: int = 8
     multiplier_pj: float = 0.0
     adder_pj: float = 0.0
     router_pj: float = 0.0

@@ -2,16 +2,24 @@ r"""The energy model: the one place that says what a site costs and what ``energ
 
 A site s does ``macs_s`` multiply-accumulates for one input if every item comes to it; a part
 ``ρ_s`` of the items does (1 outside experts, the expert's activation rate inside). It holds ``w_s``
-weights, reads ``a_s`` activations and writes ``b_s = macs_s / fan_in_s``, 8 bit each; an expert is
-needed by a batch of B inputs with probability ``τ_s`` (1 outside experts). Its multiplier m has the
-relative energy ``p(m)``: power(m) / power(exact) at equal clock, or the ratio of power × delay. ::
+weights, reads ``a_s`` activations and writes ``b_s = macs_s / fan_in_s``; an expert is needed by a
+batch of B inputs with probability ``τ_s`` (1 outside experts). Its multiplier m has the relative
+energy ``p(m)``: power(m) / power(exact) at equal clock, or the ratio of power × delay. Its ports
+look at ``k_x(m)`` of the 8 bits of an activation and at ``k_w(m)`` of those of a weight; e_weight
+and e_activation are energies of 8 bit. ::
 
-    E_s = ρ_s·macs_s·p(m_s)·e_product     multiplier         in every model
-        + ρ_s·macs_s·e_accumulation       adder              in datapath and memory
-        + τ_s·w_s·e_weight / B            weight traffic     in memory
-        + ρ_s·(a_s + b_s)·e_activation    activation traffic in memory
+    E_s = ρ_s·macs_s·p(m_s)·e_product                 multiplier         in every model
+        + ρ_s·macs_s·e_accumulation                   adder              in datapath and memory
+        + τ_s·w_s·k_w(m_s)/8·e_weight / B             weight traffic     in memory
+        + ρ_s·(a_s·k_x(m_s)/8 + b_s)·e_activation     activation traffic in memory
 
-    energy_rel = Σ_s E_s / Σ_{s in the dense network} E_s, the latter with ρ = 1 and p = 1
+    energy_rel = Σ_s E_s / Σ_{s in the dense network} E_s, the latter with ρ = 1 and m exact
+
+In q·kᵀ and attn·v the second operands among ``a_s``, k and v, are read with ``k_w`` bits. Which low
+bits a port ignores its truth table says (`luts.ignored_bits`); operand order decides which port it
+is. That they are not charged assumes memories that hold operands packed, weights by the bits that
+their site keeps and activations by bit planes, so that a site moves the bits that its circuit looks
+at and no others. What is written is charged whole: which sites read it, one site does not know.
 
 Under the default model ``multipliers`` the unit e_product cancels, and ``energy_rel`` is the
 normalised power of the literature (AxMoE, arXiv 2605.04754; TransAxx, arXiv 2402.07545)::
@@ -46,7 +54,7 @@ from typing import Literal
 
 from energy._activity import Activity, activities
 from energy._breakdown import CostBreakdown, SiteCost
-from energy._figures import Figures, published_figures
+from energy._figures import OPERAND_BITS, Figures, published_figures
 from energy._workload import Workload
 from luts.errors import InputError, suggest
 from models import Assignment, Choice, ExpertWork, Routing, Site
@@ -56,13 +64,15 @@ EnergyModel = Literal["multipliers", "datapath", "memory"]
 MODELS: dict[str, str] = {
     "multipliers": "products only: the normalised power of the literature",
     "datapath": "products and accumulations",
-    "memory": "products, accumulations, weight and activation traffic",
+    "memory": "products, accumulations, traffic of the operand bits that circuits keep",
 }
 """What each energy model counts, by name."""
 
 
 FLOAT = "float32"
 """What stands in the place of a multiplier's name where products are in float32."""
+
+FLOAT_BITS = 32
 
 
 def cost(
@@ -117,10 +127,14 @@ def site_cost(activity: Activity, choice: Choice, figures: Figures, model: Energ
     products_pj = macs * figures.product_pj(choice.multiplier)
     additions_pj = macs * figures.accumulation_pj if model != "multipliers" else 0.0
     is_router = site.kind == "router"
+    activation_bits, weight_bits = figures.operand_bits(choice)
     weights_pj = activations_pj = 0.0
     if model == "memory":
-        weights_pj = activity.used * site.weights * figures.weight_byte_pj / figures.batch_size
-        moved = site.inputs + site.macs / site.fan_in
+        read = site.weights * weight_bits / OPERAND_BITS
+        weights_pj = activity.used * read * figures.weight_byte_pj / figures.batch_size
+        first = site.inputs - site.second_inputs
+        bits = first * activation_bits + site.second_inputs * weight_bits
+        moved = bits / OPERAND_BITS + site.macs / site.fan_in
         activations_pj = activity.rate * moved * figures.activation_byte_pj
     return SiteCost(
         site=site.name,
@@ -131,6 +145,8 @@ def site_cost(activity: Activity, choice: Choice, figures: Figures, model: Energ
         swapped=choice.swapped,
         macs=site.macs,
         rate=activity.rate,
+        activation_bits=activation_bits,
+        weight_bits=weight_bits,
         multiplier_pj=0.0 if is_router else products_pj,
         adder_pj=0.0 if is_router else additions_pj,
         router_pj=products_pj + additions_pj if is_router else 0.0,
@@ -161,6 +177,8 @@ def overhead_costs(
                 swapped=False,
                 macs=layer.overhead_macs,
                 rate=1.0,
+                activation_bits=FLOAT_BITS if in_float else OPERAND_BITS,
+                weight_bits=FLOAT_BITS if in_float else OPERAND_BITS,
                 router_pj=layer.overhead_macs * per_mac,
             )
         )

@@ -104,12 +104,15 @@ def spread_table(costs: Spread, worst: CostBreakdown) -> Table:
 
 
 def site_table(breakdown: CostBreakdown) -> Table:
-    """One line per row, then the total."""
+    """One line per row, then the total; operand widths where their traffic is counted."""
     counted = [c for c, energy in breakdown.components_pj().items() if energy]
+    with_bits = breakdown.model == "memory"
     table = Table(title=f"energy of one input, model {breakdown.model}, {breakdown.convention}")
     table.add_column("site", no_wrap=True)
     table.add_column("kind")
     table.add_column("multiplier", no_wrap=True)
+    if with_bits:
+        table.add_column("bits x, w", justify="right", no_wrap=True)
     for title in ("MACs", "rate", *(f"{c.replace('_', ' ')} nJ" for c in counted), "relative"):
         table.add_column(title, justify="right")
     for row in breakdown.rows:
@@ -117,6 +120,7 @@ def site_table(breakdown: CostBreakdown) -> Table:
             row.site,
             row.kind,
             row.multiplier + (" (swapped)" if row.swapped else ""),
+            *([f"{row.activation_bits}, {row.weight_bits}"] if with_bits else []),
             f"{row.macs:,}",
             f"{row.rate:.3f}",
             *(f"{getattr(row, f'{c}_pj') / 1000:,.2f}" for c in counted),
@@ -126,8 +130,7 @@ def site_table(breakdown: CostBreakdown) -> Table:
     totals = breakdown.components_pj()
     table.add_row(
         "all",
-        "",
-        "",
+        *[""] * (3 if with_bits else 2),
         f"{breakdown.macs_expected:,.0f}",
         "",
         *(f"{totals[c] / 1000:,.2f}" for c in counted),
