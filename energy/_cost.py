@@ -49,8 +49,9 @@ Left out, being the same for every assignment: biases, normalisation, softmax, G
 overhead, and the registers between memory and multiplier.
 """
 
+import dataclasses
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 from energy._activity import Activity, activities
 from energy._breakdown import CostBreakdown, SiteCost
@@ -112,6 +113,28 @@ def cost(
         convention=figures.convention,
         routing_source="no experts" if routing is None else routing.source,
     )
+
+
+def under_each_model(
+    workload: Workload, assignment: Assignment | str, figures: Figures | None = None
+) -> dict[str, float]:
+    """``energy_rel`` of one assignment under every energy model, weights read for each input.
+
+    Args:
+        workload: the network.
+        assignment: as `cost` takes it.
+        figures: power and energies; by default the published ones. Their batch size is set to 1.
+
+    Returns:
+        Relative energies by the names of `MODELS`, in their order.
+
+    Raises:
+        InputError: sites, assignment, routing and figures do not fit together.
+    """
+    figures = published_figures() if figures is None else figures
+    single = dataclasses.replace(figures, batch_size=1)
+    models: tuple[EnergyModel, ...] = get_args(EnergyModel)
+    return {name: cost(workload, assignment, single, model=name).energy_rel for name in models}
 
 
 def check_model(model: str) -> None:

@@ -10,9 +10,11 @@ from rich.table import Table
 
 import models
 from energy import run_files
+from energy._area import distinct_area
 from energy._breakdown import COMPONENTS, CostBreakdown
 from energy._circuits import Circuits
 from energy._compare import draw_components
+from energy._cost import under_each_model
 from energy._figures import Figures
 from energy._run import described_network, network_from, read_routing
 from energy._spread import Spread, read_per_input, spread
@@ -158,6 +160,20 @@ def comparison_table(title: str, breakdowns: Mapping[str, CostBreakdown]) -> Tab
             *(f"{shares[c]:.1%}" for c in shown),
         )
     return table
+
+
+def assignment_notes(
+    workload: Workload, assignment: models.Assignment, figures: Figures
+) -> list[str]:
+    """What the assignment costs under each energy model, and the area of its circuits."""
+    costs = under_each_model(workload, assignment, figures)
+    area = distinct_area(assignment, figures)
+    named = ", ".join(f"{name} {energy_rel:.4f}" for name, energy_rel in costs.items())
+    return [
+        f"relative under each energy model at batch size 1: {named}",
+        f"circuits: {area.count} different, one of each has {area.area_um2:,.1f} µm², "
+        f"{area.area_rel:.2f} of one exact multiplier",
+    ]
 
 
 def write_chart(path: Path, breakdowns: Mapping[str, CostBreakdown]) -> None:

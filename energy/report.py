@@ -54,7 +54,9 @@ def main() -> None:
     console.print(_report.comparison_table("totals of one input, shares of the energy", shown))
     if spread is not None:
         console.print(_report.spread_table(spread, worst))
-    for line in [*_notes(options, breakdown, bool(workload.layers)), *circuits.notes]:
+    notes = _notes(options, breakdown, bool(workload.layers))
+    notes += _report.assignment_notes(workload, assignment, figures)
+    for line in [*notes, *circuits.notes]:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 import energy
 import luts
 from luts.errors import InputError
-from models import Assignment, Choice, Routing, Site
+from models import Assignment, Choice, NetworkConfig, Routing, Site
 from tests.energy.networks import LAYER, load, routed, two_layers, work
 
 EXACT, MILD, HARSH = "mul8s_1KV8", "mul8s_1L2H", "mul8s_1KR3"
@@ -254,6 +254,32 @@ def test_a_table_that_a_user_brings_says_its_own_bits():
     for name in catalog:
         ignored = luts.ignored_bits(catalog[name])
         assert figures.operand_bits(Choice(name)) == tuple(8 - one for one in ignored)
+
+
+@pytest.mark.parametrize("batch_size", [1, 7])
+def test_each_model_at_once_reads_weights_for_every_input(batch_size):
+    figures = dataclasses.replace(energy.published_figures(), batch_size=batch_size)
+    got = energy.under_each_model(load(0.3, 0.7), MIXED, figures)
+    assert got == {
+        model: energy.cost(load(0.3, 0.7), MIXED, model=model).energy_rel for model in energy.MODELS
+    }
+    assert list(got) == list(energy.MODELS)
+
+
+def test_what_two_circuits_differ_by_depends_on_what_is_counted():
+    """The ratios that the README names, for a dense ResNet-20 and one circuit everywhere."""
+    workload = energy.Workload.of(NetworkConfig("resnet20"))
+    figures = energy.published_figures()
+
+    def ratios(figures):
+        cheap, dear = (
+            energy.under_each_model(workload, name, figures)
+            for name in ("mul8s_1L1G", "mul8s_1L2D")
+        )
+        return [round(cheap[model] / dear[model], 2) for model in energy.MODELS]
+
+    assert ratios(figures) == [0.63, 0.82, 0.83]
+    assert ratios(figures.at_full_width()) == [0.63, 0.82, 0.97]
 
 
 def test_dense_counterpart_is_one_expert_without_router():

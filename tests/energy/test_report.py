@@ -66,6 +66,15 @@ def test_writes_table_and_chart(command, tmp_path, hard):
     assert csv.read_bytes() == before
 
 
+def test_says_what_every_model_counts_and_what_circuits_take(command, hard):
+    status, out, _ = command("--topology", "hard", "--multiplier", "mul8s_1L1G")
+    assert status == 0 and "bits" not in out
+    costs = energy.under_each_model(hard, "mul8s_1L1G")
+    named = ", ".join(f"{model} {costs[model]:.4f}" for model in energy.MODELS)
+    assert f"relative under each energy model at batch size 1: {named}" in out
+    assert "circuits: 2 different, one of each has 1,014.7 µm², 1.39 of one exact" in out
+
+
 def test_memory_traffic_shows_the_bits_that_are_kept(command, tmp_path):
     csv = tmp_path / "table.csv"
     words = ("--topology", "hard", "--multiplier", "mul8s_1KR3", "--energy-model", "memory")
