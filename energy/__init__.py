@@ -1,9 +1,10 @@
 """Analytic cost of an assignment: what each site costs, and why. No input is ever classified."""
 
 from energy import run_files
+from energy._area import DistinctArea, distinct_area
 from energy._breakdown import COMPONENTS, CostBreakdown, SiteCost
 from energy._compare import cheapest_within, compare, draw_components, recovered_accuracy
-from energy._cost import MODELS, EnergyModel, cost
+from energy._cost import MODELS, EnergyModel, cost, under_each_model
 from energy._cost_model import CostModel
 from energy._figures import (
     CONVENTIONS,
@@ -33,6 +34,7 @@ __all__ = [
     "Convention",
     "CostBreakdown",
     "CostModel",
+    "DistinctArea",
     "EnergyModel",
     "Figures",
     "MultiplierFigures",
@@ -46,6 +48,7 @@ __all__ = [
     "compare",
     "cost",
     "dense_counterpart",
+    "distinct_area",
     "draw_components",
     "figures_of",
     "network_of_run",
@@ -57,6 +60,7 @@ __all__ = [
     "recovered_accuracy",
     "run_files",
     "spread",
+    "under_each_model",
     "usage",
     "worst_case",
 ]

@@ -20,10 +20,12 @@ class SiteCost:
         kind: the site's kind, or ``overhead``.
         expert_layer: qualified name of the expert layer it belongs to, or None.
         expert: index of the expert in that layer, or None.
-        multiplier: name of the multiplier.
+        multiplier: name of the multiplier, or ``float32``.
         swapped: the weight goes to the multiplier's first port.
         macs: multiply-accumulates for one input if every item came here.
         rate: part of the items that do come here.
+        activation_bits: bits of an activation that the multiplier looks at.
+        weight_bits: bits of a weight that it looks at; in attention of k or v.
         multiplier_pj: products, in picojoule; 0 for routers and overhead.
         adder_pj: accumulations, in picojoule; 0 for routers and overhead.
         router_pj: products and accumulations of routers and overhead, in picojoule.
@@ -39,6 +41,8 @@ class SiteCost:
     swapped: bool
     macs: int
     rate: float
+    activation_bits: int = 8
+    weight_bits: int = 8
     multiplier_pj: float = 0.0
     adder_pj: float = 0.0
     router_pj: float = 0.0

@@ -2,16 +2,24 @@ r"""The energy model: the one place that says what a site costs and what ``energ
 
 A site s does ``macs_s`` multiply-accumulates for one input if every item comes to it; a part
 ``ρ_s`` of the items does (1 outside experts, the expert's activation rate inside). It holds ``w_s``
-weights, reads ``a_s`` activations and writes ``b_s = macs_s / fan_in_s``, 8 bit each; an expert is
-needed by a batch of B inputs with probability ``τ_s`` (1 outside experts). Its multiplier m has the
-relative energy ``p(m)``: power(m) / power(exact) at equal clock, or the ratio of power × delay. ::
+weights, reads ``a_s`` activations and writes ``b_s = macs_s / fan_in_s``; an expert is needed by a
+batch of B inputs with probability ``τ_s`` (1 outside experts). Its multiplier m has the relative
+energy ``p(m)``: power(m) / power(exact) at equal clock, or the ratio of power × delay. Its ports
+look at ``k_x(m)`` of the 8 bits of an activation and at ``k_w(m)`` of those of a weight; e_weight
+and e_activation are energies of 8 bit. ::
 
-    E_s = ρ_s·macs_s·p(m_s)·e_product     multiplier         in every model
-        + ρ_s·macs_s·e_accumulation       adder              in datapath and memory
-        + τ_s·w_s·e_weight / B            weight traffic     in memory
-        + ρ_s·(a_s + b_s)·e_activation    activation traffic in memory
+    E_s = ρ_s·macs_s·p(m_s)·e_product                 multiplier         in every model
+        + ρ_s·macs_s·e_accumulation                   adder              in datapath and memory
+        + τ_s·w_s·k_w(m_s)/8·e_weight / B             weight traffic     in memory
+        + ρ_s·(a_s·k_x(m_s)/8 + b_s)·e_activation     activation traffic in memory
 
-    energy_rel = Σ_s E_s / Σ_{s in the dense network} E_s, the latter with ρ = 1 and p = 1
+    energy_rel = Σ_s E_s / Σ_{s in the dense network} E_s, the latter with ρ = 1 and m exact
+
+In q·kᵀ and attn·v the second operands among ``a_s``, k and v, are read with ``k_w`` bits. Which low
+bits a port ignores its truth table says (`luts.ignored_bits`); operand order decides which port it
+is. That they are not charged assumes memories that hold operands packed, weights by the bits that
+their site keeps and activations by bit planes, so that a site moves the bits that its circuit looks
+at and no others. What is written is charged whole: which sites read it, one site does not know.
 
 Under the default model ``multipliers`` the unit e_product cancels, and ``energy_rel`` is the
 normalised power of the literature (AxMoE, arXiv 2605.04754; TransAxx, arXiv 2402.07545)::
@@ -21,20 +29,31 @@ normalised power of the literature (AxMoE, arXiv 2605.04754; TransAxx, arXiv 240
 It means the same in all four topologies; they differ in ρ and in their rows. ``dense``: ρ = 1.
 ``hard`` and ``cluster``: ρ is the expert's part of the tokens or images and sums to top-k over a
 layer. ``soft``: for tokens ρ = slots of the expert / tokens; for images every expert runs, ρ = 1.
-A learned router is a site; what is not a site (Soft MoE's dispatch and combine, cluster distances)
-is a row of kind ``overhead`` at exact power. Arithmetic of routers and overhead is booked as
-`router`.
+A learned router is a site: it runs in int8, by the exact multiplier unless an assignment names
+another. What an expert layer multiplies beside its sites is a row of kind ``overhead``, all of it
+in float32 when a network runs:
 
-Left out, being the same for every assignment: biases, normalisation, softmax, GELU, gate factors,
-and the registers between memory and multiplier.
+- ``soft``, tokens: slot logits, dispatch and combine; images: products of outputs and gates.
+- ``cluster``: products with the centroids.
+- ``hard``: nothing, for the gate is 1; with top-k above 1 products of outputs and gates.
+
+They are charged as run, with e_float_product instead of p(m)·e_product and e_float_accumulation
+instead of e_accumulation.
+
+Under ``multipliers`` e_product does not cancel where a row is in float32: such a product counts as
+3.7 pJ / 0.2 pJ = 18.5 exact ones. Arithmetic of routers and overhead is booked as `router`.
+
+Left out, being the same for every assignment: biases, normalisation, softmax, GELU, traffic of the
+overhead, and the registers between memory and multiplier.
 """
 
+import dataclasses
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 from energy._activity import Activity, activities
 from energy._breakdown import CostBreakdown, SiteCost
-from energy._figures import Figures, published_figures
+from energy._figures import OPERAND_BITS, Figures, published_figures
 from energy._workload import Workload
 from luts.errors import InputError, suggest
 from models import Assignment, Choice, ExpertWork, Routing, Site
@@ -44,9 +63,15 @@ EnergyModel = Literal["multipliers", "datapath", "memory"]
 MODELS: dict[str, str] = {
     "multipliers": "products only: the normalised power of the literature",
     "datapath": "products and accumulations",
-    "memory": "products, accumulations, weight and activation traffic",
+    "memory": "products, accumulations, traffic of the operand bits that circuits keep",
 }
 """What each energy model counts, by name."""
+
+
+FLOAT = "float32"
+"""What stands in the place of a multiplier's name where products are in float32."""
+
+FLOAT_BITS = 32
 
 
 def cost(
@@ -88,6 +113,28 @@ def cost(
     )
 
 
+def under_each_model(
+    workload: Workload, assignment: Assignment | str, figures: Figures | None = None
+) -> dict[str, float]:
+    """``energy_rel`` of one assignment under every energy model, weights read for each input.
+
+    Args:
+        workload: the network.
+        assignment: as `cost` takes it.
+        figures: power and energies; by default the published ones. Their batch size is set to 1.
+
+    Returns:
+        Relative energies by the names of `MODELS`, in their order.
+
+    Raises:
+        InputError: sites, assignment, routing and figures do not fit together.
+    """
+    figures = published_figures() if figures is None else figures
+    single = dataclasses.replace(figures, batch_size=1)
+    models: tuple[EnergyModel, ...] = get_args(EnergyModel)
+    return {name: cost(workload, assignment, single, model=name).energy_rel for name in models}
+
+
 def check_model(model: str) -> None:
     """Raise an `InputError` unless ``model`` is one of `MODELS`."""
     if model not in MODELS:
@@ -101,10 +148,14 @@ def site_cost(activity: Activity, choice: Choice, figures: Figures, model: Energ
     products_pj = macs * figures.product_pj(choice.multiplier)
     additions_pj = macs * figures.accumulation_pj if model != "multipliers" else 0.0
     is_router = site.kind == "router"
+    activation_bits, weight_bits = figures.operand_bits(choice)
     weights_pj = activations_pj = 0.0
     if model == "memory":
-        weights_pj = activity.used * site.weights * figures.weight_byte_pj / figures.batch_size
-        moved = site.inputs + site.macs / site.fan_in
+        read = site.weights * weight_bits / OPERAND_BITS
+        weights_pj = activity.used * read * figures.weight_byte_pj / figures.batch_size
+        first = site.inputs - site.second_inputs
+        bits = first * activation_bits + site.second_inputs * weight_bits
+        moved = bits / OPERAND_BITS + site.macs / site.fan_in
         activations_pj = activity.rate * moved * figures.activation_byte_pj
     return SiteCost(
         site=site.name,
@@ -115,6 +166,8 @@ def site_cost(activity: Activity, choice: Choice, figures: Figures, model: Energ
         swapped=choice.swapped,
         macs=site.macs,
         rate=activity.rate,
+        activation_bits=activation_bits,
+        weight_bits=weight_bits,
         multiplier_pj=0.0 if is_router else products_pj,
         adder_pj=0.0 if is_router else additions_pj,
         router_pj=products_pj + additions_pj if is_router else 0.0,
@@ -126,25 +179,30 @@ def site_cost(activity: Activity, choice: Choice, figures: Figures, model: Energ
 def overhead_costs(
     layers: Sequence[ExpertWork], figures: Figures, model: EnergyModel
 ) -> tuple[SiteCost, ...]:
-    """One row for each expert layer that works outside its sites, at exact power."""
-    per_mac = figures.product_pj(figures.exact)
-    if model != "multipliers":
-        per_mac += figures.accumulation_pj
-    return tuple(
-        SiteCost(
-            site=f"{layer.layer}.overhead",
-            kind="overhead",
-            expert_layer=layer.layer,
-            expert=None,
-            multiplier=figures.exact,
-            swapped=False,
-            macs=layer.overhead_macs,
-            rate=1.0,
-            router_pj=layer.overhead_macs * per_mac,
+    """One row for each expert layer that multiplies outside its sites, which it does in float32."""
+    rows = []
+    for layer in layers:
+        if not layer.overhead_macs:
+            continue
+        per_mac = figures.float_product_pj
+        if model != "multipliers":
+            per_mac += figures.float_accumulation_pj
+        rows.append(
+            SiteCost(
+                site=f"{layer.layer}.overhead",
+                kind="overhead",
+                expert_layer=layer.layer,
+                expert=None,
+                multiplier=FLOAT,
+                swapped=False,
+                macs=layer.overhead_macs,
+                rate=1.0,
+                activation_bits=FLOAT_BITS,
+                weight_bits=FLOAT_BITS,
+                router_pj=layer.overhead_macs * per_mac,
+            )
         )
-        for layer in layers
-        if layer.overhead_macs
-    )
+    return tuple(rows)
 
 
 def dense_energy_pj(dense: Sequence[Site], figures: Figures, model: EnergyModel) -> float:

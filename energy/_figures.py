@@ -8,6 +8,7 @@ from typing import Literal
 import luts
 from energy import _tables
 from luts.errors import InputError, suggest
+from models import Choice
 
 Convention = Literal["equal-clock", "power-delay"]
 
@@ -19,6 +20,11 @@ CONVENTIONS: dict[str, str] = {
 
 MULTIPLICATION = "int_mult_8b"
 ACCUMULATION = "int_add_32b"
+FLOAT_MULTIPLICATION = "float_mult_32b"
+FLOAT_ADDITION = "float_add_32b"
+
+OPERAND_BITS = 8
+"""Bits of an operand that a circuit looks at whole."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,12 +36,37 @@ class MultiplierFigures:
         area_um2: area in square micrometre.
         delay_ns: delay of the critical path in nanosecond.
         source: where the figures come from.
+        first_bits: bits of the operand at its first port that it does not ignore.
+        second_bits: the same of its second port.
+
+    Raises:
+        InputError: a port with fewer than 0 or more than 8 bits.
     """
 
     power_mw: float
     area_um2: float
     delay_ns: float
     source: str
+    first_bits: int = OPERAND_BITS
+    second_bits: int = OPERAND_BITS
+
+    def __post_init__(self) -> None:
+        for bits in (self.first_bits, self.second_bits):
+            if not 0 <= bits <= OPERAND_BITS:
+                raise InputError(f"a port looks at 0 to {OPERAND_BITS} bits, not {bits}")
+
+    @classmethod
+    def of(cls, multiplier: luts.Multiplier) -> "MultiplierFigures":
+        """Figures of a multiplier as it has them; its table says which bits it ignores."""
+        first, second = luts.ignored_bits(multiplier)
+        return cls(
+            power_mw=multiplier.power_mw,
+            area_um2=multiplier.area_um2,
+            delay_ns=multiplier.delay_ns,
+            source=multiplier.source,
+            first_bits=OPERAND_BITS - first,
+            second_bits=OPERAND_BITS - second,
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,7 +95,8 @@ class Figures:
     Attributes:
         multipliers: figures by multiplier name.
         operations: energies by operation name: ``int_mult_8b`` (a product of the exact
-            multiplier), ``int_add_32b`` (an accumulation) and the memories.
+            multiplier), ``int_add_32b`` (an accumulation), ``float_mult_32b`` and
+            ``float_add_32b`` (the same in float32), and the memories.
         convention: how power and delay become energy, one of `CONVENTIONS`.
         exact: the multiplier that ratios refer to.
         weight_memory: operation that reads weights.
@@ -72,7 +104,8 @@ class Figures:
         batch_size: inputs that share one read of the weights.
 
     Raises:
-        InputError: an unknown convention, multiplier or memory, or a batch below 1.
+        InputError: an unknown convention, multiplier or memory, no energy for one of the four
+            operations, or a batch below 1.
     """
 
     multipliers: Mapping[str, MultiplierFigures]
@@ -90,7 +123,8 @@ class Figures:
         if self.batch_size < 1:
             raise InputError(f"weights serve at least 1 input per read, not {self.batch_size}")
         self.multiplier(self.exact)
-        for name in (MULTIPLICATION, ACCUMULATION, self.weight_memory, self.activation_memory):
+        arithmetic = (MULTIPLICATION, ACCUMULATION, FLOAT_MULTIPLICATION, FLOAT_ADDITION)
+        for name in (*arithmetic, self.weight_memory, self.activation_memory):
             self.operation(name)
 
     def multiplier(self, name: str) -> MultiplierFigures:
@@ -132,10 +166,38 @@ class Figures:
         """Energy of one product by ``name`` in picojoule."""
         return self.relative(name) * self.operation(MULTIPLICATION).energy_pj
 
+    def operand_bits(self, choice: Choice) -> tuple[int, int]:
+        """Bits that ``choice`` looks at, of an activation and of a weight.
+
+        In attention products they are those of q or attn, and of k or v.
+        """
+        ports = self.multiplier(choice.multiplier)
+        if choice.swapped:
+            return ports.second_bits, ports.first_bits
+        return ports.first_bits, ports.second_bits
+
     @property
     def accumulation_pj(self) -> float:
         """Energy of adding one product to its sum, in picojoule."""
         return self.operation(ACCUMULATION).energy_pj
+
+    @property
+    def float_product_pj(self) -> float:
+        """Energy of one product in float32, in picojoule."""
+        return self.operation(FLOAT_MULTIPLICATION).energy_pj
+
+    @property
+    def float_accumulation_pj(self) -> float:
+        """Energy of adding one float32 product to its sum, in picojoule."""
+        return self.operation(FLOAT_ADDITION).energy_pj
+
+    def at_full_width(self) -> "Figures":
+        """The same, but of circuits that look at all eight bits of both operands."""
+        whole = {
+            name: dataclasses.replace(one, first_bits=OPERAND_BITS, second_bits=OPERAND_BITS)
+            for name, one in self.multipliers.items()
+        }
+        return dataclasses.replace(self, multipliers=whole)
 
     @property
     def weight_byte_pj(self) -> float:
@@ -158,10 +220,7 @@ def published_figures(
         convention: how power and delay become energy.
     """
     return Figures(
-        multipliers={
-            name: MultiplierFigures(m.power_mw, m.area_um2, m.delay_ns, m.source)
-            for name, m in catalog.items()
-        },
+        multipliers={name: MultiplierFigures.of(m) for name, m in catalog.items()},
         operations={row.name: _operation(row) for row in _tables.published_operations()},
         convention=convention,
     )
@@ -183,7 +242,8 @@ def read_figures(
         path: the file.
         base: figures for what the file does not name; by default the published ones.
         catalog: multipliers that the file may name.
-        others: names beside the catalogue's that it may name.
+        others: names beside the catalogue's that it may name; as their tables are not known, they
+            are taken to look at all eight bits of both operands, unless ``base`` says otherwise.
 
     Raises:
         InputError: the file has faults; all of them together, each with its line.
@@ -196,10 +256,26 @@ def read_figures(
     for row in rows:
         if row.kind == "multiplier":
             name = row.name if row.name in others else catalog[row.name].name
-            multipliers[name] = MultiplierFigures(**row.numbers, source=row.source)
+            multipliers[name] = _figures_of_row(row, multipliers.get(name), catalog.get(name))
         else:
             operations[row.name] = _operation(row)
     return dataclasses.replace(base, multipliers=multipliers, operations=operations)
+
+
+def _figures_of_row(
+    row: _tables.Row, known: MultiplierFigures | None, multiplier: luts.Multiplier | None
+) -> MultiplierFigures:
+    """Figures of a row, of the circuit that is known under its name."""
+    if known is None and multiplier is not None:
+        known = MultiplierFigures.of(multiplier)
+    return MultiplierFigures(
+        power_mw=row.numbers["power_mw"],
+        area_um2=row.numbers["area_um2"],
+        delay_ns=row.numbers["delay_ns"],
+        source=row.source,
+        first_bits=OPERAND_BITS if known is None else known.first_bits,
+        second_bits=OPERAND_BITS if known is None else known.second_bits,
+    )
 
 
 def _operation(row: _tables.Row) -> Operation:

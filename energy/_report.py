@@ -10,9 +10,11 @@ from rich.table import Table
 
 import models
 from energy import run_files
+from energy._area import distinct_area
 from energy._breakdown import COMPONENTS, CostBreakdown
 from energy._circuits import Circuits
 from energy._compare import draw_components
+from energy._cost import under_each_model
 from energy._figures import Figures
 from energy._run import described_network, network_from, read_routing
 from energy._spread import Spread, read_per_input, spread
@@ -104,12 +106,15 @@ def spread_table(costs: Spread, worst: CostBreakdown) -> Table:
 
 
 def site_table(breakdown: CostBreakdown) -> Table:
-    """One line per row, then the total."""
+    """One line per row, then the total; operand widths where their traffic is counted."""
     counted = [c for c, energy in breakdown.components_pj().items() if energy]
+    with_bits = breakdown.model == "memory"
     table = Table(title=f"energy of one input, model {breakdown.model}, {breakdown.convention}")
     table.add_column("site", no_wrap=True)
     table.add_column("kind")
     table.add_column("multiplier", no_wrap=True)
+    if with_bits:
+        table.add_column("bits x, w", justify="right", no_wrap=True)
     for title in ("MACs", "rate", *(f"{c.replace('_', ' ')} nJ" for c in counted), "relative"):
         table.add_column(title, justify="right")
     for row in breakdown.rows:
@@ -117,6 +122,7 @@ def site_table(breakdown: CostBreakdown) -> Table:
             row.site,
             row.kind,
             row.multiplier + (" (swapped)" if row.swapped else ""),
+            *([f"{row.activation_bits}, {row.weight_bits}"] if with_bits else []),
             f"{row.macs:,}",
             f"{row.rate:.3f}",
             *(f"{getattr(row, f'{c}_pj') / 1000:,.2f}" for c in counted),
@@ -126,8 +132,7 @@ def site_table(breakdown: CostBreakdown) -> Table:
     totals = breakdown.components_pj()
     table.add_row(
         "all",
-        "",
-        "",
+        *[""] * (3 if with_bits else 2),
         f"{breakdown.macs_expected:,.0f}",
         "",
         *(f"{totals[c] / 1000:,.2f}" for c in counted),
@@ -155,6 +160,20 @@ def comparison_table(title: str, breakdowns: Mapping[str, CostBreakdown]) -> Tab
             *(f"{shares[c]:.1%}" for c in shown),
         )
     return table
+
+
+def assignment_notes(
+    workload: Workload, assignment: models.Assignment, figures: Figures
+) -> list[str]:
+    """What the assignment costs under each energy model, and the area of its circuits."""
+    costs = under_each_model(workload, assignment, figures)
+    area = distinct_area(assignment, figures)
+    named = ", ".join(f"{name} {energy_rel:.4f}" for name, energy_rel in costs.items())
+    return [
+        f"relative under each energy model at batch size 1: {named}",
+        f"circuits: {area.count} different, one of each has {area.area_um2:,.1f} µm², "
+        f"{area.area_rel:.2f} of one exact multiplier",
+    ]
 
 
 def write_chart(path: Path, breakdowns: Mapping[str, CostBreakdown]) -> None:

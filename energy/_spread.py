@@ -174,14 +174,14 @@ def worst_case(
     assignment.check(workload.sites)
     rates, used = {}, {}
     for layer in workload.layers:
-        work_pj, weights = [0.0] * layer.experts, [0] * layer.experts
+        work_pj, reading_pj = [0.0] * layer.experts, [0.0] * layer.experts
         for site in workload.sites:
             if site.expert_layer == layer.layer and site.expert is not None:
                 row = site_cost(Activity(site), assignment.choices[site.name], figures, model)
                 work_pj[site.expert] += row.energy_pj - row.weight_traffic_pj
-                weights[site.expert] += site.weights
+                reading_pj[site.expert] += row.weight_traffic_pj
         rates[layer.layer] = _costliest(work_pj, layer)
-        used[layer.layer] = _heaviest(weights, layer, figures.batch_size)
+        used[layer.layer] = _heaviest(reading_pj, layer, figures.batch_size)
     return cost(
         workload.under(Routing(rates=rates, source="worst case")),
         assignment,
@@ -204,11 +204,11 @@ def _costliest(work_pj: list[float], layer: ExpertWork) -> tuple[float, ...]:
     return tuple(rates)
 
 
-def _heaviest(weights: list[int], layer: ExpertWork, batch_size: int) -> tuple[float, ...]:
-    """1 for the experts with most weights, as many as a batch's items can need, else 0."""
+def _heaviest(reading_pj: list[float], layer: ExpertWork, batch_size: int) -> tuple[float, ...]:
+    """1 for the experts costliest to read, as many as a batch's items can need, else 0."""
     runs = math.ceil(layer.items * layer.executions) * batch_size
     needed = layer.experts if layer.fixed else runs
-    order = sorted(range(layer.experts), key=weights.__getitem__, reverse=True)[:needed]
+    order = sorted(range(layer.experts), key=reading_pj.__getitem__, reverse=True)[:needed]
     return tuple(float(expert in order) for expert in range(layer.experts))
 
 

@@ -11,6 +11,7 @@ import luts
 import models
 from energy import _report
 from energy._circuits import Circuits, add_circuit_options, circuits_of
+from energy._cost import FLOAT
 from energy._options import add_cost_options, check_memories
 from energy._run import read_front
 from luts.console import Parser, run
@@ -53,7 +54,9 @@ def main() -> None:
     console.print(_report.comparison_table("totals of one input, shares of the energy", shown))
     if spread is not None:
         console.print(_report.spread_table(spread, worst))
-    for line in [*_notes(options, breakdown, bool(workload.layers)), *circuits.notes]:
+    notes = _notes(options, breakdown, bool(workload.layers))
+    notes += _report.assignment_notes(workload, assignment, figures)
+    for line in [*notes, *circuits.notes]:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
@@ -105,7 +108,8 @@ def _notes(
     ]
     if has_experts:
         notes.append(f"routing: {breakdown.routing_source}")
-    if breakdown.model != "multipliers":
+    in_float = any(row.multiplier == FLOAT for row in breakdown.rows)
+    if breakdown.model != "multipliers" or in_float:
         notes.append("absolute energies: 45 nm, Horowitz, ISSCC 2014, unless --figures says else")
     return notes + luts.catalog.notices(options.multiplier or "")
 

@@ -7,6 +7,7 @@ from luts._error_metrics import ErrorMetrics, error_metrics
 from luts._evoapprox import EXACT
 from luts._factorisation import Factorisation, factorise
 from luts._geometry import Geometry
+from luts._ignored_bits import ignored_bits
 from luts._matmul import MAX_K, matmul, matmul_reference
 from luts._multiplier import Multiplier
 from luts._native import MissingKernelsWarning
@@ -41,6 +42,7 @@ __all__ = [
     "evoapprox_catalog",
     "factorise",
     "families",
+    "ignored_bits",
     "load",
     "matmul",
     "matmul_reference",

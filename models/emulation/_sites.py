@@ -34,6 +34,7 @@ class Site:
         expert_layer: qualified name of the expert layer it belongs to, or None.
         expert: index of the expert in that layer, or None.
         inputs: activations read for one input, counted as ``macs`` are; 0 where nobody counted.
+        second_inputs: those of ``inputs`` that are second operands: k in q·kᵀ, v in attn·v.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Site:
     expert_layer: str | None = None
     expert: int | None = None
     inputs: int = 0
+    second_inputs: int = 0
 
 
 def sites(network: nn.Module, example_input: torch.Tensor) -> tuple[Site, ...]:
@@ -116,6 +118,7 @@ class _Recorder:
                 site,
                 macs=math.ceil(site.macs / batch_size),
                 inputs=math.ceil(site.inputs / batch_size),
+                second_inputs=math.ceil(site.second_inputs / batch_size),
             )
             for site in self.records.values()
         )
@@ -130,16 +133,16 @@ class _Recorder:
         inputs = (*args, *kwargs.values())
         if is_plain(module, nn.Linear):
             macs, weights = output.numel() * module.in_features, module.weight.numel()
-            read = inputs[0].numel()
-            self._note(module, "linear", macs, module.in_features, weights, inputs=read)
+            read = (inputs[0].numel(), 0)
+            self._note(module, "linear", macs, module.in_features, weights, read=read)
         elif is_plain(module, nn.Conv2d, SameConv2d):
             fan_in = module.weight[0].numel()
             macs, weights = output.numel() * fan_in, module.weight.numel()
-            self._note(module, "conv", macs, fan_in, weights, inputs=inputs[0].numel())
+            self._note(module, "conv", macs, fan_in, weights, read=(inputs[0].numel(), 0))
         elif isinstance(module, MatrixProduct):
             x, y = inputs
-            macs, read = output.numel() * x.shape[-1], x.numel() + y.numel()
-            self._note(module, module.kind, macs, x.shape[-1], 0, inputs=read)
+            macs, read = output.numel() * x.shape[-1], (x.numel(), y.numel())
+            self._note(module, module.kind, macs, x.shape[-1], 0, read=read)
 
     def _at_work(self) -> tuple[str, nn.Module] | None:
         """The running module and its name, unless its products are sites or an expert layer's."""
@@ -161,10 +164,10 @@ class _Recorder:
     ) -> torch.Tensor:
         owner, q, k, v = self.running[-1], query, key, value
         products = q.numel() // q.shape[-1] * k.shape[-2]
-        macs, read = products * q.shape[-1], q.numel() + k.numel()
-        self._note(owner, "qk", macs, q.shape[-1], 0, inputs=read, suffix=".qk")
-        macs, read = products * v.shape[-1], products + v.numel()
-        self._note(owner, "av", macs, k.shape[-2], 0, inputs=read, suffix=".av")
+        macs, read = products * q.shape[-1], (q.numel(), k.numel())
+        self._note(owner, "qk", macs, q.shape[-1], 0, read=read, suffix=".qk")
+        macs, read = products * v.shape[-1], (products, v.numel())
+        self._note(owner, "av", macs, k.shape[-2], 0, read=read, suffix=".av")
         return original(q, k, v, *args, **kwargs)
 
     def _note(
@@ -175,9 +178,10 @@ class _Recorder:
         fan_in: int,
         weights: int,
         *,
-        inputs: int,
+        read: tuple[int, int],
         suffix: str = "",
     ) -> None:
+        """Note one call; ``read`` counts its activations that are first and second operands."""
         layer, expert = self.membership.get(module, (None, None))
         if layer is not None and expert is not None and not layer.showing_all:
             return
@@ -193,7 +197,8 @@ class _Recorder:
             weights=weights,
             expert_layer=self.names[layer] if layer is not None else None,
             expert=expert,
-            inputs=inputs + (earlier.inputs if earlier else 0),
+            inputs=sum(read) + (earlier.inputs if earlier else 0),
+            second_inputs=read[1] + (earlier.second_inputs if earlier else 0),
         )
 
 

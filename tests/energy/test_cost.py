@@ -3,6 +3,7 @@
 import dataclasses
 import math
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 import energy
 import luts
 from luts.errors import InputError
-from models import Assignment, Choice, Routing, Site
+from models import Assignment, Choice, NetworkConfig, Routing, Site
 from tests.energy.networks import LAYER, load, routed, two_layers, work
 
 EXACT, MILD, HARSH = "mul8s_1KV8", "mul8s_1L2H", "mul8s_1KR3"
@@ -59,20 +60,31 @@ def test_closed_form_of_memory():
     assert parts["adder"] == pytest.approx((100 + 12 + 28) * add)
     assert parts["router"] == pytest.approx(8 * (0.2 + add))
     # Two tokens an input: an expert stays unread only if neither comes.
-    read = 50 + 4 + 20 * (1 - 0.7**2) + 20 * (1 - 0.3**2)
+    # 1L2H keeps 7 bits of both operands, 1KR3 2 of an activation and 8 of a weight.
+    read = 50 * 7 / 8 + 4 + 20 * (1 - 0.7**2) + 20 * 7 / 8 * (1 - 0.3**2)
     assert parts["weight_traffic"] == pytest.approx(read * weight)
-    moved = (20 + 10) + (4 + 4) + (0.3 + 0.7) * (10 + 8)
+    moved = (20 * 7 / 8 + 10) + (4 + 4) + 0.3 * (10 * 2 / 8 + 8) + 0.7 * (10 * 7 / 8 + 8)
     assert parts["activation_traffic"] == pytest.approx(moved * activation)
     dense_pj = 140 * (0.2 + add) + 70 * weight + (30 + 18) * activation
     assert got.energy_rel == pytest.approx(sum(parts.values()) / dense_pj)
 
 
-def test_overhead_is_a_row_at_exact_power():
-    with_it = energy.cost(load(0.5, 0.5, layers=work(overhead_macs=30)), HARSH)
-    without = energy.cost(load(0.5, 0.5, layers=work()), HARSH)
-    assert with_it.rows[-1].kind == "overhead"
-    assert with_it.rows[-1].multiplier == EXACT
-    assert with_it.energy_rel - without.energy_rel == pytest.approx(30 / 140)
+@pytest.mark.parametrize(
+    ("model", "overhead_mac", "dense_mac"),
+    [("multipliers", 3.7, 0.2), ("datapath", 3.7 + 0.9, 0.2 + 0.1)],
+)
+@pytest.mark.parametrize("convention", energy.CONVENTIONS)
+def test_overhead_costs_float_arithmetic(model, overhead_mac, dense_mac, convention):
+    """Horowitz, ISSCC 2014: 3.7 and 0.9 pJ in float32, 0.2 and 0.1 pJ for the exact circuit."""
+    figures = energy.published_figures(convention=convention)
+    mixing = work(overhead_macs=30)
+    with_it = energy.cost(load(0.5, 0.5, layers=mixing), HARSH, figures, model=model)
+    without = energy.cost(load(0.5, 0.5, layers=work()), HARSH, figures, model=model)
+    added = 30 * overhead_mac / (140 * dense_mac)
+    assert with_it.energy_rel - without.energy_rel == pytest.approx(added)
+    row = with_it.rows[-1]
+    assert (row.kind, row.multiplier, row.weight_bits) == ("overhead", "float32", 32)
+    assert row.router_pj == pytest.approx(30 * overhead_mac)
 
 
 def test_a_batch_shares_one_read_of_the_weights():
@@ -130,8 +142,11 @@ def test_additive(first, e0, e1, split, model):
 def test_monotone_in_power(start, better, split, model):
     if MW[better] > MW[start]:
         start, better = better, start
-    before = energy.cost(load(*split), assigned(e0=start), model=model)
-    after = energy.cost(load(*split), assigned(e0=better), model=model)
+    # A circuit of less power may keep more bits, which only the memory model charges.
+    figures = energy.published_figures()
+    figures = figures.at_full_width() if model == "memory" else figures
+    before = energy.cost(load(*split), assigned(e0=start), figures, model=model)
+    after = energy.cost(load(*split), assigned(e0=better), figures, model=model)
     assert after.energy_rel <= before.energy_rel
 
 
@@ -158,6 +173,105 @@ def test_operand_order_costs_nothing():
     got = energy.cost(load(0.5, 0.5), swapped)
     assert got.energy_rel == energy.cost(load(0.5, 0.5), HARSH).energy_rel
     assert got.rows[0].swapped
+
+
+def test_operand_order_decides_what_is_read():
+    """1KR3 keeps two bits at its first port: of activations, or swapped of weights."""
+    figures = energy.published_figures()
+    whole = energy.cost(load(0.5, 0.5), HARSH, figures.at_full_width(), model="memory")
+    whole = whole.components_pj()
+    for swapped, kept_x, kept_w in ((False, 2, 8), (True, 8, 2)):
+        assignment = Assignment.uniform(two_layers(), HARSH, swapped=swapped)
+        got = energy.cost(load(0.5, 0.5), assignment, figures, model="memory")
+        assert {(row.activation_bits, row.weight_bits) for row in got.rows} == {
+            (kept_x, kept_w),
+            (8, 8),  # the router
+        }
+        parts = got.components_pj()
+        # Two tokens an input: an expert stays unread only if neither comes.
+        spared = (50 + 2 * 20 * (1 - 0.5**2)) * (1 - kept_w / 8) * 1300 / 8
+        assert whole["weight_traffic"] - parts["weight_traffic"] == pytest.approx(spared)
+        spared = (20 + 2 * 0.5 * 10) * (1 - kept_x / 8) * 20 / 8
+        assert whole["activation_traffic"] - parts["activation_traffic"] == pytest.approx(spared)
+
+
+def test_attention_reads_each_operand_by_its_own_port():
+    site = Site("attn.qk", "qk", macs=60, fan_in=3, inputs=40, second_inputs=30)
+    for swapped, kept_q, kept_k in ((False, 2, 8), (True, 8, 2)):
+        assignment = Assignment.uniform([site], HARSH, swapped=swapped)
+        got = energy.cost(energy.Workload((site,)), assignment, model="memory").components_pj()
+        moved = 10 * kept_q / 8 + 30 * kept_k / 8 + 60 / 3
+        assert got["activation_traffic"] == pytest.approx(moved * 20 / 8)
+        assert got["weight_traffic"] == 0
+
+
+@pytest.mark.parametrize("model", ["multipliers", "datapath"])
+def test_bits_are_only_in_the_memory_model(model):
+    figures = energy.published_figures()
+    kept = energy.cost(load(0.3, 0.7), MIXED, figures, model=model)
+    assert (
+        kept.energy_pj
+        == energy.cost(load(0.3, 0.7), MIXED, figures.at_full_width(), model=model).energy_pj
+    )
+
+
+bits = st.integers(0, 8)
+
+
+@given(first=bits, second=bits, more=bits, swapped=st.booleans(), port=st.booleans())
+def test_monotone_in_bits(first, second, more, swapped, port):
+    def cost(first_bits, second_bits):
+        figures = energy.published_figures()
+        mild = dataclasses.replace(
+            figures.multipliers[MILD], first_bits=first_bits, second_bits=second_bits
+        )
+        figures = dataclasses.replace(figures, multipliers={**figures.multipliers, MILD: mild})
+        assignment = Assignment.uniform(two_layers(), MILD, swapped=swapped)
+        return energy.cost(load(0.4, 0.6), assignment, figures, model="memory").energy_rel
+
+    wider = (max(first, more), second) if port else (first, max(second, more))
+    assert cost(*wider) >= cost(first, second)
+    assert (cost(*wider) > cost(first, second)) == (wider != (first, second))
+
+
+def test_a_table_that_a_user_brings_says_its_own_bits():
+    """Through sign and magnitude: the sign and the magnitude's bits but two."""
+    magnitudes = np.arange(256) >> 2 << 2
+    table = np.multiply.outer(np.arange(256), magnitudes).astype(np.int32)
+    catalog = luts.evoapprox_catalog()
+    catalog.add(luts.Multiplier("mul8u_mine", table, 0.2, 300.0, 1.0, "a test", signed=False))
+    figures = energy.published_figures(catalog)
+    assert figures.operand_bits(Choice("mul8u_mine")) == (8, 6)
+    assert figures.operand_bits(Choice("mul8u_mine", swapped=True)) == (6, 8)
+    for name in catalog:
+        ignored = luts.ignored_bits(catalog[name])
+        assert figures.operand_bits(Choice(name)) == tuple(8 - one for one in ignored)
+
+
+@pytest.mark.parametrize("batch_size", [1, 7])
+def test_each_model_at_once_reads_weights_for_every_input(batch_size):
+    figures = dataclasses.replace(energy.published_figures(), batch_size=batch_size)
+    got = energy.under_each_model(load(0.3, 0.7), MIXED, figures)
+    assert got == {
+        model: energy.cost(load(0.3, 0.7), MIXED, model=model).energy_rel for model in energy.MODELS
+    }
+    assert list(got) == list(energy.MODELS)
+
+
+def test_what_two_circuits_differ_by_depends_on_what_is_counted():
+    """The ratios that the README names, for a dense ResNet-20 and one circuit everywhere."""
+    workload = energy.Workload.of(NetworkConfig("resnet20"))
+    figures = energy.published_figures()
+
+    def ratios(figures):
+        cheap, dear = (
+            energy.under_each_model(workload, name, figures)
+            for name in ("mul8s_1L1G", "mul8s_1L2D")
+        )
+        return [round(cheap[model] / dear[model], 2) for model in energy.MODELS]
+
+    assert ratios(figures) == [0.63, 0.82, 0.83]
+    assert ratios(figures.at_full_width()) == [0.63, 0.82, 0.97]
 
 
 def test_dense_counterpart_is_one_expert_without_router():

@@ -45,6 +45,31 @@ def test_aliases_reach_the_circuit(tmp_path):
     assert energy.read_figures(path).relative("mul8s_1KR3") == 0.5
 
 
+def test_own_figures_leave_the_circuit_as_it_is(tmp_path):
+    path = written(tmp_path, HEADER + "mul8s_1KR3,0.1,100,1,mine\nfar_away,0.1,100,1,mine\n")
+    figures = energy.read_figures(path, others=["far_away"])
+    narrow, unknown = figures.multipliers["mul8s_1KR3"], figures.multipliers["far_away"]
+    assert (narrow.first_bits, narrow.second_bits) == (2, 8)
+    assert (unknown.first_bits, unknown.second_bits) == (8, 8)
+    empty = dataclasses.replace(figures, multipliers={luts.EXACT: figures.multipliers[luts.EXACT]})
+    assert energy.read_figures(path, empty, others=["far_away"]).multipliers["mul8s_1KR3"] == narrow
+
+
+def test_bits_beyond_a_port():
+    known = energy.published_figures().multipliers[luts.EXACT]
+    for change in ({"first_bits": 9}, {"second_bits": -1}):
+        with pytest.raises(InputError, match="looks at 0 to 8 bits, not"):
+            dataclasses.replace(known, **change)
+
+
+def test_float_arithmetic_has_a_source():
+    figures = energy.published_figures()
+    assert (figures.float_product_pj, figures.float_accumulation_pj) == (3.7, 0.9)
+    without = {k: v for k, v in figures.operations.items() if k != "float_mult_32b"}
+    with pytest.raises(InputError, match="no energy for operation 'float_mult_32b'"):
+        dataclasses.replace(figures, operations=without)
+
+
 def test_own_memory(tmp_path):
     path = written(tmp_path, "operation,bits,energy_pj,source\nrram,8,1.0,my chip\n")
     figures = dataclasses.replace(energy.read_figures(path), weight_memory="rram")

@@ -66,6 +66,28 @@ def test_writes_table_and_chart(command, tmp_path, hard):
     assert csv.read_bytes() == before
 
 
+def test_says_what_every_model_counts_and_what_circuits_take(command, hard):
+    status, out, _ = command("--topology", "hard", "--multiplier", "mul8s_1L1G")
+    assert status == 0 and "bits" not in out
+    costs = energy.under_each_model(hard, "mul8s_1L1G")
+    named = ", ".join(f"{model} {costs[model]:.4f}" for model in energy.MODELS)
+    assert f"relative under each energy model at batch size 1: {named}" in out
+    assert "circuits: 2 different, one of each has 1,014.7 µm², 1.39 of one exact" in out
+
+
+def test_memory_traffic_shows_the_bits_that_are_kept(command, tmp_path):
+    csv = tmp_path / "table.csv"
+    words = ("--topology", "hard", "--multiplier", "mul8s_1KR3", "--energy-model", "memory")
+    status, out, _ = command(*words, "--csv", csv)
+    assert status == 0 and "bits x, w" in out
+    (line,) = [line for line in out.splitlines() if "patch_embed.proj" in line]
+    assert "│      2, 8 │" in line
+    frame = pd.read_csv(csv).set_index("kind")
+    assert set(frame.loc["linear", "activation_bits"]) == {2}
+    assert set(frame.loc["router", "activation_bits"]) == {8}
+    assert set(frame["weight_bits"]) == {8}
+
+
 def test_assignment_and_routing_of_a_run(command, tmp_path, hard):
     folder = tmp_path / "run"
     folder.mkdir()

@@ -54,6 +54,18 @@ def test_no_routing_costs_more_than_the_worst_case(model):
         assert worst.energy_rel == pytest.approx(max(costs.energy_rel))
 
 
+def test_the_expert_read_at_worst_is_the_costliest_to_read():
+    """One token, equal weights: under the memory model the expert that keeps all bits is read."""
+    layers = work(2, items=1)
+    choices = {site.name: Choice("mul8s_1KV8") for site in two_layers()}
+    for narrow in (0, 1):
+        mixed = choices | {f"moe.experts.{narrow}": Choice("mul8s_1L1G")}
+        worst = energy.worst_case(load(layers=layers), Assignment.of(mixed), model="memory")
+        read = [row.weight_traffic_pj for row in worst.rows if row.expert is not None]
+        assert read[narrow] == 0
+        assert read[1 - narrow] == pytest.approx(20 * 1300 / 8)
+
+
 def test_worst_case_of_top_two_with_capacity():
     sites, names = two_layers(4), ("mul8s_1KV8", "mul8s_1L2H", "mul8s_1L1G", "mul8s_1KR3")
     choices = {site.name: Choice("mul8s_1KV8") for site in sites}

@@ -52,3 +52,6 @@ def test_sites_count_the_activations_they_read():
     assert sites["blocks.0.attn.qk"].inputs == 2 * tokens * width
     assert sites["blocks.0.attn.av"].inputs == heads * tokens**2 + tokens * width
     assert sites["blocks.0.mlp.fc2"].inputs == tokens * 4 * width
+    second = {name: site.second_inputs for name, site in sites.items() if site.second_inputs}
+    attention = [f"blocks.{b}.attn.{product}" for b in range(12) for product in ("qk", "av")]
+    assert second == dict.fromkeys(attention, tokens * width)
