@@ -111,7 +111,7 @@ def search(
         # score assignments until the budget is spent
         _steps.search(prepared, study, reporter)
         # fine-tune and test what is reported
-        closing = close(study, prepared.evaluator, problem, config, reporter)
+        closing = close(study, prepared.evaluator, problem, prepared.workload, config, reporter)
         # files
         if run is not None:
             _steps.write(run, closing)

@@ -48,7 +48,7 @@ class Prepared:
         config: what the search was asked to do.
         evaluator: scores assignments.
         problem: what is searched, not screened yet.
-        routing: how often each expert works, frozen.
+        workload: what energy charges, with frozen routing rates.
         run: the run folder, or None if nothing is written.
         scorer: makes the function that another process scores with; can be pickled.
     """
@@ -56,7 +56,7 @@ class Prepared:
     config: SearchConfig
     evaluator: Evaluator
     problem: Problem
-    routing: Routing
+    workload: Workload
     run: Run | None
     scorer: Callable[[], Scorer]
 
@@ -105,7 +105,8 @@ def prepare(
                 measure_routing_per_input(evaluator.emulated.network, single, source=source)
             )
         advance()
-    problem = problem_of(config, Workload(evaluator.emulated.sites, routing, layers))
+    workload = Workload(evaluator.emulated.sites, routing, layers)
+    problem = problem_of(config, workload)
     if config.max_drop is not None:
         least = evaluator.exact_searched.accuracy - config.max_drop / 100
         problem = dataclasses.replace(problem, min_accuracy=least)
@@ -113,7 +114,7 @@ def prepare(
         scorer = functools.partial(_scorer_in_memory, config, network, data)
     else:
         scorer = functools.partial(_scorer_of_run, run.path)
-    return Prepared(config, evaluator, problem, routing, run, scorer)
+    return Prepared(config, evaluator, problem, workload, run, scorer)
 
 
 def starved(evaluator: Evaluator) -> Iterator[str]:
@@ -178,7 +179,7 @@ def seed_study(prepared: Prepared, study: SearchStudy, reporter: Reporter) -> Pr
     if study.needs_seeds:
         evaluator, space = prepared.evaluator, problem.space
         screening = evaluator.screen(
-            space, seed=config.seed, routing=prepared.routing, reporter=reporter
+            space, seed=config.seed, routing=prepared.workload.routing, reporter=reporter
         )
         problem = dataclasses.replace(problem, distortion=space.pool(screening.distortion))
         study.keep_screening(problem.distortion.tolist() if problem.distortion is not None else [])

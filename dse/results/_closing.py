@@ -12,9 +12,10 @@ from dse.results._halving import Halving, dominated_ranks, thinned_front
 from dse.results._own_routing import measure_own, own_energies
 from dse.scoring import Evaluator
 from dse.study import SearchConfig, SearchStudy
+from energy import Workload, distinct_area, under_each_model
 from luts.console import Reporter
 from luts.errors import InputError
-from models import Routing, Score
+from models import Assignment, Routing, Score
 
 BEST_FIXED_MARGIN = 0.01
 """A fixed multiplier is acceptable within one point of the exact int8 network's accuracy."""
@@ -55,6 +56,8 @@ class Closing:
     objective: str = "pareto"
     own_routing: Mapping[int, Routing] = dataclasses.field(default_factory=dict)
     own_energy: Mapping[int, float] = dataclasses.field(default_factory=dict)
+    energies: Mapping[int, Mapping[str, float]] = dataclasses.field(default_factory=dict)
+    circuits: Mapping[int, tuple[int, float]] = dataclasses.field(default_factory=dict)
 
     KEY: ClassVar[str] = "summary"
     """Key under which the study keeps the summary."""
@@ -67,7 +70,8 @@ class Closing:
             if field.name not in ("trials", "own_routing")
         }
         record |= {name: record[name].to_dict() for name in _EXACT}
-        return record | {"own_energy": {str(n): e for n, e in self.own_energy.items()}}
+        keyed = {name: {str(n): v for n, v in record[name].items()} for name in _BY_NUMBER}
+        return record | keyed
 
     @classmethod
     def from_summary(
@@ -76,21 +80,24 @@ class Closing:
         """The inverse of `summary`."""
         lists = {name: tuple(summary[name]) for name in ("front", "reported", "fixed")}
         scores = {name: Score.from_dict(summary[name]) for name in _EXACT}
-        energies = {int(number): energy for number, energy in summary["own_energy"].items()}
+        keyed = {name: {int(n): v for n, v in summary[name].items()} for name in _BY_NUMBER}
+        keyed["circuits"] = {n: (count, area) for n, (count, area) in keyed["circuits"].items()}
         return cls(
-            **{**summary, **lists, **scores, "own_energy": energies},
+            **{**summary, **lists, **scores, **keyed},
             trials=trials,
             own_routing=routings,
         )
 
 
 _EXACT = ("exact_validation", "exact_searched", "exact_test")
+_BY_NUMBER = ("own_energy", "energies", "circuits")
 
 
 def close(
     study: SearchStudy,
     evaluator: Evaluator,
     problem: Problem,
+    workload: Workload,
     config: SearchConfig,
     reporter: Reporter,
 ) -> Closing:
@@ -100,6 +107,7 @@ def close(
         study: with the trials.
         evaluator: tunes and scores.
         problem: what was searched.
+        workload: what energy charges, with frozen routing rates.
         config: what the search was asked to do.
         reporter: shows the progress.
 
@@ -142,10 +150,17 @@ def close(
         fixed=fixed,
         best_fixed=best_fixed([trials[n] for n in fixed], evaluator.exact_validation),
         own_routing=routings,
-        own_energy=own_energies(routings, trials, evaluator, problem, config),
+        own_energy=own_energies(routings, trials, workload, config),
+        energies={n: under_each_model(workload, trials[n].assignment) for n in chosen},
+        circuits={n: _circuits(trials[n].assignment) for n in chosen},
     )
     study.keep_closing(Closing.KEY, closing.summary())
     return closing
+
+
+def _circuits(assignment: Assignment) -> tuple[int, float]:
+    area = distinct_area(assignment)
+    return area.count, area.area_rel
 
 
 def _ranked(trials: list[Trial], config: SearchConfig) -> list[tuple[int, ...]]:

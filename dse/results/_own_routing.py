@@ -7,11 +7,11 @@ close, for the networks that are at hand then.
 
 from collections.abc import Mapping
 
-from dse.problem import Problem, Trial
+from dse.problem import Trial
 from dse.scoring import BATCH_SIZE, Evaluator
 from dse.study import SearchConfig
 from energy import Workload, cost, run_files
-from models import EmulatedNetwork, Routing, expert_work, measure_routing
+from models import EmulatedNetwork, Routing, measure_routing
 
 OWN_ENERGY = run_files.OWN_ENERGY
 """Column of the energies under an assignment's own frequencies."""
@@ -36,15 +36,10 @@ def measure_own(evaluator: Evaluator, emulated: EmulatedNetwork, what: str) -> R
 def own_energies(
     routings: Mapping[int, Routing],
     trials: Mapping[int, Trial],
-    evaluator: Evaluator,
-    problem: Problem,
+    workload: Workload,
     config: SearchConfig,
 ) -> dict[int, float]:
     """Relative energy of each trial under its own frequencies, by number."""
-    if not routings:
-        return {}
-    layers = expert_work(evaluator.emulated.network, evaluator.inputs[:1])
-    workload = Workload(problem.space.sites, layers=layers)
     return {
         number: cost(
             workload.under(routing), trials[number].assignment, model=config.energy_model

@@ -82,7 +82,14 @@ def closing_table(closing: Closing) -> Table:
     frame = closing_frame(closing)
     own = [(OWN_ENERGY, "own routing", 4)] if closing.own_energy else []
     columns = [("energy_rel", "energy", 4), *own, *_SHOWN]
-    table = Table(title="The front against the best fixed multiplier", title_justify="left")
+    table = Table(
+        title="The front against the best fixed multiplier",
+        title_justify="left",
+        caption="energy of products, of products and accumulations (+ adders), and with weight and "
+        "activation traffic for each input (+ memory); how many circuits a chip needs, and their "
+        "area in exact multipliers",
+        caption_justify="left",
+    )
     table.add_column("what", no_wrap=True)
     for _, title, _ in columns:
         table.add_column(title, justify="right")
@@ -99,8 +106,14 @@ def closing_table(closing: Closing) -> Table:
     return table
 
 
+_CIRCUITS = ("circuits", "circuits_area_rel")
+
 _SHOWN = (
     ("of_best_fixed", "of best fixed", 3),
+    ("energy_rel_datapath", "+ adders", 3),
+    ("energy_rel_memory", "+ memory", 3),
+    ("circuits", "circuits", 0),
+    ("circuits_area_rel", "area", 2),
     ("validation_accuracy_pct", "validation %", 2),
     ("tuned_accuracy_pct", "tuned %", 2),
     ("test_accuracy_pct", "test %", 2),
@@ -133,6 +146,8 @@ def _figures(closing: Closing, number: int) -> dict[str, object]:
         "energy_rel": trial.energy_rel,
         **_own(closing, trial),
         "of_best_fixed": None if best is None else trial.energy_rel / best.energy_rel,
+        **{f"energy_rel_{model}": rel for model, rel in closing.energies.get(number, {}).items()},
+        **dict(zip(_CIRCUITS, closing.circuits.get(number, ()), strict=False)),
         **_accuracies((trial.validation, trial.tuned_validation, trial.test)),
         "multipliers": mix(trial),
     }
