@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from dse._config import SearchConfig
     from dse._explore import explore, explore_run, read_run
+    from dse._steps import first_trials
     from dse.problem import (
         Codes,
         Outcome,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "dse._config": ("SearchConfig",),
     "dse._explore": ("explore", "explore_run", "read_run"),
+    "dse._steps": ("first_trials",),
     "dse.problem": (
         "Codes",
         "Outcome",
@@ -71,6 +73,7 @@ __all__ = [
     "default_recovery",
     "explore",
     "explore_run",
+    "first_trials",
     "hypervolume",
     "lagrangian_sweep",
     "making",

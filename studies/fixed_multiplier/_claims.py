@@ -1,4 +1,4 @@
-"""The paper's six claims, held against our table.
+"""The paper's six claims, checked against our table.
 
 The paper's abstract says neither what *alike*, *fully*, *moderate*, *aggressive* nor *fails* is in
 numbers. The constants here are our reading of these words.
@@ -178,7 +178,7 @@ def _judged(
     test: Callable[[Grid], Finding],
     statement: str,
 ) -> Claim:
-    """Hold a claim against every network that it speaks of and that is measured completely."""
+    """Check a claim on every network that it speaks of and that is measured completely."""
     findings, bases, lacking = [], [], []
     for arch in archs:
         topologies = ("dense", "hard") if test is _hard_beats_dense else TOPOLOGIES
@@ -186,17 +186,16 @@ def _judged(
         if grid is None:
             lacking.append(arch)
             continue
-        found = test(grid)
-        findings.append((grid.arch, found))
+        findings.append((grid.arch, test(grid)))
         count = len(grid.seeds)
         seeds = f"{count} seeds" if count > 1 else "1 seed, so without a spread"
         bases.append(f"{grid.arch} on {grid.dataset}, {seeds}")
     if not findings:
         return Claim(statement, MISSING, "–", f"cells are missing: {', '.join(lacking)}")
-    verdict = all_of(found.verdict for _, found in findings)
+    verdict = all_of(finding.verdict for _, finding in findings)
     if lacking:
         bases.append(f"not measured: {', '.join(lacking)}")
-    figure = "; ".join(f"{arch}: {found.figure}" for arch, found in findings)
+    figure = "; ".join(f"{arch}: {finding.figure}" for arch, finding in findings)
     return Claim(statement, verdict, figure, "; ".join(bases))
 
 

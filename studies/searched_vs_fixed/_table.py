@@ -10,7 +10,7 @@ DROPS_POINTS = (0.5, 1.0, 2.0, 5.0)
 
 
 def outcomes(trials: pd.DataFrame, topology: str, seed: int) -> pd.DataFrame:
-    """Every assignment of a run that was tested, one row each.
+    """Every assignment of a run that was tested, a row each.
 
     ``drop_points`` is what its validation accuracy lacks to that of the exact multiplier, after
     all the recovery that both got.
@@ -58,7 +58,7 @@ def at_equal_accuracy(table: pd.DataFrame) -> pd.DataFrame:
         table: rows of `outcomes` of any number of topologies and seeds.
 
     Returns:
-        A row a topology and drop; half widths are of 95 % confidence intervals over seeds.
+        A row per topology and drop; half widths are of 95 % confidence intervals over seeds.
     """
     rows = []
     for topology, part in table.reset_index(drop=True).groupby("topology", sort=False):
@@ -97,12 +97,12 @@ def _against(fixed: pd.DataFrame, other: pd.DataFrame, name: str) -> dict[str, f
 
 
 def _cheapest(rows: pd.DataFrame) -> pd.DataFrame:
-    """One row a seed, indexed by it; the exact multiplier is always among the rows."""
+    """One row per seed, indexed by it; the exact multiplier is always among the rows."""
     return rows.loc[rows.groupby("seed")["energy_rel"].idxmin()].set_index("seed").sort_index()
 
 
 def sentences(equal: pd.DataFrame) -> list[str]:
-    """`at_equal_accuracy` in words, one line a topology, for the drop of one point."""
+    """`at_equal_accuracy` in words, one line per topology, for the drop of one point."""
     lines = []
     for row in equal[equal["drop_points"] == 1.0].itertuples():
         circuits = str(row.fixed).replace(" ", " or ")
