@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     __version__: str
     from dse._explore import explore, explore_run, read_run
+    from dse._steps import first_trials
     from dse.problem import (
         Codes,
         Outcome,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "dse._explore": ("explore", "explore_run", "read_run"),
+    "dse._steps": ("first_trials",),
     "dse.problem": (
         "Codes",
         "Outcome",
@@ -69,6 +71,7 @@ __all__ = [
     "default_recovery",
     "explore",
     "explore_run",
+    "first_trials",
     "hypervolume",
     "lagrangian_sweep",
     "provenance",

@@ -1,1 +1,1 @@
-"""One folder a question: a command, its configuration and its committed results."""
+"""One folder per question: a command, its configuration and its committed results."""

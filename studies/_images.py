@@ -1,5 +1,6 @@
 """Where studies find their images."""
 
+import argparse
 import dataclasses
 import os
 from pathlib import Path
@@ -26,6 +27,15 @@ class Images:
     cifar10: Path = IMAGES
     data_root: Path | None = None
 
+    @classmethod
+    def of(cls, options: argparse.Namespace) -> "Images":
+        """Those of ``--images`` and ``--data-root``."""
+        return cls(options.images, options.data_root)
+
+    def source(self, dataset: str) -> str:
+        """What `models.load_data` and ``dse.search`` call a data set of a configuration."""
+        return f"imagefolder:{self.cifar10}" if dataset == CIFAR10_IMAGES else dataset
+
     def read(
         self,
         dataset: str,
@@ -39,25 +49,27 @@ class Images:
         Raises:
             InputError: they are not there.
         """
-        if dataset != CIFAR10_IMAGES:
-            return load_data(
-                dataset, seed=seed, image_size=image_size, root=self.data_root, reporter=reporter
-            )
-        check_images(self.cifar10)
-        source = f"imagefolder:{self.cifar10}"
-        data = load_data(source, seed=seed, image_size=image_size, reporter=reporter)
-        # The folder that the images were in is no part of the result.
-        return dataclasses.replace(data, name=f"imagefolder:{self.cifar10.name}")
-
-
-def check_images(path: Path) -> None:
-    """Refuse a path of ``--images`` at which nothing is.
-
-    Raises:
-        InputError: nothing is there.
-    """
-    if not path.exists():
-        raise InputError(
-            f"no images at {path}: name a folder of class folders, or an archive of one, with "
-            f"--images"
+        self.check(dataset)
+        data = load_data(
+            self.source(dataset),
+            seed=seed,
+            image_size=image_size,
+            root=self.data_root,
+            reporter=reporter,
         )
+        if dataset == CIFAR10_IMAGES:
+            # The folder that the images were in does not belong to the result.
+            data = dataclasses.replace(data, name=f"imagefolder:{self.cifar10.name}")
+        return data
+
+    def check(self, dataset: str) -> None:
+        """Refuse a path of ``--images`` at which nothing is.
+
+        Raises:
+            InputError: the data set is ``cifar10-images``, and nothing is there.
+        """
+        if dataset == CIFAR10_IMAGES and not self.cifar10.exists():
+            raise InputError(
+                f"no images at {self.cifar10}: name a folder of class folders, or an archive of "
+                f"one, with --images"
+            )

@@ -1,6 +1,6 @@
 """Quantisation, sites, assignments and the emulated network."""
 
-from luts import quantise
+from luts import Arithmetic, quantise
 from models.emulation._assignment import Assignment, Choice
 from models.emulation._bias import channel_means, correct_bias_, sites_before_batchnorm
 from models.emulation._emulate import EmulatedNetwork, Plan, PlanRow, emulate, inputs_of
@@ -36,6 +36,7 @@ __all__ = [
     "CALIBRATION_METHODS",
     "CRITERIA",
     "GRADIENTS",
+    "Arithmetic",
     "Assignment",
     "Choice",
     "EmulatedConv2d",

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from studies._machine import status_mb
 from studies.emulation_speed._methods import network_emulated
 from studies.emulation_speed._subjects import circuits, network
 
@@ -32,13 +33,6 @@ def peak_mb(name: str, circuit: str | None, config: dict[str, Any]) -> float:
     return float(run.stdout)
 
 
-def _status_mb(field: str) -> float:
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(field):
-            return int(line.split()[1]) / 1024
-    raise OSError(f"no {field} in /proc/self/status")
-
-
 def _give_back() -> None:
     """Return what is free to the system, so that it counts as free."""
     gc.collect()
@@ -50,7 +44,7 @@ def _give_back() -> None:
 def _main(name: str, circuit: str | None, config: dict[str, Any]) -> float:
     network(name, config)[0](network(name, config)[1](1))  # libraries take their memory first
     _give_back()
-    before = _status_mb("VmRSS")
+    before = status_mb("VmRSS")
     net, make_batch = network(name, config)
     if circuit is not None:
         net = network_emulated(net, make_batch, circuits()[circuit])
@@ -59,7 +53,7 @@ def _main(name: str, circuit: str | None, config: dict[str, Any]) -> float:
     with torch.inference_mode():
         Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far
         net(x)
-    return _status_mb("VmHWM") - before
+    return status_mb("VmHWM") - before
 
 
 if __name__ == "__main__":

@@ -1,21 +1,38 @@
 """Ways to compute a subject: PyTorch's floats, the emulator, and a scalar table loop."""
 
 import copy
-from collections.abc import Callable
+import dataclasses
+import functools
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from luts import Arithmetic, Multiplier, Scaling, Selection, Task, select
-from luts._native import scalar_loop
 from luts.backends import MatrixBackend
-from models.emulation import EmulatedNetwork, emulate
-from models.emulation._layers import EmulatedSite
-from studies.emulation_speed._subjects import Layer, MakeBatch
+from models.emulation import EmulatedNetwork, EmulatedSite, emulate
+from studies._machine import scalar_loop
+from studies.emulation_speed._subjects import Layer, MakeBatch, kind_of
+from studies.emulation_speed._timing import Run
 
-Run = Callable[[], object]
+LOOP = "scalar table loop"
 CPU = torch.device("cpu")
+
+
+@dataclasses.dataclass(frozen=True)
+class Method:
+    """A way to compute a subject.
+
+    Attributes:
+        run: computes it once.
+        kind: ``"float"``, ``"loop"``, ``"table"`` or the number of terms.
+        computed_by: backends at work.
+    """
+
+    run: Run
+    kind: str = "float"
+    computed_by: str = "PyTorch"
 
 
 class ScalarLoopBackend(MatrixBackend):
@@ -57,7 +74,10 @@ class OneDnnLinear(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """``(…, in)`` → ``(…, out)``."""
-        return torch.ops.mkldnn._linear_pointwise(x, self.packed, self.bias, "none", [], "")
+        y: torch.Tensor = torch.ops.mkldnn._linear_pointwise(
+            x, self.packed, self.bias, "none", [], ""
+        )
+        return y
 
 
 def layer_floats(layer: Layer, batch: int) -> dict[str, Run]:
@@ -66,7 +86,7 @@ def layer_floats(layer: Layer, batch: int) -> dict[str, Run]:
     if layer.kind == "conv":
         stride, last = layer.shape[3], torch.channels_last
         nhwc = x.contiguous(memory_format=last), w.contiguous(memory_format=last)
-        half = tuple(t.bfloat16() for t in nhwc)
+        half = nhwc[0].bfloat16(), nhwc[1].bfloat16()
         return {
             "float32": lambda: F.conv2d(x, w, None, stride, 1),
             "float32 channels-last": lambda: F.conv2d(*nhwc, None, stride, 1),
@@ -87,40 +107,69 @@ def layer_floats(layer: Layer, batch: int) -> dict[str, Run]:
 
 def layer_emulated(
     layer: Layer, batch: int, multiplier: Multiplier, *, loop: bool = False
-) -> tuple[Run, str]:
-    """The layer on float activations, quantising and scaling included; and who computes it."""
+) -> Method:
+    """The layer on float activations, with quantising and scaling; the baseline's if ``loop``."""
     x, w, y = _operands(layer, batch)
     channels, out = (w.shape[1], len(w)) if y is None else (x.shape[-1], y.shape[-1])
     task = Task(CPU, channels, out, layer.geometry, batched=y is not None)
     selection = _selection(Arithmetic(multiplier), task, loop)
     scale = torch.tensor([0.03])
     if y is not None:
-        scaling = Scaling(scale, scale, y=scale)
-        return lambda: selection.batched(x, y, scaling), selection.backend.name
-    if layer.kind == "conv":  # the layout in which the layer before leaves it
-        x = x.contiguous(memory_format=torch.channels_last)
-    prepared = selection.prepare((w * 40).round().clamp(-127, 127).to(torch.int8))
-    scaling = Scaling(scale, torch.full((out,), 1e-3), torch.zeros(out))
-    if layer.kind == "linear":
-        return lambda: selection.linear(x, prepared, scaling), selection.backend.name
-    return lambda: selection.convolve(x, prepared, scaling), selection.backend.name
+        run = functools.partial(selection.batched, x, y, Scaling(scale, scale, y=scale))
+    else:
+        prepared = selection.prepare((w * 40).round().clamp(-127, 127).to(torch.int8))
+        scaling = Scaling(scale, torch.full((out,), 1e-3), torch.zeros(out))
+        if layer.kind == "linear":
+            run = functools.partial(selection.linear, x, prepared, scaling)
+        else:  # in the layout in which the layer before leaves it
+            x = x.contiguous(memory_format=torch.channels_last)
+            run = functools.partial(selection.convolve, x, prepared, scaling)
+    return Method(run, "loop" if loop else kind_of(multiplier), selection.backend.name)
 
 
 def network_floats(net: nn.Module, x: torch.Tensor) -> dict[str, Run]:
     """Float methods of a network, by name; inference."""
     half, x_half = copy.deepcopy(net).bfloat16(), x.bfloat16()
     methods: dict[str, Run] = {"float32": lambda: net(x), "bfloat16": lambda: half(x_half)}
+    other = copy.deepcopy(net)
     if any(isinstance(m, nn.Conv2d) and m.kernel_size == (3, 3) for m in net.modules()):
-        last = torch.channels_last
-        nhwc, x_nhwc = copy.deepcopy(net).to(memory_format=last), x.contiguous(memory_format=last)
+        x_nhwc = x.contiguous(memory_format=torch.channels_last)
+        nhwc = in_channels_last(other)
         methods["float32 channels-last"] = lambda: nhwc(x_nhwc)
     else:
-        packed = copy.deepcopy(net)
-        for name, module in list(packed.named_modules()):
+        for name, module in list(other.named_modules()):
             if isinstance(module, nn.Linear):
-                packed.set_submodule(name, OneDnnLinear(module, len(x) * 65))
-        methods["float32 oneDNN"] = lambda: packed(x)
+                other.set_submodule(name, OneDnnLinear(module, len(x) * 65))
+        methods["float32 oneDNN"] = lambda: other(x)
     return methods
+
+
+def in_channels_last(net: nn.Module) -> nn.Module:
+    """The network itself, its kernels channels-last."""
+    typed: Any = net  # `Module.to` takes a memory format, which its annotations do not say
+    typed.to(memory_format=torch.channels_last)
+    return net
+
+
+def network_method(
+    net: nn.Module,
+    make_batch: MakeBatch,
+    x: torch.Tensor,
+    multiplier: Multiplier,
+    *,
+    loop: bool = False,
+) -> Method:
+    """Inference by the emulated network; the baseline's if ``loop``."""
+    emulated = network_emulated(net, make_batch, multiplier, loop=loop)
+    if loop:
+        return Method(functools.partial(emulated, x), "loop", SCALAR_LOOP.name)
+    return emulated_method(emulated, functools.partial(emulated, x), multiplier)
+
+
+def emulated_method(emulated: EmulatedNetwork, run: Run, multiplier: Multiplier) -> Method:
+    """What an emulated network does with a circuit."""
+    backends = sorted({row.backend for row in emulated.plan().rows})
+    return Method(run, kind_of(multiplier), "+".join(backends))
 
 
 def network_emulated(
@@ -136,15 +185,10 @@ def network_emulated(
     return emulated
 
 
-def computed_by(emulated: EmulatedNetwork) -> str:
-    """Names of the backends at work."""
-    return "+".join(sorted({row.backend for row in emulated.plan().rows}))
-
-
 def _selection(arithmetic: Arithmetic, task: Task, loop: bool) -> Selection:
-    return (
-        Selection(SCALAR_LOOP, "baseline", arithmetic, task) if loop else select(arithmetic, task)
-    )
+    if loop:
+        return Selection(SCALAR_LOOP, "baseline", arithmetic, task)
+    return select(arithmetic, task)
 
 
 def _linear(w: torch.Tensor) -> nn.Linear:

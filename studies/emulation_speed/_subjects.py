@@ -1,6 +1,7 @@
 """What is timed: the layer shapes of three networks, and the networks."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -44,17 +45,6 @@ class Layer:
             return Geometry()
         return Geometry((3, 3), (self.shape[3],) * 2, (1, 1))
 
-    @property
-    def macs(self) -> int:
-        """Multiply-accumulates for one image."""
-        if self.kind == "conv":
-            channels, out, size, stride = self.shape
-            return channels * out * 9 * (size // stride) ** 2
-        product = 1
-        for size in self.shape:
-            product *= size
-        return product
-
 
 def layers(tokens: int) -> list[Layer]:
     """Every layer shape of the three networks, once."""
@@ -63,16 +53,19 @@ def layers(tokens: int) -> list[Layer]:
         "vgg11_bn": "3 64 32 1,64 128 16 1,128 256 8 1,256 256 8 1,256 512 4 1,"
         "512 512 4 1,512 512 2 1",
     }
-    found = [
+    convolutions = [
         Layer(net, "conv", tuple(map(int, shape.split())))
         for net, shapes in convs.items()
         for shape in shapes.split(",")
     ]
-    found.append(Layer("vgg11_bn", "linear", (1, 512, 512)))
     linears = [(384, 1152), (384, 384), (384, 1536), (1536, 384)]
-    found += [Layer("vit_small", "linear", (tokens, *sizes)) for sizes in linears]
     products = [(6, tokens, 64, tokens), (6, tokens, tokens, 64)]
-    return found + [Layer("vit_small", "attention", shape) for shape in products]
+    return [
+        *convolutions,
+        Layer("vgg11_bn", "linear", (1, 512, 512)),
+        *(Layer("vit_small", "linear", (tokens, *sizes)) for sizes in linears),
+        *(Layer("vit_small", "attention", shape) for shape in products),
+    ]
 
 
 def network(name: str, config: dict[str, Any]) -> tuple[nn.Module, MakeBatch]:
@@ -90,15 +83,14 @@ def network(name: str, config: dict[str, Any]) -> tuple[nn.Module, MakeBatch]:
 
 def circuits() -> dict[str, Multiplier]:
     """The thirteen of the catalogue, and two unsigned ones whose tables have no short factors."""
-    figures = {"power_mw": 1.0, "area_um2": 1.0, "delay_ns": 1.0, "source": "luts.families"}
-    tables = {
-        "unsigned_mitchell": families.mitchell(signed=False),
-        "unsigned_roba": families.roba(signed=False),
+    unsigned = functools.partial(
+        Multiplier, power_mw=1.0, area_um2=1.0, delay_ns=1.0, source="luts.families", signed=False
+    )
+    return {
+        **catalog,
+        "unsigned_mitchell": unsigned("unsigned_mitchell", families.mitchell(signed=False)),
+        "unsigned_roba": unsigned("unsigned_roba", families.roba(signed=False)),
     }
-    unsigned = {
-        name: Multiplier(name, table, signed=False, **figures) for name, table in tables.items()
-    }
-    return {name: catalog[name] for name in catalog} | unsigned
 
 
 def kind_of(multiplier: Multiplier) -> str:

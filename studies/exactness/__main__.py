@@ -1,21 +1,19 @@
 """``python -m studies.exactness``: compare every backend with look-ups, over random shapes."""
 
-import csv
-import io
-import os
-from pathlib import Path
+import functools
 
 import numpy as np
+import pandas as pd
 import torch
 
 from luts import Arithmetic, Multiplier, Task, catalog, families
-from luts._native import isa, scalar_loop
 from luts.backends import BACKENDS, REFERENCE
-from luts.console import Parser, Reporter, run
+from luts.console import Reporter, run
 from luts.errors import InputError
-from studies.emulation_speed._timing import commit, processor
+from studies._files import write_table
+from studies._machine import isa, processor, scalar_loop
+from studies._options import study_parser
 
-HERE = Path(__file__).parent
 CPU = torch.device("cpu")
 SIZES = (1, 5, 6, 7, 12, 16, 17, 48, 64, 65, 191, 192, 256, 257, 300)
 INNER = (1, 3, 31, 32, 33, 255, 256, 257, 511, 1_023, 1_024, 1_025, 2_304, 4_608)
@@ -23,10 +21,9 @@ INNER = (1, 3, 31, 32, 33, 255, 256, 257, 511, 1_023, 1_024, 1_025, 2_304, 4_608
 
 def main() -> None:
     """Compare until every circuit and order has had its share of the products."""
-    parser = Parser(prog="python -m studies.exactness", description=__doc__)
+    parser = study_parser("exactness", __doc__)
     parser.add_argument("--products", type=float, default=2e10, help="in total, per backend")
     parser.add_argument("--seed", type=int, default=20_261_122)
-    parser.add_argument("--results", type=Path, default=HERE / "results")
     options = parser.parse_args()
     rng = np.random.default_rng(options.seed)
     cases = [Arithmetic(m, swapped) for m in _multipliers(rng) for swapped in (False, True)]
@@ -34,28 +31,31 @@ def main() -> None:
     rows = []
     for arithmetic in Reporter().track(cases, "circuits"):
         rows += _compare(arithmetic, options.products / len(cases), rng)
-    _write(rows, options.results, options.seed)
-    for name in dict.fromkeys(row[2] for row in rows):
-        products = sum(int(row[4]) for row in rows if row[2] == name)
+    table = pd.DataFrame(rows)
+    path = options.results / f"exactness-{isa()}.csv"
+    write_table(path, table, f"seed {options.seed}", processor(), isa())
+    for name, products in table.groupby("backend", sort=False)["products"].sum().items():
         print(f"{name:12} {products:.3g} products, every sum equal")
 
 
 def _multipliers(rng: np.random.Generator) -> list[Multiplier]:
-    figures = {"power_mw": 1.0, "area_um2": 1.0, "delay_ns": 1.0, "source": "studies.exactness"}
+    made_up = functools.partial(
+        Multiplier, power_mw=1.0, area_um2=1.0, delay_ns=1.0, source="studies.exactness"
+    )
     table = rng.integers(-32_767, 32_768, (256, 256)).astype(np.int32)
     unsigned = families.mitchell(signed=False)
     return [
         *catalog.values(),
-        Multiplier("random_table", table, **figures),
-        Multiplier("unsigned_mitchell", unsigned, signed=False, **figures),
+        made_up("random_table", table),
+        made_up("unsigned_mitchell", unsigned, signed=False),
     ]
 
 
 def _compare(
     arithmetic: Arithmetic, products: float, rng: np.random.Generator
-) -> list[tuple[str, bool, str, int, int]]:
-    """One row a backend: circuit, order, backend, matrices, products."""
-    done: dict[str, list[int]] = {}
+) -> list[dict[str, object]]:
+    """A row per backend, with the matrices and products that were compared."""
+    done: dict[str, tuple[int, int]] = {}
     total = 0
     while total < products:
         m, n, k = (int(size) for size in (*rng.choice(SIZES, 2), rng.choice(INNER)))
@@ -71,11 +71,14 @@ def _compare(
                 raise InputError(
                     f"{backend.name} differs: {arithmetic.multiplier.name} {(m, k, n)}"
                 )
-            count = done.setdefault(backend.name, [0, 0])
-            count[0], count[1] = count[0] + 1, count[1] + m * n * k
+            matrices, so_far = done.get(backend.name, (0, 0))
+            done[backend.name] = (matrices + 1, so_far + m * n * k)
         total += m * n * k
-    name = arithmetic.multiplier.name
-    return [(name, arithmetic.swapped, backend, *count) for backend, count in done.items()]
+    case = {"circuit": arithmetic.multiplier.name, "swapped": arithmetic.swapped}
+    return [
+        {**case, "backend": backend, "matrices": matrices, "products": so_far}
+        for backend, (matrices, so_far) in done.items()
+    ]
 
 
 def _codes(rng: np.random.Generator, rows: int, k: int) -> torch.Tensor:
@@ -85,20 +88,6 @@ def _codes(rng: np.random.Generator, rows: int, k: int) -> torch.Tensor:
     if rng.integers(4) == 0:
         codes = rng.choice([-128, -127, -1, 0, 127], (rows, k))
     return torch.from_numpy(codes.astype(np.int8))
-
-
-def _write(rows: list[tuple[str, bool, str, int, int]], folder: Path, seed: int) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    text = io.StringIO()
-    version = torch.__version__
-    text.write(f"# commit {commit()}; seed {seed}; {processor()}; {isa()}; torch {version}\n")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["circuit", "swapped", "backend", "matrices", "products"])
-    writer.writerows(rows)
-    path = folder / f"exactness-{isa()}.csv"
-    partial = path.with_suffix(".csv.part")
-    partial.write_text(text.getvalue())
-    os.replace(partial, path)
 
 
 if __name__ == "__main__":

@@ -5,20 +5,21 @@ command. Machines share the work through ``--storage``, or each takes its ``--pa
 """
 
 import argparse
-import time
 from pathlib import Path
 
 import torch
 
-from luts.console import Parser, Reporter, quieten_libraries, run
+from luts.console import Reporter, quieten_libraries, run
 from luts.errors import InputError
-from studies._images import IMAGES
+from studies._images import Images
+from studies._matrix import Record, announce, measure_all
+from studies._options import study_parser
 from studies.fixed_multiplier import _report
-from studies.fixed_multiplier._bench import Bench, Place, check_data
-from studies.fixed_multiplier._estimate import estimated_hours
-from studies.fixed_multiplier._plan import HERE, Cell, Preset, read_preset
-from studies.fixed_multiplier._queue import Alone, Queue, Shared
-from studies.fixed_multiplier._results import Record, Results
+from studies.fixed_multiplier._bench import Bench, check_data
+from studies.fixed_multiplier._estimate import Estimate
+from studies.fixed_multiplier._plan import HERE, FixedCell, MatrixPreset, read_preset
+from studies.fixed_multiplier._results import Results
+from studies.fixed_multiplier._shared import SharedResults
 
 
 def main() -> None:
@@ -27,88 +28,59 @@ def main() -> None:
     quieten_libraries()
     preset = read_preset(options.preset, options.config)
     results = Results(options.results or HERE / "results" / preset.name, preset)
-    reporter = Reporter(quiet=options.quiet)
-    if options.draw:
-        print(_report.write(results, preset))
-        return
-    cells = _cells(preset, options)
-    place = Place(options.images, options.data_root, _device(options.device))
-    queue: Queue = Alone(cells, results)
+    if not options.draw:
+        _measure(results, options, Reporter(quiet=options.quiet))
+    print(_report.write(results, preset))
+
+
+def _measure(results: Results, options: argparse.Namespace, reporter: Reporter) -> None:
+    preset, images = results.preset, Images.of(options)
+    cells, device = _cells(preset, options.part), _device(options.device)
     if options.storage:
-        # A database that is filled once accepts no corrected preset.
-        check_data(preset, cells, place, reporter)
-        queue = Shared(options.storage, preset, cells, results)
+        # A database that has its settings accepts no corrected preset.
+        check_data(preset, cells, images, reporter)
+        results = SharedResults(options.storage, results.path, preset)
+    bench = Bench(preset, images, device, reporter, results.check_weights)
     try:
-        bench = Bench(preset, place, reporter, on_weights=queue.check_weights)
-        _announce(bench, queue, reporter)
-        work(queue, bench, results, reporter)
+        announce(results.missing(cells), Estimate(bench), reporter)
+        measure_all(results, cells, bench.measure, _said, reporter)
     except KeyboardInterrupt:
         reporter.note("stopped; the same command goes on")
         raise
     finally:
-        _leave(queue, reporter)
-    print(_report.write(results, preset))
+        _leave(results, reporter)
 
 
-def _leave(queue: Queue, reporter: Reporter) -> None:
+def _leave(results: Results, reporter: Reporter) -> None:
     try:
-        if isinstance(queue, Shared):
-            queue.collect()
-            if queue.elsewhere:
+        if isinstance(results, SharedResults):
+            results.collect()
+            if results.elsewhere:
                 reporter.note(
-                    f"cells still with other processes: {queue.elsewhere}; the same command "
+                    f"cells still with other processes: {len(results.elsewhere)}; the same command "
                     f"collects them later, and measures those of a process that has died"
                 )
     finally:
-        queue.close()
+        results.close()
 
 
-def work(queue: Queue, bench: Bench, results: Results, reporter: Reporter) -> None:
-    """Measure cells until none waits; what was measured is kept at once."""
-    started, left, number = time.monotonic(), len(queue.waiting), 0
-    while (cell := queue.take()) is not None:
-        try:
-            # On a shared database this folder may know a cell that the others do not.
-            record = results.read(cell) if results.has(cell) else bench.measure(cell)
-            results.keep(cell, record)
-        except BaseException:
-            queue.give_back(cell)
-            raise
-        queue.done(cell, record)
-        number += 1
-        elapsed = (time.monotonic() - started) / 3600
-        reporter.note(_line(cell, record, f"{number}/{max(left, number)}, {elapsed:.2f} h"))
-
-
-def _line(cell: Cell, record: Record, progress: str) -> str:
+def _said(cell: FixedCell, record: Record) -> str:
     note = f"; {record['note']}" if record["note"] else ""
     return (
-        f"[{progress}] {cell.name}: {100 * record['test']['accuracy']:.2f} % at "
-        f"{record['energy_rel']:.3f} energy, {record['seconds']:.1f} s{note}"
+        f"{100 * record['test']['accuracy']:.2f} % at {record['energy_rel']:.3f} energy, "
+        f"{record['seconds']:.1f} s{note}"
     )
 
 
-def _announce(bench: Bench, queue: Queue, reporter: Reporter) -> None:
-    waiting = queue.waiting
-    if not waiting:
-        reporter.note("every cell is there already")
-        return
-    hours = estimated_hours(bench, waiting)
-    reporter.note(
-        f"{len(waiting)} cells to measure, about {hours:.2f} hours on this machine as it is now, "
-        f"float networks that are not in the cache included"
-    )
-
-
-def _cells(preset: Preset, options: argparse.Namespace) -> list[Cell]:
-    if options.part is None:
+def _cells(preset: MatrixPreset, part: str | None) -> list[FixedCell]:
+    if part is None:
         return preset.cells()
     try:
-        index, of = (int(word) for word in options.part.split("/"))
+        index, of = (int(word) for word in part.split("/"))
     except ValueError:
         index, of = 0, 0
     if not 1 <= index <= of:
-        raise InputError(f"--part is I/N with I from 1 to N, as in 2/3, not {options.part}")
+        raise InputError(f"--part is I/N with I from 1 to N, as in 2/3, not {part}")
     return preset.part(index, of)
 
 
@@ -122,18 +94,15 @@ def _device(name: str) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = Parser(prog="python -m studies.fixed_multiplier", description=__doc__)
+    parser = study_parser("fixed_multiplier", __doc__, "--images", "--data-root", "--quiet")
+    parser.set_defaults(results=None)  # by preset
     add = parser.add_argument
     add("--preset", default="smoke", help="table of config.toml (default smoke)")
     add("--config", type=Path, default=HERE / "config.toml", help="file of presets")
-    add("--images", type=Path, default=IMAGES, help="folder or archive of CIFAR-10 images")
-    add("--data-root", type=Path, metavar="DIR", help="folder of published archives")
-    add("--results", type=Path, metavar="DIR", help="where cells are kept (default: by preset)")
     add("--part", metavar="I/N", help="measure only this share of the float networks")
     add("--storage", metavar="URL", help="database server through which machines share the cells")
     add("--device", default="cpu", help="that networks run on (default cpu)")
     add("--draw", action="store_true", help="measure nothing; write tables, figures and claims")
-    add("--quiet", action="store_true", help="show nothing but the result")
     return parser
 
 

@@ -3,15 +3,14 @@
 import dataclasses
 import time
 from collections.abc import Callable, Iterable
-from pathlib import Path
 
 import torch
 from torch import nn
 
 import energy
 import models
-from dse.results import provenance
-from dse.scoring import BATCH_SIZE, Evaluator, default_recovery
+from dse import Evaluator, default_recovery, provenance
+from dse.scoring import BATCH_SIZE
 from luts import catalog
 from luts.console import Reporter
 from models import (
@@ -24,36 +23,19 @@ from models import (
     expert_work,
     measure_routing,
 )
-from models.networks import build
 from models.training import (
     Start,
     base_network,
     has_batchnorm,
-    load_weights_,
     state_digest,
 )
 from studies._images import Images
-from studies.fixed_multiplier._plan import Base, Cell, NetworkPlan, Preset
-from studies.fixed_multiplier._results import Record
-
-
-@dataclasses.dataclass(frozen=True)
-class Place:
-    """Where this machine has things.
-
-    Attributes:
-        images: folder or archive of CIFAR-10 images.
-        data_root: folder of published archives; None for the cache's.
-        device: that networks run on.
-    """
-
-    images: Path
-    data_root: Path | None = None
-    device: str = "cpu"
+from studies._matrix import Record
+from studies.fixed_multiplier._plan import FixedCell, FloatNetwork, MatrixPreset, NetworkPlan
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Subject:
+class MeasuredNetwork:
     """A float network and what all its cells share.
 
     Attributes:
@@ -74,26 +56,29 @@ class Bench:
 
     Args:
         preset: what the cells belong to.
-        place: where this machine has things.
+        images: where this machine has them.
+        device: that networks run on.
         reporter: shows how training goes.
-        on_weights: called with a cell and its float network's SHA-256 before the first of its
-            cells is measured.
+        check_weights: called with a float network and its SHA-256 before the first of its cells
+            is measured.
     """
 
     def __init__(
         self,
-        preset: Preset,
-        place: Place,
+        preset: MatrixPreset,
+        images: Images,
+        device: str,
         reporter: Reporter,
-        on_weights: Callable[[Cell, str], None] = lambda cell, sha256: None,
+        check_weights: Callable[[FloatNetwork, str], None],
     ) -> None:
         self.preset = preset
-        self.place = place
+        self.images = images
+        self.device = device
         self.reporter = reporter
-        self.on_weights = on_weights
+        self.check_weights = check_weights
         self._making = provenance()
         self._data: dict[tuple[str, int | None, int], Data] = {}
-        self._subject: tuple[Base, Subject] | None = None
+        self._network: tuple[FloatNetwork, MeasuredNetwork] | None = None
 
     def data(self, plan: NetworkPlan, seed: int) -> Data:
         """The images, split by ``seed``.
@@ -104,16 +89,18 @@ class Bench:
         key = (plan.dataset, plan.image_size, seed)
         if key not in self._data:
             self._data.clear()
-            self._data[key] = read_data(plan, seed, self.place, self.reporter)
+            self._data[key] = self.images.read(
+                plan.dataset, seed=seed, image_size=plan.image_size, reporter=self.reporter
+            )
         return self._data[key]
 
-    def measure(self, cell: Cell) -> Record:
+    def measure(self, cell: FixedCell) -> Record:
         """Compute a cell; every figure in the record comes from here."""
-        subject = self._of(cell)
-        evaluator, swapped = subject.evaluator, self.preset.swapped
+        network = self._of(cell)
+        evaluator, swapped = network.evaluator, self.preset.swapped
         sites = evaluator.emulated.sites
         assignment = Assignment.uniform(sites, cell.multiplier, swapped=swapped)
-        cost = energy.cost(energy.Workload(sites, subject.routing, subject.layers), assignment)
+        cost = energy.cost(energy.Workload(sites, network.routing, network.layers), assignment)
         started = time.perf_counter()
         test, validation, note = self._scores(cell, evaluator, assignment)
         return {
@@ -126,21 +113,21 @@ class Bench:
             "how": self._how(cell, evaluator),
             "note": note,
             "seconds": round(time.perf_counter() - started, 2),
-            "base": subject.base,
+            "base": network.base,
             "making": self._making,
         }
 
     def _scores(
-        self, cell: Cell, evaluator: Evaluator, assignment: Assignment
+        self, cell: FixedCell, evaluator: Evaluator, assignment: Assignment
     ) -> tuple[models.Score, models.Score | None, str]:
         if cell.recovery == "retrained":
-            epochs = self.preset.network(cell).retrain_epochs
+            epochs = self.preset.plan(cell).retrain_epochs
             tuned = evaluator.fine_tune(assignment, epochs=epochs, seed=cell.seed)
             return evaluator.test(tuned.network), tuned.validation, tuned.note
         with evaluator.under(assignment, recovered=cell.recovery == "recalibrated") as emulated:
             return evaluator.test(emulated), None, ""
 
-    def _how(self, cell: Cell, evaluator: Evaluator) -> str:
+    def _how(self, cell: FixedCell, evaluator: Evaluator) -> str:
         """The recovery in words; which of the two free steps depends on the network."""
         if cell.recovery == "none":
             return "as approximated"
@@ -150,7 +137,7 @@ class Bench:
         if cell.recovery == "recalibrated":
             return free
         training = evaluator.tuning.training
-        epochs = self.preset.network(cell).retrain_epochs
+        epochs = self.preset.plan(cell).retrain_epochs
         precision = "" if training.precision == "float32" else f" in {training.precision}"
         return (
             f"{free}, then {epochs:g} epochs of {training.optimizer} through the circuits, "
@@ -158,22 +145,22 @@ class Bench:
             f"gradient{precision}"
         )
 
-    def _of(self, cell: Cell) -> Subject:
-        if self._subject is None or self._subject[0] != cell.base:
-            self._subject = None  # one at a time: it may be large
-            self._subject = (cell.base, self._load(cell))
-        return self._subject[1]
+    def _of(self, cell: FixedCell) -> MeasuredNetwork:
+        if self._network is None or self._network[0] != cell.network:
+            self._network = None  # one at a time: it may be large
+            self._network = (cell.network, self._load(cell))
+        return self._network[1]
 
-    def _load(self, cell: Cell) -> Subject:
-        preset, plan = self.preset, self.preset.network(cell)
+    def _load(self, cell: FixedCell) -> MeasuredNetwork:
+        preset, plan = self.preset, self.preset.plan(cell)
         data = self.data(plan, cell.seed)
         network, origin = _network(plan, cell, data, self.reporter)
         sha256 = state_digest(network.state_dict())
-        self.on_weights(cell, sha256)
-        network = network.to(self.place.device)
+        self.check_weights(cell.network, sha256)
+        network = network.to(self.device)
         data = dataclasses.replace(
             data,
-            train=_on(data.train, torch.device(self.place.device)),
+            train=_on(data.train, torch.device(self.device)),
             validation=_cut(data.validation, preset.validation_images),
             test=_cut(data.test, preset.test_images),
         )
@@ -192,7 +179,7 @@ class Bench:
                 models.evaluate(network, data.test, batch_size=BATCH_SIZE)
             ),
         }
-        return Subject(
+        return MeasuredNetwork(
             evaluator,
             measure_routing(evaluator.emulated.network, [evaluator.inputs], source=source),
             tuple(expert_work(evaluator.emulated.network, evaluator.inputs[:1])),
@@ -206,42 +193,30 @@ def power_rel(multiplier: str) -> float:
     return catalog[multiplier].power_mw / exact
 
 
-def read_data(plan: NetworkPlan, seed: int, place: Place, reporter: Reporter) -> Data:
-    """The images of a plan.
-
-    Raises:
-        InputError: they are not there.
-    """
-    images = Images(place.images, place.data_root)
-    return images.read(plan.dataset, seed=seed, image_size=plan.image_size, reporter=reporter)
-
-
-def check_data(preset: Preset, cells: Iterable[Cell], place: Place, reporter: Reporter) -> None:
+def check_data(
+    preset: MatrixPreset, cells: Iterable[FixedCell], images: Images, reporter: Reporter
+) -> None:
     """Read the images of every network that some cells need, once.
 
     Raises:
         InputError: they are not there.
     """
-    seeds = {preset.network(cell): cell.seed for cell in cells}
+    seeds = {preset.plan(cell): cell.seed for cell in cells}
     for plan, seed in seeds.items():
-        read_data(plan, seed, place, reporter)
+        images.read(plan.dataset, seed=seed, image_size=plan.image_size, reporter=reporter)
 
 
 def _network(
-    plan: NetworkPlan, cell: Cell, data: Data, reporter: Reporter
+    plan: NetworkPlan, cell: FixedCell, data: Data, reporter: Reporter
 ) -> tuple[nn.Module, str]:
     """The trained float network, and in a few words where it comes from."""
     shape = plan.shape(cell.topology, data.num_classes, data.image_size)
-    ready = plan.weights_file(cell.topology, cell.seed)
-    if ready is not None:
-        network = build(shape)
-        load_weights_(network, ready)
-        return network.eval(), ready.name
-    dense = plan.weights_file("dense", cell.seed)
-    start = None if dense is None else Start(str(dense))
-    origin = f"dense: {plan.base_epochs:g} epochs" if dense is None else dense.name
-    if cell.topology != "dense":
+    own = plan.weights_file(cell.topology, cell.seed)
+    file = own or plan.weights_file("dense", cell.seed)
+    origin = f"dense: {plan.base_epochs:g} epochs" if file is None else file.name
+    if own is None and cell.topology != "dense":
         origin += ", upcycled and trained on"
+    start = None if file is None else Start(str(file))
     network = base_network(
         shape, data, seed=cell.seed, recipe=plan.recipe(), start=start, reporter=reporter
     )
@@ -253,7 +228,7 @@ def _recovery(network: nn.Module, data: Data, plan: NetworkPlan) -> Recovery:
     recovery = default_recovery(network, data.name)
     tuning = recovery.fine_tuning
     assert tuning is not None
-    training = dataclasses.replace(tuning.training, precision=plan.precision)
+    training = dataclasses.replace(tuning.training, precision=plan.recipe().precision)
     return dataclasses.replace(recovery, fine_tuning=dataclasses.replace(tuning, training=training))
 
 

@@ -1,4 +1,4 @@
-"""The paper's six claims, held against our table.
+"""The paper's six claims, checked against our table.
 
 The paper's abstract says neither what *alike*, *fully*, *moderate*, *aggressive* nor *fails* is in
 numbers. The constants here are our reading of these words.
@@ -108,7 +108,7 @@ class Grid:
     @property
     def aggressive(self) -> np.ndarray:
         """Which multipliers are aggressive."""
-        return self.power < AGGRESSIVE_POWER
+        return np.less(self.power, AGGRESSIVE_POWER)
 
     @property
     def moderate(self) -> np.ndarray:
@@ -178,7 +178,7 @@ def _judged(
     test: Callable[[Grid], Finding],
     statement: str,
 ) -> Claim:
-    """Hold a claim against every network that it speaks of and that is measured completely."""
+    """Check a claim on every network that it speaks of and that is measured completely."""
     findings, bases, lacking = [], [], []
     for arch in archs:
         topologies = ("dense", "hard") if test is _hard_beats_dense else TOPOLOGIES
@@ -186,17 +186,16 @@ def _judged(
         if grid is None:
             lacking.append(arch)
             continue
-        found = test(grid)
-        findings.append((grid.arch, found))
+        findings.append((grid.arch, test(grid)))
         count = len(grid.seeds)
         seeds = f"{count} seeds" if count > 1 else "1 seed, so without a spread"
         bases.append(f"{grid.arch} on {grid.dataset}, {seeds}")
     if not findings:
         return Claim(statement, MISSING, "–", f"cells are missing: {', '.join(lacking)}")
-    verdict = all_of(found.verdict for _, found in findings)
+    verdict = all_of(finding.verdict for _, finding in findings)
     if lacking:
         bases.append(f"not measured: {', '.join(lacking)}")
-    figure = "; ".join(f"{arch}: {found.figure}" for arch, found in findings)
+    figure = "; ".join(f"{arch}: {finding.figure}" for arch, finding in findings)
     return Claim(statement, verdict, figure, "; ".join(bases))
 
 
@@ -360,4 +359,4 @@ def _at_equal_energy(grid: Grid, one: int, other: int, seed: int) -> np.ndarray:
         grid.energy[other, order, seed],
         np.maximum.accumulate(grid.accuracy[other, order, seed]),
     )
-    return grid.accuracy[one, :, seed] - interpolated
+    return np.subtract(grid.accuracy[one, :, seed], interpolated)

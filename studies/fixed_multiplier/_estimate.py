@@ -1,109 +1,65 @@
-"""How long the cells that are missing will take on this machine, by timing a few images."""
+"""About how long a cell takes on this machine, by timing a few images."""
 
-import statistics
-import time
-from collections.abc import Callable
-
-import torch
-from torch.nn import functional
-
-import models
 from models import Data
 from models.networks import build
 from models.training import upcycled_recipe
+from studies._pace import TRAINING_STEP, seconds_per_image
 from studies.fixed_multiplier._bench import Bench
-from studies.fixed_multiplier._plan import Cell, NetworkPlan
+from studies.fixed_multiplier._plan import FixedCell, FloatNetwork
 
 IMAGES = 64
-SLOW_CIRCUIT = "mul8s_1KR6"
-"""Of the usual set, one with several exact terms, which are summed."""
 
 
-def estimated_hours(bench: Bench, cells: list[Cell]) -> float:
-    """Of ``cells``, with the training of float networks unless their weights are in a file.
+class Estimate:
+    """Seconds of one cell after the other, each float network's training with its first cell.
 
-    Weights in the cache are counted as if they were trained again, so that this errs upwards.
+    Weights in the cache are counted as if they were trained again, so that this errs upwards; those
+    in a file are not.
 
-    Raises:
-        InputError: a data set is not there.
+    Args:
+        bench: that is going to measure the cells.
     """
-    seconds = 0.0
-    for plan in bench.preset.networks:
-        for topology in plan.topologies:
-            these = [
-                cell
-                for cell in cells
-                if (cell.arch, cell.dataset, cell.topology) == (plan.arch, plan.dataset, topology)
-            ]
-            if these:
-                seconds += _seconds(bench, plan, topology, these)
-    return seconds / 3600
 
+    def __init__(self, bench: Bench) -> None:
+        self._bench = bench
+        self._timed: dict[tuple[str, str, str], tuple[Data, float]] = {}
+        self._loaded: set[FloatNetwork] = set()
 
-def _seconds(bench: Bench, plan: NetworkPlan, topology: str, cells: list[Cell]) -> float:
-    data = bench.data(plan, cells[0].seed)
-    preset = bench.preset
-    train, infer, tune = _seconds_an_image(bench, plan, topology, data)
-    tested = min(preset.test_images or len(data.test), len(data.test))
-    validated = min(preset.validation_images or len(data.validation), len(data.validation))
-    calibrated = min(preset.calibration_images, len(data.train))
-    total = 0.0
-    for cell in cells:
-        images = tested
+    def __call__(self, cell: FixedCell) -> float:
+        """Seconds of a cell.
+
+        Raises:
+            InputError: the data set is not there.
+        """
+        preset, plan = self._bench.preset, self._bench.preset.plan(cell)
+        data, an_image = self._image_seconds(cell)
+        trained, tested = len(data.train), len(data.test)
+        tested = min(preset.test_images or tested, tested)
+        validated = min(preset.validation_images or len(data.validation), len(data.validation))
+        calibrated = min(preset.calibration_images, trained)
+        images: float = tested
         if cell.recovery != "none":
             images += 2 * calibrated
         if cell.recovery == "retrained":
-            images += 2 * validated
-            total += plan.retrain_epochs * len(data.train) * tune
-        total += images * infer
-    for seed in {cell.seed for cell in cells}:
-        # Loaded twice: for the cheap recoveries, and for retraining.
-        total += 2 * (2 * tested + validated + 4 * calibrated) * infer
-        if plan.weights_file(topology, seed) is None:
-            total += _epochs(plan, topology) * len(data.train) * train
-    return total
+            images += 2 * validated + TRAINING_STEP * plan.retrain_epochs * trained
+        if cell.network not in self._loaded:
+            self._loaded.add(cell.network)
+            # Loaded twice: for the cheap recoveries, and for retraining.
+            images += 2 * (2 * tested + validated + 4 * calibrated)
+            if plan.weights_file(cell.topology, cell.seed) is None:
+                is_dense = cell.topology == "dense"
+                epochs = plan.base_epochs if is_dense else upcycled_recipe(plan.recipe()).epochs
+                images += TRAINING_STEP * epochs * trained
+        return images * an_image
 
-
-def _epochs(plan: NetworkPlan, topology: str) -> float:
-    """Epochs of training that the float network of a topology takes beyond the dense one's."""
-    if topology == "dense":
-        return plan.base_epochs
-    return upcycled_recipe(plan.recipe()).epochs
-
-
-def _seconds_an_image(
-    bench: Bench, plan: NetworkPlan, topology: str, data: Data
-) -> tuple[float, float, float]:
-    """Of a float training step, of emulated inference, and of an emulated training step."""
-    device = torch.device(bench.place.device)
-    sample = data.train.take(IMAGES)
-    images, labels = sample.images.to(device), sample.labels.to(device)
-    recipe = plan.recipe()
-    if recipe.channels_last:
-        images = images.contiguous(memory_format=torch.channels_last)
-    network = build(plan.shape(topology, data.num_classes, data.image_size)).to(device)
-
-    def step(net: torch.nn.Module, *, low: bool = False) -> None:
-        net.train()
-        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=low):
-            loss = functional.cross_entropy(net(images), labels)
-        loss.backward()
-
-    low = recipe.precision == "bfloat16"
-    train = _timed(lambda: step(network, low=low)) / IMAGES
-    emulated = models.emulate(network.eval(), SLOW_CIRCUIT, calibration=[images])
-    tune = _timed(lambda: step(emulated, low=low)) / IMAGES
-    emulated.eval()
-    with torch.no_grad():
-        infer = _timed(lambda: emulated(images)) / IMAGES
-    return train, infer, tune
-
-
-def _timed(action: Callable[[], object]) -> float:
-    action()
-    found = []
-    for _ in range(3):
-        started = time.perf_counter()
-        action()
-        found.append(time.perf_counter() - started)
-    return statistics.median(found)
+    def _image_seconds(self, cell: FixedCell) -> tuple[Data, float]:
+        """The data of a network, and the seconds that one image takes; of its first seed."""
+        key = (cell.arch, cell.dataset, cell.topology)
+        if key not in self._timed:
+            bench, plan = self._bench, self._bench.preset.plan(cell)
+            data = bench.data(plan, cell.seed)
+            shape = plan.shape(cell.topology, data.num_classes, data.image_size)
+            network = build(shape).eval().to(bench.device)
+            sample = data.train.take(IMAGES)
+            self._timed[key] = (data, seconds_per_image(network, sample, bench.device))
+        return self._timed[key]

@@ -4,17 +4,13 @@ import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 
-import matplotlib
-
-matplotlib.use("Agg")
-
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from dse.results import TOPOLOGY_COLOURS
+from dse import TOPOLOGY_COLOURS
 from studies.fixed_multiplier._tables import SUBJECT
 
 BANDS = "bands: 95 % confidence interval of the mean over seeds (Student's t), none with one seed"
@@ -76,7 +72,7 @@ def draw_without(
 def draw_retrained(
     path: Path, table: pd.DataFrame, caption: str, proxies: Mapping[Subject, str]
 ) -> None:
-    """Top-1 after retraining against normalised power, one panel a network, and enlarged.
+    """Top-1 after retraining against normalised power, one panel per network, and enlarged.
 
     The arguments are those of `draw_without`.
     """

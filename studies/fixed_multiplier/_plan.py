@@ -1,7 +1,6 @@
 """Which cells a preset has, in which order, and which settings decide their figures."""
 
 import dataclasses
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,10 +9,11 @@ import luts
 from luts.errors import InputError, suggest
 from models import TOPOLOGIES, NetworkConfig, TrainingRecipe
 from models.training import default_recipe
+from studies._options import read_preset_table
 from studies.fixed_multiplier._settings import check_template, read_settings
 
 HERE = Path(__file__).parent
-Base = tuple[str, str, str, int]
+FloatNetwork = tuple[str, str, str, int]
 """What identifies a float network: architecture, data set, topology, seed."""
 
 RECOVERIES = ("none", "recalibrated", "retrained")
@@ -22,7 +22,7 @@ LEAST_EPOCHS = 0.25
 
 
 @dataclasses.dataclass(frozen=True)
-class Cell:
+class FixedCell:
     """One figure of the matrix.
 
     Attributes:
@@ -48,7 +48,7 @@ class Cell:
         return "-".join(str(word).replace("/", "_") for word in words)
 
     @property
-    def base(self) -> Base:
+    def network(self) -> FloatNetwork:
         """The float network that it starts from."""
         return (self.arch, self.dataset, self.topology, self.seed)
 
@@ -116,7 +116,7 @@ class NetworkPlan:
 
 
 @dataclasses.dataclass(frozen=True)
-class Preset:
+class MatrixPreset:
     """One matrix.
 
     Attributes:
@@ -139,76 +139,70 @@ class Preset:
     test_images: int = 0
     swapped: bool = False
 
-    def cells(self) -> list[Cell]:
+    def cells(self) -> list[FixedCell]:
         """All cells that are measured, in the order in which they are worth having.
 
         Seed 0 of everything first; networks in their order; what needs no training before what
         does.
         """
-        found = []
-        for seed in sorted({seed for network in self.networks for seed in network.seeds}):
-            for network in (n for n in self.networks if seed in n.seeds):
+        cells = []
+        for seed in sorted({seed for plan in self.networks for seed in plan.seeds}):
+            for plan in (plan for plan in self.networks if seed in plan.seeds):
                 for stage in (("none", "recalibrated"), ("retrained",)):
-                    if "retrained" in stage and network.retrain_epochs < LEAST_EPOCHS:
+                    if "retrained" in stage and plan.retrain_epochs < LEAST_EPOCHS:
                         continue
                     wanted = [recovery for recovery in stage if recovery in self.recoveries]
-                    found += [
-                        Cell(network.arch, network.dataset, topology, multiplier, recovery, seed)
-                        for topology in network.topologies
+                    cells += [
+                        FixedCell(plan.arch, plan.dataset, topology, multiplier, recovery, seed)
+                        for topology in plan.topologies
                         for multiplier in self.multipliers
                         for recovery in wanted
                     ]
-        return found
+        return cells
 
-    def part(self, index: int, of: int) -> list[Cell]:
+    def part(self, index: int, of: int) -> list[FixedCell]:
         """The cells of part ``index`` (from 1) of ``of``; one float network is in one part only."""
         cells = self.cells()
-        bases = list(dict.fromkeys(cell.base for cell in cells))
-        mine = set(bases[index - 1 :: of])
-        return [cell for cell in cells if cell.base in mine]
+        networks = list(dict.fromkeys(cell.network for cell in cells))
+        mine = set(networks[index - 1 :: of])
+        return [cell for cell in cells if cell.network in mine]
 
-    def network(self, cell: Cell) -> NetworkPlan:
+    @property
+    def subjects(self) -> dict[tuple[str, str], NetworkPlan]:
+        """The plans by architecture and data set."""
+        return {(plan.arch, plan.dataset): plan for plan in self.networks}
+
+    def plan(self, cell: FixedCell) -> NetworkPlan:
         """The plan of a cell's architecture."""
-        return next(n for n in self.networks if (n.arch, n.dataset) == (cell.arch, cell.dataset))
+        return self.subjects[cell.arch, cell.dataset]
 
-    def settings(self, cell: Cell) -> dict[str, Any]:
+    def settings(self, cell: FixedCell) -> dict[str, Any]:
         """Everything but the cell itself that decides its figure, as plain values."""
-        network = self.network(cell)
-        found: dict[str, Any] = {
-            "preset": self.name,
-            "calibration_images": self.calibration_images,
-            "validation_images": self.validation_images,
-            "test_images": self.test_images,
-            "swapped": self.swapped,
-            "base_epochs": network.base_epochs,
-            "image_size": network.image_size,
-            "patch_size": network.patch_size,
-            "weights": network.weights,
-        }
-        if network.precision != "float32":
-            found["precision"] = network.precision
+        plan = self.plan(cell)
+        of_preset = ("calibration_images", "validation_images", "test_images", "swapped")
+        of_plan = ["base_epochs", "image_size", "patch_size", "weights"]
+        if plan.precision != "float32":
+            of_plan.append("precision")
         if cell.recovery == "retrained":
-            found["retrain_epochs"] = network.retrain_epochs
-        return found
+            of_plan.append("retrain_epochs")
+        return {
+            "preset": self.name,
+            **{name: getattr(self, name) for name in of_preset},
+            **{name: getattr(plan, name) for name in of_plan},
+        }
 
 
-def read_preset(name: str, path: Path = HERE / "config.toml") -> Preset:
+def read_preset(name: str, path: Path = HERE / "config.toml") -> MatrixPreset:
     """A table of the configuration.
 
     Raises:
         InputError: the file cannot be read, it has no such table, or the table is not legal.
     """
-    try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"cannot read presets from {path}: {error}") from error
-    if name not in tables:
-        raise InputError(f"unknown preset {name!r}; {suggest(name, list(tables))}")
-    table = read_settings(Preset, tables[name], f"preset {name}")
+    table = read_settings(MatrixPreset, read_preset_table(path, name), f"preset {name}")
     networks = _networks(name, table.pop("networks", []))
     multipliers = _multipliers(table.pop("multipliers", "paper"), f"preset {name}")
     table["recoveries"] = _words(table, "recoveries", RECOVERIES, f"preset {name}")
-    return Preset(name=name, networks=networks, multipliers=multipliers, **table)
+    return MatrixPreset(name=name, networks=networks, multipliers=multipliers, **table)
 
 
 def _networks(name: str, given: object) -> tuple[NetworkPlan, ...]:

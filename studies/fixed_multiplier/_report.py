@@ -3,14 +3,14 @@
 import pandas as pd
 
 from luts.errors import InputError
-from studies._together import together
+from studies._files import together
 from studies.fixed_multiplier import _claims, _figures, _tables
-from studies.fixed_multiplier._plan import Preset
+from studies.fixed_multiplier._plan import MatrixPreset
 from studies.fixed_multiplier._results import WRITTEN, Results
 from studies.fixed_multiplier._verdicts import FAILS, OPEN
 
 
-def write(results: Results, preset: Preset) -> str:
+def write(results: Results, preset: MatrixPreset) -> str:
     """Write tables, figures and claims anew from the cells in a folder; the claims in short.
 
     An error in making one of them leaves all the old ones there.
@@ -38,12 +38,12 @@ def write(results: Results, preset: Preset) -> str:
     return "\n".join([*lines, f"{len(rows)} of {len(preset.cells())} cells in {folder}/"])
 
 
-def proxies(preset: Preset) -> dict[tuple[str, str], str]:
+def proxies(preset: MatrixPreset) -> dict[tuple[str, str], str]:
     """The paper's data set that each network's own stands for."""
     return {(n.arch, n.dataset): n.stands_for for n in preset.networks if n.stands_for}
 
 
-def making(rows: pd.DataFrame, preset: Preset) -> str:
+def making(rows: pd.DataFrame, preset: MatrixPreset) -> str:
     """On one or two lines: how far the matrix is, how it was trained, and on what."""
     epochs = ", ".join(
         f"{n.arch} {n.retrain_epochs:g} after {n.base_epochs:g}" for n in preset.networks
@@ -69,7 +69,7 @@ def _short(commit: str) -> str:
     return digits[:10] + ("+changes" if mark else "")
 
 
-def as_markdown(claims: list[_claims.Claim], preset: Preset, caption: str) -> str:
+def as_markdown(claims: list[_claims.Claim], preset: MatrixPreset, caption: str) -> str:
     """The claims as a page."""
     order = "weight" if preset.swapped else "activation"
     lines = [

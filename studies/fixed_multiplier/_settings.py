@@ -1,4 +1,4 @@
-"""Holds a preset's settings against the dataclass that they become."""
+"""Checks a preset's settings by the dataclass that they become."""
 
 import dataclasses
 import sys
@@ -36,10 +36,10 @@ def read_settings(cls: type, given: object, title: str) -> dict[str, Any]:
     Numbers are at least 0, or what a field's metadata call ``least``.
 
     Raises:
-        InputError: it is no table, or a setting is unknown, of another type, or out of range.
+        InputError: it is not a table, or a setting is unknown, of another type, or out of range.
     """
     if not isinstance(given, dict):
-        raise InputError(f"{title} is a table, a line of settings each, not {given!r}")
+        raise InputError(f"{title} is a table, a line per setting, not {given!r}")
     # What is called name is the table's.
     fields = {field.name: field for field in dataclasses.fields(cls) if field.name != "name"}
     types = get_type_hints(cls)
@@ -55,7 +55,7 @@ def read_settings(cls: type, given: object, title: str) -> dict[str, Any]:
 
 
 def check_template(template: str, title: str) -> None:
-    """Hold the file name of weights against its placeholders.
+    """Check the placeholders in the file name of weights.
 
     Raises:
         InputError: it has another one, or a brace that is not closed.

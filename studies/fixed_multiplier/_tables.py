@@ -1,4 +1,4 @@
-"""Tables of the study: one row a cell, and means with their spread over seeds."""
+"""Tables of the study: one row per cell, and means with their spread over seeds."""
 
 from collections.abc import Iterable
 
@@ -6,16 +6,16 @@ import pandas as pd
 
 from luts import catalog
 from models import TOPOLOGIES
+from studies._matrix import Record
 from studies._spread import half_width
 from studies.fixed_multiplier._plan import RECOVERIES
-from studies.fixed_multiplier._results import Record
 
 SUBJECT = ["arch", "dataset"]
 POINT = [*SUBJECT, "recovery", "topology", "multiplier"]
 
 
 def matrix(records: Iterable[Record]) -> pd.DataFrame:
-    """One row a cell, with what it was made with.
+    """One row per cell, with what it was made with.
 
     ``drop_points`` is the test accuracy lost to the exact multiplier of the same network, recovery
     and seed, in percentage points; empty where that cell was not measured.
@@ -25,7 +25,7 @@ def matrix(records: Iterable[Record]) -> pd.DataFrame:
         return rows
     exact = rows[rows["power_rel"] == 1].set_index([*SUBJECT, "recovery", "topology", "seed"])
     reference = exact["test_accuracy_pct"].rename("exact_pct")
-    rows = rows.join(reference, on=reference.index.names)
+    rows = rows.join(reference, on=[*SUBJECT, "recovery", "topology", "seed"])
     rows.insert(8, "drop_points", (rows.pop("exact_pct") - rows["test_accuracy_pct"]).round(6))
     return rows.sort_values([*POINT, "seed"], key=_places, kind="stable", ignore_index=True)
 

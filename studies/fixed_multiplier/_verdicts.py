@@ -17,7 +17,7 @@ class Estimate:
 
     Attributes:
         mean: in percentage points, as everything here.
-        half_width: of the interval; None of a single seed, where the mean decides.
+        half_width: of the interval; None for a single seed, where the mean decides.
     """
 
     mean: float
@@ -50,7 +50,7 @@ class Estimate:
 
 
 def estimate(values: np.ndarray) -> Estimate:
-    """Of one value a seed."""
+    """Of one value per seed."""
     width = half_width(values)
     return Estimate(float(values.mean()), None if np.isnan(width) else width)
 
@@ -75,9 +75,9 @@ def deciding(values: np.ndarray, limit: float) -> Point:
         values: ``[..., seed]``.
         limit: in the values' unit.
     """
-    found = _points(values)
-    surest = max(found, key=lambda point: point[1].low)
-    return surest if surest[1].low > limit else max(found, key=lambda point: point[1].high)
+    points = _points(values)
+    surest = max(points, key=lambda point: point[1].low)
+    return surest if surest[1].low > limit else max(points, key=lambda point: point[1].high)
 
 
 def _points(values: np.ndarray) -> list[Point]:

@@ -1,13 +1,8 @@
 """Tables and the figure of the study, from its cells."""
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any
-
-import matplotlib
-
-matplotlib.use("Agg")
 
 import numpy as np
 import pandas as pd
@@ -17,8 +12,9 @@ from matplotlib.figure import Figure
 
 import luts
 from models import Recovered, Recovery, Score
-from models.training import atomically
-from studies.recovery._cells import StudyConfig
+from studies._files import together
+from studies._matrix import CellStore
+from studies.recovery._cells import RecoveryCell, RecoveryStudy
 
 LEAST_LOST = 0.02
 """A smaller loss of accuracy is noise on 1,000 images, and a share of it means nothing."""
@@ -39,7 +35,7 @@ def record(
 
 
 def ladder(cells: list[dict[str, Any]]) -> pd.DataFrame:
-    """One row a cell and step: accuracy before and after, seconds, share of the loss regained."""
+    """One row per cell and step: accuracy before and after, seconds, share of the loss regained."""
     rows = []
     for cell in cells:
         start = cell["steps"][0]["before"]["accuracy"]
@@ -87,32 +83,25 @@ def summary(rows: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(columns).round(2).reset_index()
 
 
-def write(results: Path) -> pd.DataFrame:
-    """Write table and figure anew from all cells; the summary.
-
-    Args:
-        results: folder with ``cells/``.
-    """
-    paths = sorted((results / "cells").glob("*.json"))
-    cells = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
-    order = {name: at for at, name in enumerate(luts.catalog.names("mul8s"))}
-    recipes = list(StudyConfig.read().recipes)
-    cells.sort(
-        key=lambda c: (
-            c["network"],
-            recipes.index(c["recipe"]),
-            order.get(c["multiplier"], 0),
-            c["seed"],
-        )
+def write(store: CellStore[RecoveryCell]) -> pd.DataFrame:
+    """Write table and figure anew from all cells; the summary."""
+    circuits, recipes = luts.catalog.names("mul8s"), list(RecoveryStudy.read().recipes)
+    cells = sorted(
+        store.records(),
+        key=lambda cell: (
+            cell["network"],
+            recipes.index(cell["recipe"]),
+            circuits.index(cell["multiplier"]),
+            cell["seed"],
+        ),
     )
     rows = ladder(cells)
-    found = summary(rows)
-    for name, frame in (("ladder.csv", rows), ("summary.csv", found)):
-        with atomically(results / name) as temporary:
-            frame.to_csv(temporary, index=False, float_format="%.6g")
-    with atomically(results / "ladder.png") as temporary:
-        _draw(temporary, rows)
-    return found
+    table = summary(rows)
+    with together(store.path) as new:
+        for name, frame in (("ladder.csv", rows), ("summary.csv", table)):
+            frame.to_csv(new(name), index=False, float_format="%.6g")
+        _draw(new("ladder.png"), rows)
+    return table
 
 
 def _draw(path: Path, rows: pd.DataFrame) -> None:
@@ -152,10 +141,10 @@ def _draw_ends(axis: Axes, part: pd.DataFrame) -> None:
     recipes = list(dict.fromkeys(ends["recipe"]))
     for shift, multiplier in zip(np.linspace(-0.15, 0.15, len(trained)), trained, strict=True):
         mine = ends[ends["multiplier"] == multiplier].groupby("recipe", sort=False)["accuracy"]
-        found = 100 * mine.agg(["mean", "min", "max"])
-        places = [recipes.index(recipe) + shift for recipe in found.index]
-        bars = [found["mean"] - found["min"], found["max"] - found["mean"]]
-        axis.errorbar(places, found["mean"], yerr=bars, fmt="o", capsize=3, label=multiplier)
+        ranges = 100 * mine.agg(["mean", "min", "max"])
+        places = [recipes.index(recipe) + shift for recipe in ranges.index]
+        bars = [ranges["mean"] - ranges["min"], ranges["max"] - ranges["mean"]]
+        axis.errorbar(places, ranges["mean"], yerr=bars, fmt="o", capsize=3, label=multiplier)
     axis.set_xticks(range(len(recipes)), recipes)
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from dse.problem import SearchSpace
+from dse import SearchSpace
 from luts import Arithmetic
 from luts.console import SILENT, Reporter
 from models import EmulatedNetwork
@@ -29,7 +29,7 @@ def closed_form(
         space: sites and choices.
         corrected: recovery removes the mean error of every channel. Products of two activations
             have no channel that it could be removed from.
-        reporter: shows progress, a step a site.
+        reporter: shows progress, a step per site.
 
     Returns:
         float64 of shape ``(free sites, choices)``, in squared units of the sites' outputs; zero

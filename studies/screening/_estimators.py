@@ -5,13 +5,13 @@ import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 
-from dse.problem import SearchSpace
-from dse.scoring import SAMPLED_IMAGES, Evaluator, one_gradient_pass
+from dse import Evaluator, SearchSpace
+from dse.scoring import SAMPLED_IMAGES, one_gradient_pass
 from luts import Arithmetic
 from luts.console import Reporter
 from models import EmulatedNetwork
 from studies.screening._closed_form import closed_form
-from studies.search_efficiency._cells import Estimator, screened
+from studies.search_efficiency import Estimator, screened
 
 Matrix = npt.NDArray[np.float64]
 
@@ -49,8 +49,9 @@ def moments(*, corrected: bool, weighted: bool) -> Estimator:
         errors = closed_form(emulated, batch, space, corrected=corrected, reporter=reporter)
         if not weighted:
             return errors
-        weights = _squared_gradients(emulated, batch, space, seed)
-        return errors * np.array([weights.get(name, 0.0) for name in space.free])[:, None]
+        by_site = _squared_gradients(emulated, batch, space, seed)
+        weights: Matrix = np.array([by_site.get(name, 0.0) for name in space.free])
+        return errors * weights[:, None]
 
     return estimate
 
@@ -65,7 +66,7 @@ def one_forward(images: int) -> Estimator:
         inputs, labels = data.images, data.labels
         exact = float(F.cross_entropy(emulated(inputs), labels))
         rows = []
-        for name in reporter.track(space.free, "one forward per site and choice"):
+        for name in reporter.track(space.free, "one forward a site and choice"):
             layer, row = emulated.layer(name), []
             with emulated.restored():
                 for choice in space.choices:
@@ -81,10 +82,10 @@ def _squared_gradients(
     emulated: EmulatedNetwork, batch: torch.Tensor, space: SearchSpace, seed: int
 ) -> dict[str, float]:
     """Sum over an image's outputs of the squared gradient of the projected logits."""
-    found = one_gradient_pass(emulated, batch, space.free, seed=seed)
+    gradients = one_gradient_pass(emulated, batch, space.free, seed=seed)
     return {
         name: sum(float((gradient.double() ** 2).sum()) for _, gradient in calls) / len(batch)
-        for name, calls in found.items()
+        for name, calls in gradients.items()
     }
 
 

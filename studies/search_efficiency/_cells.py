@@ -4,7 +4,6 @@ import dataclasses
 import itertools
 import math
 import time
-import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,16 +11,25 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dse._steps import first_trials
-from dse.problem import Problem, SearchSpace, Tie
-from dse.samplers import sampler_for
-from dse.scoring import Evaluator, ThisProcess
-from dse.study import SearchStudy, run_trials
+from dse import (
+    Evaluator,
+    Problem,
+    SearchSpace,
+    SearchStudy,
+    ThisProcess,
+    first_trials,
+    run_trials,
+    sampler_for,
+)
+from dse.problem import Tie
 from energy import CostModel, Workload
 from luts import catalog
 from luts.console import SILENT, Reporter
-from models import Assignment, NetworkConfig, evaluate, expert_work, load_data, measure_routing
-from models.training import Start, base_network, state_digest
+from models import Assignment, evaluate, expert_work, measure_routing
+from models.training import state_digest
+from studies._images import Images
+from studies._networks import load_network
+from studies._options import read_config
 
 HERE = Path(__file__).parent
 CALIBRATED_BY_SCREENING = "guided"
@@ -31,7 +39,7 @@ Estimator = Callable[[Evaluator, SearchSpace, int, Reporter], npt.NDArray[np.flo
 
 
 @dataclasses.dataclass(frozen=True)
-class Cell:
+class SearchCell:
     """One search.
 
     Attributes:
@@ -56,7 +64,7 @@ class Cell:
 
 
 @dataclasses.dataclass(frozen=True)
-class StudyConfig:
+class EfficiencyStudy:
     """The configuration file."""
 
     seeds: tuple[int, ...]
@@ -68,26 +76,26 @@ class StudyConfig:
     tied: Mapping[str, Mapping[str, Any]]
 
     @classmethod
-    def read(cls, path: Path = HERE / "config.toml") -> "StudyConfig":
-        """From TOML."""
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    def read(cls) -> "EfficiencyStudy":
+        """The committed one."""
+        values = read_config("search_efficiency")
         return cls(**(values | {"seeds": tuple(values["seeds"])}))
 
-    def cells(self) -> Iterator[Cell]:
+    def cells(self) -> Iterator[SearchCell]:
         """Every cell; what answers the main question first, then the others seed by seed."""
         main, others = list(self.budgets)[:2], list(self.budgets)[2:]
         for sampler, network, seed in itertools.product(main, self.networks, self.seeds):
-            yield Cell(network, sampler, "none", seed, self.budgets[sampler])
+            yield SearchCell(network, sampler, "none", seed, self.budgets[sampler])
         for seed in self.seeds:
             for sampler, settings in self.tied.items():
                 for network in settings.get("networks", self.networks):
-                    yield Cell(network, sampler, settings["tie"], seed, settings["budget"])
+                    yield SearchCell(network, sampler, settings["tie"], seed, settings["budget"])
             for sampler, network in itertools.product(others, self.networks):
-                yield Cell(network, sampler, "none", seed, self.budgets[sampler])
+                yield SearchCell(network, sampler, "none", seed, self.budgets[sampler])
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Subject:
+class SearchedNetwork:
     """A trained network, ready to be scored, and how its energy is counted.
 
     Attributes:
@@ -104,38 +112,34 @@ class Subject:
     seconds: float
     weights_sha256: str
 
+    @classmethod
+    def load(
+        cls, study: EfficiencyStudy, name: str, images: Images, reporter: Reporter
+    ) -> "SearchedNetwork":
+        """Load a network of the configuration, calibrate it, measure its routing."""
+        settings = study.networks[name]
+        network, data = load_network(
+            settings,
+            images,
+            folder=HERE,
+            seed=study.data_seed,
+            validation_images=settings["validation_images"],
+            reporter=reporter,
+        )
+        sha256 = state_digest(network.state_dict())
+        calibration = study.calibration_images
+        evaluator = Evaluator(network, data, calibration_images=calibration, cached=True)
+        emulated = evaluator.emulated
+        routing = measure_routing(emulated.network, [evaluator.inputs], source="exact int8 network")
+        every = SearchSpace.of(emulated.sites, catalog.names(study.multipliers))
+        layers = expert_work(emulated.network, evaluator.inputs[:1])
+        model = CostModel(Workload(emulated.sites, routing, layers), every.every_choice)
+        return cls(evaluator, model, data.num_classes, _evaluation_seconds(evaluator), sha256)
+
     def problem(self, multipliers: str, tie: Tie) -> Problem:
         """What a cell searches."""
         space = SearchSpace.of(self.model.sites, catalog.names(multipliers), tie=tie)
         return Problem.of(space, self.model)
-
-
-def subject(
-    settings: Mapping[str, Any], config: StudyConfig, images: Path, reporter: Reporter
-) -> Subject:
-    """Load a network of the configuration, calibrate it, measure its routing."""
-    name = settings["images"]
-    source = f"imagefolder:{images}" if name == "cifar10" else name
-    data = load_data(source, seed=config.data_seed, reporter=reporter)
-    chosen = NetworkConfig(
-        arch=settings["arch"],
-        topology=settings["topology"],
-        num_classes=data.num_classes,
-        image_size=data.image_size,
-    )
-    weights = settings.get("weights")
-    start = Start(str(HERE / weights)) if weights else None
-    network = base_network(chosen, data, seed=config.data_seed, start=start, reporter=reporter)
-    sha256 = state_digest(network.state_dict())
-    validation = data.validation.take(settings["validation_images"])
-    data = dataclasses.replace(data, validation=validation)
-    evaluator = Evaluator(network, data, calibration_images=config.calibration_images, cached=True)
-    emulated = evaluator.emulated
-    routing = measure_routing(emulated.network, [evaluator.inputs], source="exact int8 network")
-    every = SearchSpace.of(emulated.sites, catalog.names(config.multipliers))
-    layers = expert_work(emulated.network, evaluator.inputs[:1])
-    model = CostModel(Workload(emulated.sites, routing, layers), every.every_choice)
-    return Subject(evaluator, model, data.num_classes, _evaluation_seconds(evaluator), sha256)
 
 
 def _evaluation_seconds(evaluator: Evaluator) -> float:
@@ -158,8 +162,8 @@ def screened(
 
 
 def run_cell(
-    found: Subject,
-    cell: Cell,
+    network: SearchedNetwork,
+    cell: SearchCell,
     multipliers: str,
     database: Path,
     reporter: Reporter,
@@ -171,7 +175,7 @@ def run_cell(
     Seconds are processor time; those of a cell that was interrupted miss what came before.
 
     Args:
-        found: network and scorer.
+        network: with its scorer.
         cell: what to run.
         multipliers: set of circuits.
         database: the study while it is running.
@@ -181,20 +185,20 @@ def run_cell(
     Returns:
         Every evaluation with its energy, score and seconds, as plain values.
     """
-    problem, screening_seconds = found.problem(multipliers, cell.tie), 0.0
+    problem, screening_seconds = network.problem(multipliers, cell.tie), 0.0
     if cell.sampler == CALIBRATED_BY_SCREENING:
         started = time.process_time()
-        distortion = estimate(found.evaluator, problem.space, cell.seed, SILENT)
+        distortion = estimate(network.evaluator, problem.space, cell.seed, SILENT)
         screening_seconds = time.process_time() - started
         pooled = problem.space.pool(distortion)
         problem = dataclasses.replace(problem, distortion=pooled)
     study = SearchStudy(database, problem, about=dataclasses.asdict(cell))
     fixed = [(problem.space.uniform(code), "uniform") for code in range(problem.choices)]
     if study.needs_seeds:
-        screened = first_trials(problem)[len(fixed) :] if screening_seconds else []
-        study.seed(fixed + screened)
+        swept = first_trials(problem)[len(fixed) :] if screening_seconds else []
+        study.seed(fixed + swept)
     study.use(sampler_for(cell.sampler, problem, seed=cell.seed, budget=len(fixed) + cell.budget))
-    worker = ThisProcess(lambda pending: found.evaluator.score(pending.assignment))
+    worker = ThisProcess(lambda pending: network.evaluator.score(pending.assignment))
     total = len(fixed) + cell.budget
     with reporter.bar(cell.name, total) as advance:
         asking = run_trials(study, worker, total, advance)
@@ -202,14 +206,14 @@ def run_cell(
     study.close()
     return {
         **dataclasses.asdict(cell),
-        "weights_sha256": found.weights_sha256,
-        "reference": [1.0 + 1e-9, math.log(found.classes)],
+        "weights_sha256": network.weights_sha256,
+        "reference": [1.0 + 1e-9, math.log(network.classes)],
         "fixed": len(fixed),
         "screening_seconds": screening_seconds,
         "asking_seconds": asking,
-        "evaluation_seconds": found.seconds,
+        "evaluation_seconds": network.seconds,
         "energy_rel": [trial.energy_rel for trial in trials],
         "cross_entropy": [trial.validation.cross_entropy for trial in trials],
         "accuracy": [trial.validation.accuracy for trial in trials],
-        "images": found.evaluator.images,
+        "images": network.evaluator.images,
     }

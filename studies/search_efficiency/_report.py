@@ -1,21 +1,18 @@
 """Hypervolume against evaluations and seconds, from the cells."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib
-
-matplotlib.use("Agg")
-
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from dse.problem import hypervolume
-from models.training import atomically
+from dse import hypervolume
+from studies._files import together
+from studies._matrix import CellStore, Record
 
 BASELINE = "nsga2"
 MARKS = (10, 25, 50, 100, 500)
@@ -24,7 +21,7 @@ MARKS = (10, 25, 50, 100, 500)
 Floats = npt.NDArray[np.float64]
 
 
-def curve(cell: Mapping[str, Any]) -> pd.DataFrame:
+def curve(cell: Record) -> pd.DataFrame:
     """Hypervolume after each evaluation beyond the fixed multipliers.
 
     Returns:
@@ -54,13 +51,8 @@ def reached(curve_: pd.DataFrame, volume: float) -> float:
     return float(there.iloc[0]) if len(there) else float("inf")
 
 
-def read_cells(folder: Path) -> list[dict[str, Any]]:
-    """The cells that were run."""
-    return [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))]
-
-
-def summary(cells: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    """One row a network, sampler and tie.
+def summary(cells: Sequence[Record]) -> pd.DataFrame:
+    """One row per network, sampler and tie.
 
     Returns:
         Hypervolumes (median over the seeds) of the fixed multipliers and after so many
@@ -71,17 +63,17 @@ def summary(cells: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     goals = _goals(curves)
     rows = []
     for network, sampler, tie in dict.fromkeys(key[:3] for key in curves):
-        own = [found for key, found in curves.items() if key[:3] == (network, sampler, tie)]
-        ends = [found["hypervolume"].iloc[-1] for found in own]
-        needed = [reached(found, goals[network]) for found in own if network in goals]
+        own = [each for key, each in curves.items() if key[:3] == (network, sampler, tie)]
+        ends = [each["hypervolume"].iloc[-1] for each in own]
+        needed = [reached(each, goals[network]) for each in own if network in goals]
         row = {"network": network, "sampler": sampler, "tie": tie, "seeds": len(own)}
-        row["fixed"] = float(np.median([found["hypervolume"].iloc[0] for found in own]))
+        row["fixed"] = float(np.median([each["hypervolume"].iloc[0] for each in own]))
         for mark in MARKS:
-            row[f"at_{mark}"] = float(np.median([_at(found, mark) for found in own]))
+            row[f"at_{mark}"] = float(np.median([_at(each, mark) for each in own]))
         row |= {"end_least": min(ends), "end_most": max(ends)}
-        row["evaluations"] = max(len(found) - 1 for found in own)
+        row["evaluations"] = max(len(each) - 1 for each in own)
         row[f"to_{BASELINE}"] = float(np.median(needed)) if needed else float("nan")
-        row["seconds"] = float(np.median([found["seconds"].iloc[-1] for found in own]))
+        row["seconds"] = float(np.median([each["seconds"].iloc[-1] for each in own]))
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -89,23 +81,23 @@ def summary(cells: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
 def _goals(curves: Mapping[tuple[Any, ...], pd.DataFrame]) -> dict[str, float]:
     """By network, the median of what the baseline's seeds end with."""
     ends: dict[str, list[float]] = {}
-    for (network, sampler, tie, _), found in curves.items():
+    for (network, sampler, tie, _), curve_ in curves.items():
         if sampler == BASELINE and tie == "none":
-            ends.setdefault(network, []).append(float(found["hypervolume"].iloc[-1]))
+            ends.setdefault(network, []).append(float(curve_["hypervolume"].iloc[-1]))
     return {network: float(np.median(values)) for network, values in ends.items()}
 
 
-def _at(found: pd.DataFrame, mark: int) -> float:
+def _at(curve_: pd.DataFrame, mark: int) -> float:
     """Hypervolume after ``mark`` evaluations; NaN if the search was shorter."""
-    if found["evaluations"].iloc[-1] < mark:
+    if curve_["evaluations"].iloc[-1] < mark:
         return float("nan")
-    return float(found.loc[found["evaluations"] <= mark, "hypervolume"].iloc[-1])
+    return float(curve_.loc[curve_["evaluations"] <= mark, "hypervolume"].iloc[-1])
 
 
-def draw(path: Path, cells: Sequence[Mapping[str, Any]]) -> None:
+def draw(path: Path, cells: Sequence[Record]) -> None:
     """Median and range over the seeds against evaluations (top) and seconds (bottom)."""
     networks = list(dict.fromkeys(cell["network"] for cell in cells))
-    # One colour a sampler, the same in every panel.
+    # One colour per sampler, the same in every panel.
     kinds = dict.fromkeys((c["sampler"], c["tie"]) for c in cells)
     colours = {kind: f"C{index}" if index < 10 else "black" for index, kind in enumerate(kinds)}
     figure = Figure(figsize=(6.5 * len(networks), 8.5), layout="constrained")
@@ -118,20 +110,19 @@ def draw(path: Path, cells: Sequence[Mapping[str, Any]]) -> None:
             axes.set_ylabel("hypervolume of the box")
         panels[0, column].set_title(network, loc="left")
         panels[0, column].legend(fontsize=8)
-    with atomically(path) as temporary:
-        figure.savefig(temporary, dpi=130, format="png")
+    figure.savefig(path, dpi=130, format="png")
 
 
 def _draw_panel(
-    axes: Any,
-    cells: Sequence[Mapping[str, Any]],
+    axes: Axes,
+    cells: Sequence[Record],
     axis: str,
     colours: Mapping[tuple[str, str], str],
 ) -> None:
     for sampler, tie in dict.fromkeys((c["sampler"], c["tie"]) for c in cells):
         curves = [curve(c) for c in cells if (c["sampler"], c["tie"]) == (sampler, tie)]
-        grid = np.linspace(0, max(found[axis].iloc[-1] for found in curves), 300)
-        volumes = np.stack([_stepped(found, axis, grid) for found in curves])
+        grid = np.linspace(0, max(each[axis].iloc[-1] for each in curves), 300)
+        volumes = np.stack([_stepped(each, axis, grid) for each in curves])
         label = sampler if tie == "none" else f"{sampler}, tied by {tie}"
         colour = colours[sampler, tie]
         style = "-" if sampler in ("guided", BASELINE) else "--"
@@ -141,17 +132,17 @@ def _draw_panel(
     axes.grid(alpha=0.25)
 
 
-def _stepped(found: pd.DataFrame, axis: str, grid: Floats) -> Floats:
-    at = np.searchsorted(found[axis].to_numpy(), grid, side="right") - 1
-    volumes: Floats = found["hypervolume"].to_numpy()[np.clip(at, 0, None)]
+def _stepped(curve_: pd.DataFrame, axis: str, grid: Floats) -> Floats:
+    at = np.searchsorted(curve_[axis].to_numpy(), grid, side="right") - 1
+    volumes: Floats = curve_["hypervolume"].to_numpy()[np.clip(at, 0, None)]
     return volumes
 
 
-def write(results: Path) -> pd.DataFrame:
+def write(store: CellStore[Any]) -> pd.DataFrame:
     """Write ``summary.csv`` and ``efficiency.png``; the table."""
-    cells = read_cells(results / "cells")
-    found = summary(cells)
-    with atomically(results / "summary.csv") as temporary:
-        found.to_csv(temporary, index=False, float_format="%.5g")
-    draw(results / "efficiency.png", cells)
-    return found
+    cells = store.records()
+    table = summary(cells)
+    with together(store.path) as new:
+        table.to_csv(new("summary.csv"), index=False, float_format="%.5g")
+        draw(new("efficiency.png"), cells)
+    return table

@@ -1,42 +1,29 @@
 """``python -m studies.search_overhead``: time and memory beside scoring; one table each."""
 
 import tempfile
-import tomllib
 from pathlib import Path
 
-from dse.results import provenance
-from luts.console import Parser, Reporter, quieten_libraries, run
-from models.training import atomically
+from luts.console import Reporter, quieten_libraries, run
+from studies._files import write_table
+from studies._options import check_known, read_config, study_parser
 from studies.search_overhead import _store, _workers
 
-HERE = Path(__file__).parent
-PARTS = ("store", "workers")
+PARTS = {"store": _store.measure, "workers": _workers.measure}
 
 
 def main() -> None:
     """Measure, print, write."""
-    parser = Parser(prog="python -m studies.search_overhead", description=__doc__)
-    parser.add_argument("parts", nargs="*", help="store, workers (default: both)")
-    parser.add_argument("--results", type=Path, default=HERE / "results")
+    parser = study_parser("search_overhead", __doc__)
+    parser.add_argument("parts", nargs="*", default=[*PARTS], metavar="store|workers")
     options = parser.parse_args()
-    for part in options.parts:
-        if part not in PARTS:
-            parser.error(f"unknown part {part!r}: parts are {', '.join(PARTS)}")
-    config = tomllib.loads((HERE / "config.toml").read_text(encoding="utf-8"))
-    reporter = Reporter()
+    check_known("part", options.parts, PARTS)
     quieten_libraries()
-    options.results.mkdir(parents=True, exist_ok=True)
-    for part in options.parts or PARTS:
+    config = read_config("search_overhead")
+    for part in options.parts:
         with tempfile.TemporaryDirectory() as folder:
-            if part == "store":
-                frame = _store.measure(config["store"], Path(folder), reporter)
-            else:
-                frame = _workers.measure(config["workers"]["trials"], Path(folder), reporter)
+            frame = PARTS[part](config[part], Path(folder), Reporter())
         print(frame.to_string(index=False))
-        made = provenance()
-        with atomically(options.results / f"{part}.csv") as temporary:
-            text = f"# {made['commit']}; {made['device']}; {config[part]}\n"
-            temporary.write_text(text + frame.to_csv(index=False, float_format="%.5g"))
+        write_table(options.results / f"{part}.csv", frame, config[part])
 
 
 if __name__ == "__main__":

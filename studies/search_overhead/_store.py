@@ -10,13 +10,23 @@ import numpy as np
 import pandas as pd
 
 import luts
-from dse.problem import Codes, Outcome, Pending, Problem, SearchSpace
-from dse.samplers import AssignmentSampler, TrialHistory, sampler_for
-from dse.scoring import ThisProcess
-from dse.study import SearchStudy, run_trials
+from dse import (
+    AssignmentSampler,
+    Codes,
+    Outcome,
+    Pending,
+    Problem,
+    SearchSpace,
+    SearchStudy,
+    ThisProcess,
+    run_trials,
+    sampler_for,
+)
+from dse.samplers import TrialHistory
 from energy import CostModel, Workload
 from luts.console import Reporter
 from models import Score, Site
+from studies._machine import status_mb
 
 
 class _Timed:
@@ -37,7 +47,7 @@ class _Timed:
 
 
 def measure(config: dict[str, Any], folder: Path, reporter: Reporter) -> pd.DataFrame:
-    """One row a sampler.
+    """One row per sampler.
 
     Args:
         config: table ``store`` of the configuration.
@@ -46,12 +56,12 @@ def measure(config: dict[str, Any], folder: Path, reporter: Reporter) -> pd.Data
     """
     problem = _problem(config["sites"])
     filled = folder / "filled.db"
-    before = _resident_kb()
+    before = status_mb("VmRSS")
     study = SearchStudy(filled, problem, _sampler("random", problem, config))
     with reporter.bar("fill the store", config["trials"]) as advance:
         run_trials(study, ThisProcess(_scored), config["trials"], advance)
     gc.collect()
-    grown = (_resident_kb() - before) / config["trials"]
+    grown = 1024 * (status_mb("VmRSS") - before) / config["trials"]
     study.close()
     del study
     rows = [_asked(name, problem, config, filled, folder) for name in config["samplers"]]
@@ -104,10 +114,3 @@ def _scored(pending: Pending) -> Outcome:
 
 def _silent(*_: object, **__: object) -> None:
     """Show nothing."""
-
-
-def _resident_kb() -> float:
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("VmRSS"):
-            return float(line.split()[1])
-    raise OSError("no VmRSS in /proc/self/status")

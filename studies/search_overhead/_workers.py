@@ -1,27 +1,49 @@
 """The main job's search by one worker on one core, and by two workers on two."""
 
-import dataclasses
+import contextlib
 import os
 import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
-from dse import _steps
-from dse.results import Run
-from dse.study import SearchConfig
-from luts.console import SILENT, Reporter
+from dse import Run, SearchConfig, explore_run
+from luts.console import Reporter
 from models.training import cache_folder
 
 CACHE = "AXDSE_CACHE"
 
 
-def measure(trials: int, folder: Path, reporter: Reporter) -> pd.DataFrame:
-    """Seconds of the search alone, without training, calibration and close; one row a crew."""
-    rows = []
+class Stopwatch(Reporter):
+    """Shows nothing, and notes how many seconds each progress bar is there."""
+
+    def __init__(self) -> None:
+        super().__init__(quiet=True)
+        self.seconds: dict[str, float] = {}
+
+    @contextlib.contextmanager
+    def bar(self, title: str, total: int | None) -> Iterator[Callable[..., None]]:
+        """A bar that nobody sees."""
+        started = time.perf_counter()
+        with super().bar(title, total) as advance:
+            yield advance
+        self.seconds[title] = time.perf_counter() - started
+
+
+def measure(config: dict[str, Any], folder: Path, reporter: Reporter) -> pd.DataFrame:
+    """Seconds of the search alone, without training, calibration and close; one row per count.
+
+    Args:
+        config: table ``workers`` of the configuration.
+        folder: where the runs lie meanwhile.
+        reporter: shows the progress.
+    """
+    trials, rows = config["trials"], []
     for workers in (1, 2):
         cache = folder / f"cache-{workers}"
         cache.mkdir()
@@ -41,17 +63,12 @@ def measure(trials: int, folder: Path, reporter: Reporter) -> pd.DataFrame:
 def _timed(workers: int, trials: int, out: Path) -> float:
     if workers == 1:
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-    config = dataclasses.replace(
-        SearchConfig(), trials=trials, workers=workers, sampler="random", finetune="none"
+    config = SearchConfig(
+        trials=trials, workers=workers, sampler="random", finetune="none", finetune_members=1
     )
-    run = Run.create(config, out)
-    network, data = _steps.load(run, SILENT)
-    prepared = _steps.prepare(config, network, data, run, SILENT)
-    study = _steps.open_study(prepared)
-    _steps.seed_study(prepared, study, SILENT)
-    started = time.perf_counter()
-    _steps.search(prepared, study, SILENT)
-    return time.perf_counter() - started
+    stopwatch = Stopwatch()
+    explore_run(Run.create(config, out), stopwatch)
+    return stopwatch.seconds["search"]
 
 
 if __name__ == "__main__":

@@ -1,7 +1,120 @@
-"""``python -m studies.searched_vs_fixed``: see run.py."""
+"""``python -m studies.searched_vs_fixed``: search, then compare with fixed multipliers.
 
-from luts.console import run
-from studies.searched_vs_fixed.run import main
+Each topology and seed is a run of the main search, kept with ``--runs``: what is finished there is
+not searched again, what was stopped goes on.
+"""
+
+import argparse
+import dataclasses
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import tomli_w
+
+from dse import Run, SearchConfig, explore_run
+from dse.study import check
+from luts.console import Reporter, quieten_libraries, run
+from studies._files import together
+from studies._images import Images
+from studies._options import study_parser
+from studies.searched_vs_fixed import _figure
+from studies.searched_vs_fixed._preset import (
+    Key,
+    SearchPreset,
+    check_results,
+    check_run,
+    read_preset,
+)
+from studies.searched_vs_fixed._table import at_equal_accuracy, outcomes, sentences
+
+
+def main() -> None:
+    """Run what is missing, then write tables and figure."""
+    options = _parser().parse_args()
+    quieten_libraries()
+    name, preset, images = options.preset, read_preset(options.preset), Images.of(options)
+    given = {key: preset.settings(*key, images) for key in preset.searches}
+    configs = {key: SearchConfig.from_dict(settings) for key, settings in given.items()}
+    runs = {key: options.runs / f"{name}-{key[0]}-{key[1]}" for key in given}
+    for key, path in runs.items():
+        check_run(path, configs[key], given[key])
+    check_results(options.results, name, preset)
+    missing = [key for key, path in runs.items() if not (path / "front.csv").exists()]
+    if missing:
+        images.check(preset.dataset)
+    reporter = Reporter()
+    for number, key in enumerate(missing, start=1):
+        reporter.note(f"search {number} of {len(missing)}: {configs[key].title}")
+        _search(configs[key], runs[key], reporter)
+    for line in write(options.results, name, preset, runs):
+        print(line)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = study_parser("searched_vs_fixed", __doc__, "--images", "--data-root")
+    add = parser.add_argument
+    add("--preset", default="digits", help="table of config.toml (default digits)")
+    add("--runs", type=Path, default=Path("runs/searched_vs_fixed"), help="where searches are kept")
+    return parser
+
+
+def _search(config: SearchConfig, path: Path, reporter: Reporter) -> None:
+    """One search, begun, or gone on with where an earlier call left it."""
+    if (path / "config.toml").exists():
+        folder = Run.open(path)
+        check(folder.config, folder.databases)
+    else:
+        check(config)
+        folder = Run.create(config, path)
+    explore_run(folder, reporter)
+
+
+def write(results: Path, name: str, preset: SearchPreset, runs: Mapping[Key, Path]) -> list[str]:
+    """Write ``NAME.csv``, ``NAME-equal.csv``, ``NAME.config.toml`` and ``NAME.png``.
+
+    Returns:
+        The answer in words, a line per topology.
+    """
+    made = {key: _making(path) for key, path in runs.items()}
+    table = pd.concat(
+        [
+            outcomes(pd.read_csv(path / "trials.csv"), *key).assign(
+                seconds_of_scoring=made[key]["seconds_of_scoring"],
+                commit=made[key]["commit"],
+                device=made[key]["device"],
+            )
+            for key, path in runs.items()
+        ],
+        ignore_index=True,
+    )
+    equal = at_equal_accuracy(table)
+    searches = [{"topology": key[0], "seed": key[1]} | one for key, one in made.items()]
+    about = {"preset": dataclasses.asdict(preset), "searches": searches}
+    with together(results) as new:
+        table.to_csv(new(f"{name}.csv"), index=False, float_format="%.6g")
+        equal.to_csv(new(f"{name}-equal.csv"), index=False, float_format="%.6g")
+        _figure.draw(new(f"{name}.png"), table, equal, preset.title, _caption(searches))
+        # Last, to be in place first: without it the others count as somebody else's.
+        new(f"{name}.config.toml").write_text(tomli_w.dumps(about), encoding="utf-8")
+    return sentences(equal)
+
+
+def _making(path: Path) -> dict[str, Any]:
+    """Where, when, how and how long a search ran."""
+    making: dict[str, Any] = tomllib.loads((path / "config.toml").read_text("utf-8"))["making"]
+    seconds = float(pd.read_csv(path / "trials.csv")["seconds"].sum())
+    return {"seconds_of_scoring": round(seconds, 1)} | making
+
+
+def _caption(searches: list[dict[str, Any]]) -> str:
+    devices = ", ".join(sorted({one["device"] for one in searches}))
+    commits = ", ".join(sorted({one["commit"][:10] for one in searches}))
+    hours = sum(one["seconds_of_scoring"] for one in searches) / 3600
+    return f"{devices}; {hours:.2f} hours of scoring; commit {commits}"
+
 
 if __name__ == "__main__":
     run(main)

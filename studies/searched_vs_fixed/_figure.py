@@ -1,17 +1,14 @@
 """Fronts against fixed multipliers, and the energy that each drop leaves."""
 
 from pathlib import Path
-
-import matplotlib
-
-matplotlib.use("Agg")
+from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from dse.results import TOPOLOGY_COLOURS
+from dse import TOPOLOGY_COLOURS
 from studies.searched_vs_fixed._table import at_equal_accuracy
 
 SHOWN_POINTS = 12.0
@@ -83,7 +80,7 @@ def _energies(axes: Axes, table: pd.DataFrame, equal: pd.DataFrame) -> None:
 
 def _needed(axes: Axes, equal: pd.DataFrame, *, alpha: float, linestyle: str) -> None:
     for topology, rows in equal.groupby("topology", sort=False):
-        style = {"color": TOPOLOGY_COLOURS[str(topology)], "alpha": alpha}
+        style: dict[str, Any] = {"color": TOPOLOGY_COLOURS[str(topology)], "alpha": alpha}
         drops = rows["drop_points"]
         axes.plot(drops, rows["searched_energy_rel"], marker="o", linestyle=linestyle, **style)
         dashes = "--" if linestyle else ""

@@ -1,5 +1,7 @@
 """From the trials of searches to energies at equal accuracy."""
 
+from typing import Any
+
 import pandas as pd
 
 from energy import recovered_accuracy
@@ -10,7 +12,7 @@ DROPS_POINTS = (0.5, 1.0, 2.0, 5.0)
 
 
 def outcomes(trials: pd.DataFrame, topology: str, seed: int) -> pd.DataFrame:
-    """Every assignment of a run that was tested, one row each.
+    """Every assignment of a run that was tested, a row each.
 
     ``drop_points`` is what its validation accuracy lacks to that of the exact multiplier, after
     all the recovery that both got.
@@ -38,7 +40,7 @@ def outcomes(trials: pd.DataFrame, topology: str, seed: int) -> pd.DataFrame:
         }
     ).dropna(subset="test_accuracy_pct")
     fixed = table[table["kind"] == "fixed"]
-    exact = fixed.loc[fixed["energy_rel"].idxmax(), "validation_accuracy_pct"]
+    exact = fixed["validation_accuracy_pct"].iloc[int(fixed["energy_rel"].to_numpy().argmax())]
     table.insert(7, "drop_points", exact - table["validation_accuracy_pct"])
     # Of a circuit's two operand orders the better one stands for it.
     table = table.sort_values(["drop_points", "energy_rel"], kind="stable")
@@ -58,7 +60,7 @@ def at_equal_accuracy(table: pd.DataFrame) -> pd.DataFrame:
         table: rows of `outcomes` of any number of topologies and seeds.
 
     Returns:
-        A row a topology and drop; half widths are of 95 % confidence intervals over seeds.
+        A row per topology and drop; half widths are of 95 % confidence intervals over seeds.
     """
     rows = []
     for topology, part in table.reset_index(drop=True).groupby("topology", sort=False):
@@ -97,13 +99,14 @@ def _against(fixed: pd.DataFrame, other: pd.DataFrame, name: str) -> dict[str, f
 
 
 def _cheapest(rows: pd.DataFrame) -> pd.DataFrame:
-    """One row a seed, indexed by it; the exact multiplier is always among the rows."""
+    """One row per seed, indexed by it; the exact multiplier is always among the rows."""
     return rows.loc[rows.groupby("seed")["energy_rel"].idxmin()].set_index("seed").sort_index()
 
 
 def sentences(equal: pd.DataFrame) -> list[str]:
-    """`at_equal_accuracy` in words, one line a topology, for the drop of one point."""
+    """`at_equal_accuracy` in words, one line per topology, for the drop of one point."""
     lines = []
+    row: Any  # pandas types the columns of a row by what any frame may hold
     for row in equal[equal["drop_points"] == 1.0].itertuples():
         circuits = str(row.fixed).replace(" ", " or ")
         ratio = _with(row.matched_energy_ratio, row.matched_energy_ratio_half_width, ".3f")

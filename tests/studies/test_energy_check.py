@@ -6,7 +6,7 @@ import torch
 
 import energy
 import models
-from studies.energy_check import run as study
+from studies.energy_check import _cases as study
 
 
 @pytest.mark.parametrize("topology", ["dense", "hard"])

@@ -11,7 +11,7 @@ from luts import InputError, catalog
 from models.training._files import CACHE_VARIABLE
 from studies.fixed_multiplier import __main__ as study
 from studies.fixed_multiplier import _claims, _report, _tables
-from studies.fixed_multiplier._plan import HERE, Cell, read_preset
+from studies.fixed_multiplier._plan import HERE, FixedCell, read_preset
 from studies.fixed_multiplier._results import Results
 from tests.studies.tiny_matrix import TINY, command, record
 
@@ -150,8 +150,8 @@ def test_the_parts_cover_everything_once_and_share_no_float_network(config):
     assert sorted((cell for part in parts for cell in part), key=str) == sorted(
         preset.cells(), key=str
     )
-    bases = [{cell.base for cell in part} for part in parts]
-    assert sum(map(len, bases)) == len(set().union(*bases)) == 4
+    networks = [{cell.network for cell in part} for part in parts]
+    assert sum(map(len, networks)) == len(set().union(*networks)) == 4
 
 
 def test_the_order_of_cells():
@@ -216,7 +216,7 @@ def test_too_little_retraining_is_no_cell(config):
         (("[tiny]", "[tiny]\nrecoveries = []"), "at least one of none, recalibrated, retrained"),
         (("[[tiny.networks]]", "[[tiny.network]]"), "did you mean networks"),
         (("[tiny]", "[tiny"), "cannot read presets"),
-        ((TINY, "tiny = 3"), "preset tiny is a table, a line of settings each, not 3"),
+        ((TINY, "tiny = 3"), "preset tiny is a table, a line per setting, not 3"),
         (("[tiny]", '[tiny]\nname = "x"'), "preset tiny has no setting 'name'"),
         (("[[tiny.networks]]", "[tiny.networks]"), "are tables headed [[tiny.networks]], not {"),
         ((NETWORK, "networks = [3]"), "a network of preset tiny is a table"),
@@ -321,9 +321,9 @@ def test_other_float_weights_are_refused(tmp_path, config):
     results = Results(tmp_path, preset)
     cell, sibling = preset.cells()[:2]
     results.keep(cell, record(cell, preset))
-    results.check_weights(sibling, "ab" * 32)
+    results.check_weights(sibling.network, "ab" * 32)
     with pytest.raises(InputError, match="started from other weights"):
-        results.check_weights(sibling, "cd" * 32)
+        results.check_weights(sibling.network, "cd" * 32)
 
 
 def test_a_kept_cell_is_never_replaced(tmp_path, config):
@@ -365,5 +365,5 @@ def test_committed_tables_and_claims_are_of_the_committed_cells(folder):
 
 
 def test_a_cell_is_named_by_all_its_parts():
-    cell = Cell("vit_small", "tiny-imagenet", "hard", "v2022/mul8s_1L2J", "none", 2)
+    cell = FixedCell("vit_small", "tiny-imagenet", "hard", "v2022/mul8s_1L2J", "none", 2)
     assert cell.name == "vit_small-tiny-imagenet-hard-v2022_mul8s_1L2J-none-2"

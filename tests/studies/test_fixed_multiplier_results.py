@@ -111,7 +111,7 @@ def test_a_results_folder_that_cannot_be_is_refused_before_any_work(config, tmp_
     ):
         assert command("--preset", "tiny", "--config", config, "--results", results) == 2
         err = capsys.readouterr().err
-        assert f"{named} is no folder; name another with --results" in err
+        assert f"{named} is not a folder; name another with --results" in err
         assert len(err.strip().splitlines()) == 1
     assert sorted(tmp_path.rglob("*")) == before
 

@@ -2,15 +2,8 @@
 
 from PIL import Image
 
-from luts.console import SILENT
 from models.training._files import CACHE_VARIABLE
-from studies._images import CIFAR10_IMAGES
-from studies.fixed_multiplier._bench import Place, read_data
-from studies.fixed_multiplier._plan import NetworkPlan
-
-PLAN = NetworkPlan(
-    arch="resnet20", dataset=CIFAR10_IMAGES, seeds=(0,), base_epochs=1.0, retrain_epochs=0.0
-)
+from studies._images import CIFAR10_IMAGES, Images
 
 
 def test_the_place_of_the_images_is_no_part_of_a_result_but_their_content_is(tmp_path, monkeypatch):
@@ -23,7 +16,7 @@ def test_the_place_of_the_images_is_no_part_of_a_result_but_their_content_is(tmp
             for i in range(12):
                 picture = Image.new("RGB", (4, 4), (brightness + i, 40 * number, 7))
                 picture.save(images / name / f"{i}.png")
-        made.append(read_data(PLAN, 0, Place(images), SILENT).making)
+        made.append(Images(images).read(CIFAR10_IMAGES, seed=0).making)
     assert made[0] == made[1]
     assert made[0]["name"] == made[2]["name"] == "imagefolder:images"
     assert made[0] != made[2]

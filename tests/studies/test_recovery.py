@@ -1,17 +1,17 @@
 """The recovery study's bookkeeping; its figures are its results."""
 
-import json
-
 import pandas as pd
 import pytest
 
 from luts import InputError
+from studies._matrix import CellStore
+from studies._options import check_known
 from studies.recovery import _report
-from studies.recovery._cells import Cell, StudyConfig, named
+from studies.recovery._cells import RecoveryCell, RecoveryStudy
 
 
 def test_the_committed_configuration_is_legal():
-    config = StudyConfig.read()
+    config = RecoveryStudy.read()
     cells = list(config.cells())
     assert len(set(cells)) == len(cells)
     assert {cell.seed for cell in cells} == {0, 1, 2}
@@ -27,7 +27,7 @@ def test_the_committed_configuration_is_legal():
     assert config.recipe("slope-2d", "resnet20-hard") == config.recipes["slope-2d"]
     assert config.recipe("free", "vit_small-hard") == config.recipes["free"]
     with pytest.raises(InputError, match="unknown recipe 'fre'"):
-        named(config.recipes, "fre", "recipe")
+        check_known("recipe", ["fre"], config.recipes)
 
 
 def score(accuracy):
@@ -41,6 +41,7 @@ def cell(seed, after):
         "multiplier": "mul8s_1L1G",
         "recipe": "free",
         "seed": seed,
+        "weights_sha256": "ab" * 32,
         "epoch_seconds": 80.0,
         "exact": score(0.8),
         "steps": [
@@ -51,11 +52,10 @@ def cell(seed, after):
 
 
 def test_report_adds_up(tmp_path):
-    (tmp_path / "cells").mkdir()
+    store = CellStore(tmp_path)
     for seed, after in ((0, 0.66), (1, 0.73)):
-        path = tmp_path / "cells" / Cell("resnet20-dense", "mul8s_1L1G", "free", seed).file_name
-        path.write_text(json.dumps(cell(seed, after)))
-    found = _report.write(tmp_path)
+        store.keep(RecoveryCell("resnet20-dense", "mul8s_1L1G", "free", seed), cell(seed, after))
+    found = _report.write(store)
     row = found.iloc[0]
     assert row["recovered"] == pytest.approx(69.5)
     assert row["spread"] == pytest.approx(7.0)

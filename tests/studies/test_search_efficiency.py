@@ -1,13 +1,9 @@
 """The comparison's arithmetic and bookkeeping; its figures are its results."""
 
-import json
-
 import pytest
 
-from luts import InputError, catalog
-from studies._weights import refuse_other_weights
-from studies.search_efficiency import _report
-from studies.search_efficiency._cells import Cell, StudyConfig
+from luts import catalog
+from studies.search_efficiency import EfficiencyStudy, SearchCell, _report
 
 
 def cell(sampler, seed, scores, *, tie="none", screening_seconds=0.0):
@@ -28,7 +24,7 @@ def cell(sampler, seed, scores, *, tie="none", screening_seconds=0.0):
 
 
 def test_the_committed_configuration_is_legal():
-    config = StudyConfig.read()
+    config = EfficiencyStudy.read()
     cells = list(config.cells())
     assert len({cell.name for cell in cells}) == len(cells)
     assert config.budgets["nsga2"] >= 500
@@ -65,14 +61,4 @@ def test_the_table_has_the_median_of_the_seeds():
 
 
 def test_names_of_cells_are_files():
-    assert Cell("net", "pymoo:nsga2", "none", 1, 10).name == "net-pymoo-nsga2-tie-none-1"
-
-
-def test_cells_of_other_weights_are_refused(tmp_path):
-    (tmp_path / "net-a.json").write_text(json.dumps({"network": "net", "weights_sha256": "a" * 64}))
-    (tmp_path / "net-2.json").write_text(json.dumps({"network": "net-2", "weights_sha256": "b"}))
-    refuse_other_weights(tmp_path, "net", "a" * 64)
-    with pytest.raises(
-        InputError, match=r"net-a.json was measured with other weights of net \(aaa"
-    ):
-        refuse_other_weights(tmp_path, "net", "c" * 64)
+    assert SearchCell("net", "pymoo:nsga2", "none", 1, 10).name == "net-pymoo-nsga2-tie-none-1"

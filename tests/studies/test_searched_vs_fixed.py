@@ -8,7 +8,9 @@ import pytest
 import tomli_w
 
 from luts import InputError
-from studies.searched_vs_fixed import run
+from studies._images import Images
+from studies.searched_vs_fixed import __main__ as study
+from studies.searched_vs_fixed import _preset
 from studies.searched_vs_fixed._table import at_equal_accuracy, half_width, outcomes, sentences
 from tests.dse._searching import call, only_line
 
@@ -97,7 +99,7 @@ def test_where_nothing_cheaper_is_good_enough_the_fixed_one_stands(trials):
 class TestCommand:
     @pytest.fixture
     def runs(self, trials, tmp_path, monkeypatch):
-        preset = run.read_preset("digits")
+        preset = study.read_preset("digits")
         for topology in preset.topologies:
             for seed in preset.seeds:
                 folder = tmp_path / "runs" / f"digits-{topology}-{seed}"
@@ -111,11 +113,11 @@ class TestCommand:
                 (folder / "config.toml").write_text(config)
         words = ["x", "--runs", str(tmp_path / "runs"), "--results", str(tmp_path / "results")]
         monkeypatch.setattr("sys.argv", words)
-        monkeypatch.setattr("subprocess.run", None)  # what is there is not searched again
+        monkeypatch.setattr(study, "explore_run", None)  # what is there is not searched again
         return tmp_path
 
     def test_finished_searches_become_tables_and_a_figure(self, runs, capsys):
-        run.main()
+        study.main()
         names = {path.name for path in (runs / "results").iterdir()}
         assert names == {"digits.csv", "digits-equal.csv", "digits.config.toml", "digits.png"}
         assert capsys.readouterr().out.count("within one point of the exact one") == 4
@@ -125,9 +127,9 @@ class TestCommand:
         assert made["searches"][0]["commit"] == "abc"
 
     def test_twice_is_once(self, runs):
-        run.main()
+        study.main()
         before = (runs / "results/digits.csv").read_bytes()
-        run.main()
+        study.main()
         assert (runs / "results/digits.csv").read_bytes() == before
         table = pd.read_csv(runs / "results/digits.csv")
         assert set(table["commit"]) == {"abc"}
@@ -137,26 +139,26 @@ class TestCommand:
         file = runs / "runs/digits-soft-1/config.toml"
         file.write_text(file.read_text().replace("trials = 60", "trials = 2"))
         with pytest.raises(InputError, match="digits-soft-1 was searched with --trials 2, not 60"):
-            run.main()
+            study.main()
         assert not (runs / "results").exists()
 
     def test_results_of_another_configuration_are_refused(self, runs):
-        run.main()
+        study.main()
         file = runs / "results/digits.config.toml"
         file.write_text(file.read_text().replace("trials = 60", "trials = 2", 1))
         before = {path: path.read_bytes() for path in (runs / "results").iterdir()}
         with pytest.raises(InputError, match="is of another configuration than preset digits"):
-            run.main()
+            study.main()
         assert {path: path.read_bytes() for path in (runs / "results").iterdir()} == before
 
     def test_more_seeds_join_the_results(self, runs):
-        run.main()
+        study.main()
         file = runs / "results/digits.config.toml"
         made = tomllib.loads(file.read_text())
         made["preset"]["seeds"] = [0]
         made["searches"] = [search for search in made["searches"] if search["seed"] == 0]
         file.write_text(tomli_w.dumps(made))
-        run.main()
+        study.main()
         assert tomllib.loads(file.read_text())["preset"]["seeds"] == [0, 1, 2]
 
     @pytest.mark.parametrize(
@@ -164,7 +166,7 @@ class TestCommand:
         [("topology", "fifth", "fifth with seed 0"), ("seed", 9, "dense with seed 9")],
     )
     def test_results_of_more_searches_are_refused(self, runs, key, value, lost):
-        run.main()
+        study.main()
         file = runs / "results/digits.config.toml"
         made = tomllib.loads(file.read_text())
         made["searches"].append(made["searches"][0] | {key: value})
@@ -181,12 +183,12 @@ class TestCommand:
     def test_another_studys_configuration_is_refused(self, runs, text):
         (runs / "results").mkdir()
         (runs / "results/digits.config.toml").write_text(text)
-        self.refused(runs, r"digits\.config\.toml is no configuration of this study")
+        self.refused(runs, r"digits\.config\.toml is not a configuration of this study")
 
     def refused(self, runs, message):
         before = {path: path.read_bytes() for path in (runs / "results").iterdir()}
         with pytest.raises(InputError, match=message):
-            run.main()
+            study.main()
         assert {path: path.read_bytes() for path in (runs / "results").iterdir()} == before
 
     @pytest.mark.parametrize("broken", ["_figure.draw", "_caption"])
@@ -195,11 +197,11 @@ class TestCommand:
             raise ZeroDivisionError
 
         with monkeypatch.context() as patch:
-            patch.setattr(f"studies.searched_vs_fixed.run.{broken}", breaks)
+            patch.setattr(f"studies.searched_vs_fixed.__main__.{broken}", breaks)
             with pytest.raises(ZeroDivisionError):
-                run.main()
+                study.main()
         assert not list((runs / "results").glob("*"))
-        run.main()
+        study.main()
         assert len(list((runs / "results").iterdir())) == 4
 
     def test_missing_images_are_one_line_before_anything_runs(self, runs, monkeypatch, capsys):
@@ -207,46 +209,46 @@ class TestCommand:
             '[digits]\narch="resnet20"\ndataset="cifar10-images"\ntopologies=["soft"]\n'
             "seeds=[7]\ntrials=3\n"
         )
-        monkeypatch.setattr(run, "HERE", runs)
-        monkeypatch.setattr("subprocess.run", lambda *a: pytest.fail("a search was started"))
+        monkeypatch.setattr(_preset, "HERE", runs)
+        monkeypatch.setattr(study, "explore_run", lambda *a: pytest.fail("a search was started"))
         folders = ("--runs", runs / "runs", "--results", runs / "results")
-        assert call(run, "--images", runs / "no.tar.xz", *folders) == 2
+        assert call(study, "--images", runs / "no.tar.xz", *folders) == 2
         err = capsys.readouterr().err
         assert f"no images at {runs}/no.tar.xz: name" in only_line(err)
 
     def test_what_is_searched_needs_no_images(self, runs, monkeypatch):
-        table = tomllib.loads((run.HERE / "config.toml").read_text())["digits"]
+        table = tomllib.loads((_preset.HERE / "config.toml").read_text())["digits"]
         table |= {"dataset": "cifar10-images"}
         (runs / "config.toml").write_text(tomli_w.dumps({"digits": table}))
         for file in (runs / "runs").rglob("config.toml"):
             made = file.read_text().replace('"digits"', f'"imagefolder:{runs}/gone"')
             file.write_text(made)
-        monkeypatch.setattr(run, "HERE", runs)
+        monkeypatch.setattr(_preset, "HERE", runs)
         monkeypatch.setattr("sys.argv", [*sys.argv, "--images", f"{runs}/gone"])
-        run.main()
+        study.main()
         assert (runs / "results/digits.csv").exists()
 
     def test_missing_weights_are_named_before_anything_runs(self, runs, monkeypatch, tmp_path):
-        monkeypatch.setattr(run, "HERE", tmp_path)
+        monkeypatch.setattr(_preset, "HERE", tmp_path)
         table = 'arch="resnet20"\ndataset="digits"\ntopologies=["soft"]\nseeds=[7]\ntrials=3\n'
         (tmp_path / "config.toml").write_text(
             f'[digits]\n{table}weights="{{arch}}-{{topology}}-{{seed}}.safetensors"\n'
         )
         with pytest.raises(InputError, match=r"resnet20-soft-7\.safetensors are not there; train"):
-            run.main()
+            study.main()
 
     def test_an_unknown_preset(self):
         with pytest.raises(InputError, match="unknown preset 'digit'"):
-            run.read_preset("digit")
+            study.read_preset("digit")
 
 
-def test_options_of_a_search():
-    preset = run.read_preset("cifar10-cpu")
-    words = preset.command("dense", 0, run.IMAGES)
-    assert words[words.index("--dataset") + 1] == f"imagefolder:{run.IMAGES}"
-    assert words[words.index("--weights") + 1].endswith("resnet20-dense-0.safetensors")
-    assert words[words.index("--finetune-members") + 1] == "30"
+def test_settings_of_a_search():
+    preset, images = study.read_preset("cifar10-cpu"), Images()
+    settings = preset.settings("dense", 0, images)
+    assert settings["dataset"] == f"imagefolder:{images.cifar10}"
+    assert settings["weights"].endswith("resnet20-dense-0.safetensors")
+    assert settings["finetune_members"] == 30
 
 
 def test_committed_results_belong_to_their_presets():
-    run.check_results(run.HERE / "results", "cifar10-cpu", run.read_preset("cifar10-cpu"))
+    _preset.check_results(_preset.HERE / "results", "cifar10-cpu", study.read_preset("cifar10-cpu"))

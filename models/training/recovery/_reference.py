@@ -5,8 +5,8 @@ from collections.abc import Mapping
 
 import torch
 
-from luts import Arithmetic
 from models.emulation import (
+    Arithmetic,
     EmulatedNetwork,
     Histograms,
     ProductOperands,

@@ -1,13 +1,11 @@
-"""``python -m studies.trained_weights.run [TOPOLOGY …]``: train, and write weights and logs."""
+"""``python -m studies.trained_weights [TOPOLOGY …]``: train, and write weights and logs."""
 
 import csv
-import tomllib
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from luts.console import Parser, Reporter, run
-from luts.errors import InputError, suggest
+from luts.console import Reporter, run
 from models.networks import TOPOLOGIES, NetworkConfig
 from models.training import (
     Data,
@@ -18,35 +16,25 @@ from models.training import (
     starting_network,
     train_to_file,
 )
-from studies._images import IMAGES, Images
-
-HERE = Path(__file__).parent
+from studies._images import Images
+from studies._options import check_known, read_config, study_parser
 
 
 def main() -> None:
     """Train what is not there yet, dense first, as the others start from it."""
-    networks = tomllib.loads((HERE / "config.toml").read_text())
-    parser = Parser(prog="python -m studies.trained_weights.run", description=__doc__)
+    networks = read_config("trained_weights")
+    parser = study_parser("trained_weights", __doc__, "--images", "--data-root")
     parser.add_argument("topologies", nargs="*", default=["dense"], metavar="TOPOLOGY")
     parser.add_argument("--network", default="resnet20", help=", ".join(networks))
     parser.add_argument("--seed", type=int, default=0, help="of split, weights and training")
-    parser.add_argument("--images", type=Path, default=IMAGES, help="folder or archive of CIFAR-10")
-    parser.add_argument("--data-root", type=Path, help="folder of the other published data sets")
-    parser.add_argument("--results", type=Path, default=HERE / "results")
     options = parser.parse_args()
-    for topology in options.topologies:
-        if topology not in TOPOLOGIES:
-            raise InputError(f"unknown topology {topology!r}: {suggest(topology, [*TOPOLOGIES])}")
-    if options.network not in networks:
-        raise InputError(
-            f"unknown network {options.network!r}: {suggest(options.network, list(networks))}"
-        )
+    check_known("topology", options.topologies, TOPOLOGIES)
+    check_known("network", [options.network], networks)
 
     reporter = Reporter()
     config = networks[options.network] | {"seed": options.seed, "name": options.network}
     # 1. The images, a tenth of the training images held back for validation.
-    images = Images(options.images, options.data_root)
-    data = images.read(
+    data = Images.of(options).read(
         config["dataset"],
         seed=config["seed"],
         image_size=config.get("image_size"),

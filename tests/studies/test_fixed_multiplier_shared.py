@@ -1,21 +1,31 @@
 """Machines that share the cells of the fixed-multiplier matrix through a database."""
 
+import time
+
 import pytest
 
-from dse.study import open_storage
+from dse.study import Lease, open_storage
 from luts import InputError
 from models.training._files import CACHE_VARIABLE
 from studies.fixed_multiplier import __main__ as study
-from studies.fixed_multiplier import _queue
+from studies.fixed_multiplier import _shared
 from studies.fixed_multiplier._plan import read_preset
-from studies.fixed_multiplier._queue import Shared
 from studies.fixed_multiplier._results import Results, cell_of
+from studies.fixed_multiplier._shared import SharedResults
 from tests.studies.tiny_matrix import TINY, command, record
 
 
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path, monkeypatch):
     monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
+
+
+@pytest.fixture(autouse=True)
+def short_patience(monkeypatch):
+    """Processes give many signs of life, and soon count as dead."""
+    monkeypatch.setattr(_shared, "BEAT_SECONDS", 0.1)
+    monkeypatch.setattr(_shared, "PATIENCE_SECONDS", 1.0)
+    monkeypatch.setattr(_shared, "POLL_SECONDS", 0.1)
 
 
 @pytest.fixture
@@ -25,21 +35,31 @@ def config(tmp_path):
     return path
 
 
+class Process(SharedResults):
+    """A process that measures some of the cells."""
+
+    def __init__(self, url, path, preset, cells=None):
+        super().__init__(url, path, preset)
+        self.cells = cells or preset.cells()
+
+    def next(self):
+        return self.take(self.cells)
+
+
 @pytest.fixture
 def join(config, tmp_path, monkeypatch):
     """Makes a process on a machine; all share one database."""
     preset, opened = read_preset("tiny", config), []
 
     def enter(machine, cells=None):
-        monkeypatch.setattr(_queue.platform, "node", lambda: machine)
-        results = Results(tmp_path / machine, preset)
+        monkeypatch.setattr(_shared.platform, "node", lambda: machine)
         url = f"sqlite:///{tmp_path / 'shared.db'}"
-        opened.append(Shared(url, preset, cells or preset.cells(), results))
+        opened.append(Process(url, tmp_path / machine, preset, cells))
         return opened[-1]
 
     yield enter
-    for queue in opened:
-        queue.close()
+    for process in opened:
+        process.close()
 
 
 @pytest.fixture
@@ -52,28 +72,28 @@ def stand_in(monkeypatch):
         return record(cell, bench.preset)
 
     monkeypatch.setattr(study.Bench, "measure", measure)
-    monkeypatch.setattr(study, "estimated_hours", lambda *a: 0.0)
+    monkeypatch.setattr(study, "Estimate", lambda bench: lambda cell: 0.0)
     return measured
 
 
 def test_machines_share_cells_through_a_database(config, tmp_path, stand_in, capsys):
     url = f"sqlite:///{tmp_path / 'shared.db'}"
     preset = read_preset("tiny", config)
-    results = Results(tmp_path / "other", preset)
-    other = Shared(url, preset, preset.cells(), results)
-    first = other.take()
+    other = Process(url, tmp_path / "other", preset)
+    first = other.next()
     assert first == preset.cells()[0]
     flags = ("--preset", "tiny", "--config", config, "--storage", url)
     assert command(*flags, "--results", tmp_path / "mine") == 0
     assert "cells still with other processes: 1;" in capsys.readouterr().err
     assert first not in stand_in
     assert sorted(stand_in, key=str) == sorted(preset.cells()[1:], key=str)
-    other.done(first, record(first, preset))
-    assert other.take() is None
-    assert other.collect() == 24
+    other.keep(first, record(first, preset))
+    assert other.next() is None
+    other.collect()
     other.close()
-    assert len(results.records()) == 24
-    assert {cell_of(found) for found in results.records()} == set(preset.cells())
+    records = Results(tmp_path / "other", preset).records()
+    assert len(records) == 24
+    assert {cell_of(each) for each in records} == set(preset.cells())
     # Who was first gets the last cell by asking again; nobody measures it twice.
     assert command(*flags, "--results", tmp_path / "mine") == 0
     assert "other processes" not in capsys.readouterr().err
@@ -90,10 +110,10 @@ def test_a_refusal_lets_go_of_the_database(join, config, monkeypatch):
         opened.append(open_storage(*arguments, **keywords))
         return opened[-1]
 
-    monkeypatch.setattr(_queue, "open_storage", remembered)
+    monkeypatch.setattr(_shared, "open_storage", remembered)
     url = f"sqlite:///{config.parent / 'shared.db'}"
     with pytest.raises(InputError, match="made with other settings"):
-        Shared(url, preset, preset.cells(), Results(config.parent / "b", preset))
+        SharedResults(url, config.parent / "b", preset)
     pool = opened[0].engine.pool
     assert pool.checkedin() + pool.checkedout() == 0
 
@@ -107,37 +127,39 @@ def test_no_study_is_made_before_its_images_are_found(config, tmp_path, capsys):
     assert not database.exists()
 
 
-def die(queue):
-    """Give no more signs of life, for long; what it took is not given back."""
-    queue.close()
-    with queue._storage.engine.connect() as connection:
-        old = "UPDATE trial_heartbeats SET heartbeat = '2000-01-01 00:00:00'"
-        connection.exec_driver_sql(old)
-        connection.commit()
-    queue.close()
-
-
 def test_the_cell_of_a_machine_that_dies_later_is_taken_by_who_is_there(join, config):
     last = read_preset("tiny", config).cells()[-1:]
     dead, heir = join("a", last), join("b", last)
-    assert dead.take() == last[0]
-    assert heir.take() is None
-    die(dead)
-    assert heir.take() == last[0]
-    assert heir.elsewhere == 0
+    assert dead.next() == last[0]
+    assert heir.next() is None
+    dead.close()
+    assert heir.next() == last[0]
+    assert not heir.elsewhere
 
 
-def test_the_cell_of_a_machine_that_died_is_measured_by_another(config, tmp_path):
-    url = f"sqlite:///{tmp_path / 'shared.db'}"
-    preset = read_preset("tiny", config)
-    dead = Shared(url, preset, preset.cells(), Results(tmp_path / "a", preset), beat_seconds=1)
-    cell = dead.take()
-    die(dead)
-    heir = Shared(url, preset, preset.cells(), Results(tmp_path / "b", preset), beat_seconds=1)
-    assert heir.take() == cell
+def test_the_cell_of_a_machine_that_died_is_measured_by_another(join, config):
+    last = read_preset("tiny", config).cells()[-1:]
+    dead = join("a", last)
+    cell = dead.next()
+    dead.close()
+    heir = join("b", last)
+    assert heir.elsewhere == {cell}
+    assert heir.next() == cell
     heir.give_back(cell)
-    assert heir.take() == cell
-    heir.close()
+    assert heir.next() == cell
+
+
+def test_who_measures_keeps_the_cell_from_others(join, config, monkeypatch):
+    last = read_preset("tiny", config).cells()[-1:]
+    one, other = join("a", last), join("b", last)
+    assert one.next() == last[0]
+    started = time.monotonic()
+    assert other.next() is None
+    assert time.monotonic() - started > _shared.PATIENCE_SECONDS
+    one.keep(last[0], record(last[0], one.preset))
+    started = time.monotonic()
+    assert other.next() is None
+    assert time.monotonic() - started < _shared.PATIENCE_SECONDS
 
 
 def test_a_database_of_other_settings_is_refused(config, tmp_path, stand_in, capsys):
@@ -152,68 +174,97 @@ def test_a_database_of_other_settings_is_refused(config, tmp_path, stand_in, cap
 def test_a_process_stays_with_its_float_network_and_out_of_those_of_others(join, config):
     preset = read_preset("tiny", config)
     one, other = join("a"), join("b")
-    first, second = one.take(), other.take()
+    first, second = one.next(), other.next()
     assert first == preset.cells()[0]
-    assert second.base != first.base
+    assert second.network != first.network
     for queue, cell in ((one, first), (other, second)):
-        queue.done(cell, record(cell, preset))
+        queue.keep(cell, record(cell, preset))
         for _ in range(5):  # 2 multipliers × 3 recoveries, the retrained ones too
-            cell_too = queue.take()
-            assert cell_too.base == cell.base
-            queue.done(cell_too, record(cell_too, preset))
+            cell_too = queue.next()
+            assert cell_too.network == cell.network
+            queue.keep(cell_too, record(cell_too, preset))
     # Two float networks are left, and one process takes all of them.
-    left = [one.take() for _ in range(12)]
-    assert len({cell.base for cell in left}) == 2
-    assert {first.base, second.base}.isdisjoint(cell.base for cell in left)
-    assert one.take() is None
+    left = [one.next() for _ in range(12)]
+    assert len({cell.network for cell in left}) == 2
+    assert {first.network, second.network}.isdisjoint(cell.network for cell in left)
+    assert one.next() is None
 
 
 def test_a_machine_that_starts_again_goes_on_with_its_own_float_network(join, config):
     preset = read_preset("tiny", config)
     one, other = join("a"), join("b")
-    cells = {queue: queue.take() for queue in (one, other)}
+    cells = {queue: queue.next() for queue in (one, other)}
     for queue, cell in cells.items():
-        queue.done(cell, record(cell, preset))
-    again = join("b").take()
+        queue.keep(cell, record(cell, preset))
+    again = join("b").next()
     # Neither a's, which is first in order, nor one that would have to be trained anew.
-    assert again.base == cells[other].base
+    assert again.network == cells[other].network
 
 
 def test_what_others_are_at_is_taken_when_nothing_else_is_left(join, config):
     preset = read_preset("tiny", config)
-    same = [cell for cell in preset.cells() if cell.base == preset.cells()[0].base]
+    same = [cell for cell in preset.cells() if cell.network == preset.cells()[0].network]
     one, other = join("a", same), join("b", same)
-    assert one.take() == same[0]
-    assert other.take() == same[1]
+    assert one.next() == same[0]
+    assert other.next() == same[1]
 
 
 def test_who_comes_second_looks_again(join, monkeypatch):
     one, other = join("a"), join("b")
-    claim, taken = other._storage.set_trial_state_values, []
+    claim, taken = Lease.take, []
 
-    def late(*arguments):
+    def late(lease, patience):
         if not taken:
-            taken.append(one.take())
-        return claim(*arguments)
+            taken.append(None)
+            taken[0] = one.next()
+        return claim(lease, patience)
 
-    monkeypatch.setattr(other._storage, "set_trial_state_values", late)
-    assert other.take().base != taken[0].base
+    monkeypatch.setattr(Lease, "take", late)
+    assert other.next().network != taken[0].network
+
+
+def test_a_cell_that_was_measured_meanwhile_is_not_taken(join, config, monkeypatch):
+    last = read_preset("tiny", config).cells()[-1:]
+    one, other = join("a", last), join("b", last)
+    claim, kept = Lease.take, []
+
+    def late(lease, patience):
+        if not kept:
+            kept.append(None)
+            cell = one.next()
+            one.keep(cell, record(cell, one.preset))
+        return claim(lease, patience)
+
+    monkeypatch.setattr(Lease, "take", late)
+    assert other.next() is None
+    assert not other.elsewhere
 
 
 def test_machines_that_started_from_different_weights_are_told(join, config):
     preset = read_preset("tiny", config)
     same = preset.cells()[:2]
     one, other = join("a", same), join("b", same)
-    first, second = one.take(), other.take()
-    one.done(first, record(first, preset))
+    first, second = one.next(), other.next()
+    one.keep(first, record(first, preset))
     # The network was trained anew, while the first machine was still measuring.
     with pytest.raises(InputError, match="started from other weights"):
-        other.check_weights(second, "00" * 32)
-    other.check_weights(second, "ab" * 32)
-    other.done(second, record(second, preset, weights="00" * 32))
-    for queue in (one, other):
-        with pytest.raises(InputError, match=f"{first.name} .*{second.name} .*different weights"):
-            queue.collect()
+        other.check_weights(second.network, "00" * 32)
+    other.check_weights(second.network, "ab" * 32)
+    with pytest.raises(InputError, match="different weights"):
+        other.keep(second, record(second, preset, weights="00" * 32))
+
+
+def test_machines_that_measured_with_different_weights_at_once_are_told(join, config):
+    preset = read_preset("tiny", config)
+    same = preset.cells()[:2]
+    one, other = join("a", same), join("b", same)
+    first, second = one.next(), other.next()
+    one.keep(first, record(first, preset))
+    other.keep(second, record(second, preset, weights="00" * 32))
+    for process in (one, other):
+        with pytest.raises(InputError, match="different weights") as refusal:
+            process.collect()
+        assert {first.name, second.name} <= set(str(refusal.value).split())
 
 
 def test_a_refusal_at_the_end_closes_the_database(config, tmp_path, stand_in, monkeypatch, capsys):
@@ -224,7 +275,9 @@ def test_a_refusal_at_the_end_closes_the_database(config, tmp_path, stand_in, mo
         return found | {"base": found["base"] | {"weights_sha256": f"{len(stand_in):064}"}}
 
     monkeypatch.setattr(study.Bench, "measure", mixed)
-    monkeypatch.setattr(Shared, "close", lambda queue: closed.append(queue._heart.stop()))
+    monkeypatch.setattr(
+        SharedResults, "close", lambda results: closed.append(results._heartbeat.stop())
+    )
     url = f"sqlite:///{tmp_path / 'shared.db'}"
     flags = ("--preset", "tiny", "--config", config, "--storage", url, "--quiet")
     assert command(*flags, "--results", tmp_path / "r") == 2

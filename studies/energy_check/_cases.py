@@ -1,0 +1,119 @@
+"""The assignments that both cost models are asked about, and what one image computes in each."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+import energy
+import luts
+import models
+
+
+@dataclasses.dataclass(frozen=True)
+class MatrixProduct:
+    """A site as matrix products ``(rows, inner) · (inner, columns)``, ``count`` of them."""
+
+    rows: int
+    inner: int
+    columns: int
+    count: int = 1
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of all of them."""
+        return self.rows * self.inner * self.columns * self.count
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """One assignment on one network under its own routing."""
+
+    sites: tuple[models.Site, ...]
+    layers: tuple[models.ExpertWork, ...]
+    routing: models.Routing
+    assignment: models.Assignment
+
+    def ours(self, figures: energy.Figures) -> energy.CostBreakdown:
+        """Its cost by our model."""
+        return energy.cost(
+            energy.Workload(self.sites, self.routing, self.layers),
+            self.assignment,
+            figures=figures,
+            used=energy.usage([self.routing]),
+            model="memory",
+        )
+
+    def products(self) -> dict[str, MatrixProduct]:
+        """What one image computes at every site that works for it."""
+        products = {site.name: product_of(site, self.sites, self.routing) for site in self.sites}
+        return {name: product for name, product in products.items() if product.rows}
+
+
+def drawn_cases(config: dict[str, Any], rng: np.random.Generator) -> list[Case]:
+    """Assignments from nearly exact to mostly harsh, on networks with and without experts."""
+    counts = config["expert_counts"]
+    described = [_sites_and_layers(config, experts) for experts in counts]
+    cases = []
+    for index, harshness in enumerate(np.linspace(0, 1, config["assignments"])):
+        sites, layers = described[index % len(counts)]
+        routing = whole_token_routing(layers, config["concentration"], rng)
+        cases.append(Case(sites, layers, routing, mixed_assignment(sites, harshness, rng)))
+    return cases
+
+
+def _sites_and_layers(
+    config: dict[str, Any], experts: int
+) -> tuple[tuple[models.Site, ...], tuple[models.ExpertWork, ...]]:
+    fields = {field.name for field in dataclasses.fields(models.NetworkConfig)}
+    chosen = {key: value for key, value in config.items() if key in fields}
+    if experts > 1:
+        chosen |= {"topology": "hard", "experts": experts}
+    network = models.build(models.NetworkConfig(**chosen))
+    example = torch.zeros(1, 3, config["image_size"], config["image_size"])
+    return models.sites(network, example), models.expert_work(network, example)
+
+
+def whole_token_routing(
+    layers: Sequence[models.ExpertWork], concentration: float, rng: np.random.Generator
+) -> models.Routing:
+    """Uneven activation rates that are whole numbers of one image's tokens."""
+    rates = {}
+    for layer in layers:
+        parts = rng.dirichlet([concentration] * layer.experts)
+        tokens = rng.multinomial(layer.items, parts)
+        rates[layer.layer] = tuple(tokens / layer.items)
+    return models.Routing(rates=rates, source="drawn by the study")
+
+
+def mixed_assignment(
+    sites: Sequence[models.Site], harshness: float, rng: np.random.Generator
+) -> models.Assignment:
+    """A mix of multipliers around the one at ``harshness`` (0…1) in the order of power."""
+    names = luts.catalog.names("mul8s")
+    codes = rng.normal(harshness * (len(names) - 1), 3, len(sites))
+    codes = np.clip(np.rint(codes), 0, len(names) - 1).astype(int)
+    choices = {}
+    for site, code in zip(sites, codes, strict=True):
+        choices[site.name] = models.Choice(luts.EXACT if site.kind == "router" else names[code])
+    return models.Assignment.of(choices)
+
+
+def product_of(
+    site: models.Site, sites: Sequence[models.Site], routing: models.Routing
+) -> MatrixProduct:
+    """What one image computes at ``site``."""
+    if site.kind in ("qk", "av"):
+        attention = site.name.rsplit(".", 1)[0]
+        qk = next(s for s in sites if s.name == f"{attention}.qk")
+        av = next(s for s in sites if s.name == f"{attention}.av")
+        tokens, width = av.fan_in, qk.fan_in
+        heads = site.macs // (tokens * tokens * width)
+        inner, columns = (width, tokens) if site.kind == "qk" else (tokens, width)
+        return MatrixProduct(tokens, inner, columns, heads)
+    rows = site.macs // site.weights
+    if site.expert_layer is not None and site.expert is not None:
+        rows = round(rows * routing.rate(site.expert_layer, site.expert))
+    return MatrixProduct(rows, site.fan_in, site.weights // site.fan_in)
