@@ -108,12 +108,12 @@ class Grid:
     @property
     def aggressive(self) -> np.ndarray:
         """Which multipliers are aggressive."""
-        return np.less(self.power, AGGRESSIVE_POWER)
+        return np.asarray(np.less(self.power, AGGRESSIVE_POWER))
 
     @property
     def moderate(self) -> np.ndarray:
         """Which multipliers err and are not aggressive."""
-        return self.inexact & ~self.aggressive
+        return np.asarray(self.inexact & ~self.aggressive)
 
 
 def judge(rows: pd.DataFrame) -> list[Claim]:
@@ -359,4 +359,4 @@ def _at_equal_energy(grid: Grid, one: int, other: int, seed: int) -> np.ndarray:
         grid.energy[other, order, seed],
         np.maximum.accumulate(grid.accuracy[other, order, seed]),
     )
-    return np.subtract(grid.accuracy[one, :, seed], interpolated)
+    return np.asarray(grid.accuracy[one, :, seed] - interpolated)
