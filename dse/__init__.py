@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         Trial,
         hypervolume,
         lagrangian_sweep,
+        tight_hypervolume,
     )
     from dse.results import TOPOLOGY_COLOURS, Result, Run, provenance
     from dse.samplers import AssignmentSampler, sampler_for
@@ -45,6 +46,7 @@ _HOMES = {
         "Trial",
         "hypervolume",
         "lagrangian_sweep",
+        "tight_hypervolume",
     ),
     "dse.results": ("TOPOLOGY_COLOURS", "Result", "Run", "provenance"),
     "dse.samplers": ("AssignmentSampler", "sampler_for"),
@@ -79,6 +81,7 @@ __all__ = [
     "run_trials",
     "sampler_for",
     "screen",
+    "tight_hypervolume",
 ]
 
 

@@ -7,13 +7,22 @@ site starts in `_space`, a new constraint or objective in `_problem`.
 """
 
 from dse.problem._lagrange import constrained_sweep, lagrangian_sweep
-from dse.problem._pareto import hypervolume, non_dominated, thin_front
+from dse.problem._pareto import (
+    TIGHT_FACTORS,
+    TIGHT_POINTS,
+    hypervolume,
+    non_dominated,
+    thin_front,
+    tight_hypervolume,
+)
 from dse.problem._problem import Problem, Third
 from dse.problem._space import Codes, SearchSpace, Tie, group_key, ordered_choices
 from dse.problem._trial import FINE_TUNED, Outcome, Pending, Trial, objective_score
 
 __all__ = [
     "FINE_TUNED",
+    "TIGHT_FACTORS",
+    "TIGHT_POINTS",
     "Codes",
     "Outcome",
     "Pending",
@@ -30,4 +39,5 @@ __all__ = [
     "objective_score",
     "ordered_choices",
     "thin_front",
+    "tight_hypervolume",
 ]

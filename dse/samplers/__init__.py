@@ -13,16 +13,13 @@ from dse.samplers._greedy import GreedySampler
 from dse.samplers._guided import GuidedSampler
 from dse.samplers._history import TrialHistory
 from dse.samplers._mcts import MCTSSampler
-from dse.samplers._optuna import (
-    GPSampler_,
-    NSGA2Sampler,
-    NSGA3Sampler,
-    TPESampler_,
-    population_for,
-)
+from dse.samplers._nsga import NSGA2Sampler, NSGA3Sampler
+from dse.samplers._optuna import GPSampler_, TPESampler_, population_for
+from dse.samplers._published import ALWANNSampler, MARLINSampler
 from dse.samplers._pymoo import ALGORITHMS, PymooSampler
 from dse.samplers._random import RandomSampler
 from dse.samplers._record import ASSIGNMENT, RESULT, codes_of, record_of
+from dse.samplers._split import SplitSampler
 from dse.samplers._uniform import UniformSampler
 from luts.errors import InputError, suggest
 
@@ -49,6 +46,9 @@ _CLASSES: dict[str, type[AssignmentSampler]] = {
         GPSampler_,
         MCTSSampler,
         GreedySampler,
+        SplitSampler,
+        ALWANNSampler,
+        MARLINSampler,
         RandomSampler,
         UniformSampler,
     )

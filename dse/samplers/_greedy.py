@@ -40,7 +40,7 @@ class GreedySampler(AssignmentSampler):
         """The next point of the path that was not tried."""
         start = max((r.get("step", -1) for r in history.records), default=-1) + 1
         for step in range(start, 4 * len(self.path)):
-            codes = self.path[int(_bisection(step) * len(self.path))].astype(np.int64)
+            codes = self.path[int(bisection(step) * len(self.path))].astype(np.int64)
             codes = self.problem.repair(codes, rng)
             if not history.is_known(codes):
                 return codes, {"step": step}
@@ -64,8 +64,8 @@ def _hull_steps(
         steps.append((float(slopes[best]), group, code))
 
 
-def _bisection(index: int) -> float:
-    """The van der Corput sequence (1/2, 1/4, 3/4, 1/8, …)."""
+def bisection(index: int) -> float:
+    """The van der Corput sequence (1/2, 1/4, 3/4, 1/8, …), at ``index`` 0, 1, …."""
     value, step, index = 0.0, 0.5, index + 1
     while index:
         value += step * (index & 1)

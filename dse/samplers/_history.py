@@ -24,7 +24,7 @@ class TrialHistory:
         self._values = np.empty((64, 0))
         self._count = 0
         self._seen: set[int] = set()
-        self._keys: set[bytes] = set()
+        self._rows: dict[bytes, int] = {}
         self.origins: list[str] = []
         self.records: list[dict[str, Any]] = []
         self._accuracies: list[float] = []
@@ -51,12 +51,12 @@ class TrialHistory:
             self._codes = np.concatenate([self._codes, np.empty_like(self._codes)])
             self._values = np.concatenate([self._values, np.empty_like(self._values)])
         codes = codes_of(record)
+        self._rows.setdefault(_key(codes), self._count)
         self._codes[self._count] = codes
         self._values[self._count] = values
         self._count += 1
         self._seen.add(trial.number)
         self._accuracies.append(trial.user_attrs[RESULT]["validation"]["accuracy"])
-        self._keys.add(_key(codes))
         self.origins.append(record["origin"])
         self.records.append({k: v for k, v in record.items() if k not in ("origin", "codes")})
 
@@ -83,9 +83,13 @@ class TrialHistory:
         """Their validation accuracies, float64 of shape ``(trials,)``."""
         return np.array(self._accuracies)
 
+    def row_of(self, codes: Codes) -> int | None:
+        """Index of the complete trial that first tried an assignment, or None."""
+        return self._rows.get(_key(codes))
+
     def is_known(self, codes: Codes) -> bool:
         """Whether the assignment was tried, or is being tried."""
-        return _key(codes) in self._keys or any(
+        return _key(codes) in self._rows or any(
             np.array_equal(codes, pending) for pending in self.pending
         )
 

@@ -2,12 +2,11 @@
 
 import abc
 import warnings
-from typing import Any, ClassVar
 
 import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution, IntDistribution
-from optuna.samplers import BaseSampler, GPSampler, NSGAIIISampler, NSGAIISampler, TPESampler
+from optuna.samplers import BaseSampler, GPSampler, TPESampler
 from optuna.study import Study
 from optuna.trial import TrialState, create_trial
 
@@ -16,16 +15,12 @@ from dse.samplers._base import AssignmentSampler, Extra
 from dse.samplers._history import TrialHistory
 from luts.errors import InputError
 
-_OWN_GENERATION = "generation"
-
 
 class OptunaSampler(AssignmentSampler):
     """Base of the samplers that are Optuna's.
 
     They work on a copy of the study in memory, in which the trials have their parameters.
     """
-
-    generation_key: ClassVar[str | None] = None
 
     def __init__(self, problem: Problem, *, seed: int, budget: int) -> None:
         super().__init__(problem, seed=seed, budget=budget)
@@ -44,60 +39,25 @@ class OptunaSampler(AssignmentSampler):
         """What Optuna asks for next."""
         copy = self._updated_copy(history)
         seed = int(rng.integers(2**31))
-        # Optuna hands a generation's first child its parents in another order than the others,
-        # whose parents come from a cache. A first ask fills the cache, so that every child, also
-        # the first one after an interruption, sees one order.
-        for _ in range(1 if self.generation_key is None else 2):
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-                copy.sampler = self.sampler(seed)
-                asked = copy.ask(self._distributions)
-            copy.tell(asked, state=TrialState.FAIL)
-        codes = np.array([asked.params[name] for name in self._names], dtype=np.int64)
-        if self.generation_key is None:
-            return codes, {}
-        attributes = copy._storage.get_trial(asked._trial_id).system_attrs
-        return codes, {_OWN_GENERATION: attributes.get(self.generation_key, 0)}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            copy.sampler = self.sampler(seed)
+            asked = copy.ask(self._distributions)
+        copy.tell(asked, state=TrialState.FAIL)
+        return np.array([asked.params[name] for name in self._names], dtype=np.int64), {}
 
     def _updated_copy(self, history: TrialHistory) -> Study:
         if self._copy is None:
             self._copy = optuna.create_study(directions=["minimize"] * self.objectives)
         for index in range(self._copied, len(history)):
-            attributes: dict[str, Any] = {}
-            if self.generation_key is not None:
-                generation = history.records[index].get(_OWN_GENERATION, 0)
-                attributes[self.generation_key] = generation
             made = create_trial(
                 values=history.values[index].tolist(),
                 params=dict(zip(self._names, history.codes[index].tolist(), strict=True)),
                 distributions=self._distributions,
-                system_attrs=attributes,
             )
             self._copy.add_trial(made)
         self._copied = len(history)
         return self._copy
-
-
-class NSGA2Sampler(OptunaSampler):
-    """NSGA-II (Deb et al., IEEE TEC 6(2), 2002); queued trials are its generation 0."""
-
-    name = "nsga2"
-    generation_key = "NSGAIISampler:generation"
-
-    def sampler(self, seed: int) -> BaseSampler:
-        """Optuna's NSGA-II."""
-        return NSGAIISampler(population_size=population_for(self.budget), seed=seed)
-
-
-class NSGA3Sampler(OptunaSampler):
-    """NSGA-III (Deb and Jain, IEEE TEC 18(4), 2014); queued trials are its generation 0."""
-
-    name = "nsga3"
-    generation_key = "NSGAIIISampler:generation"
-
-    def sampler(self, seed: int) -> BaseSampler:
-        """Optuna's NSGA-III."""
-        return NSGAIIISampler(population_size=population_for(self.budget), seed=seed)
 
 
 class TPESampler_(OptunaSampler):

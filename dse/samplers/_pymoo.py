@@ -12,7 +12,7 @@ from pymoo.operators.mutation.pm import PM
 from pymoo.operators.repair.rounding import RoundingRepair
 from pymoo.util.ref_dirs import get_reference_directions
 
-from dse.problem import Codes, Problem
+from dse.problem import Codes, Problem, non_dominated
 from dse.samplers._base import AssignmentSampler, Extra
 from dse.samplers._history import TrialHistory
 from dse.samplers._optuna import population_for
@@ -40,7 +40,8 @@ MOST_GENERATIONS_PER_ASK = 4
 class PymooSampler(AssignmentSampler):
     """An algorithm of pymoo over integers.
 
-    The first trials of the study are its first population. After an interruption the algorithm is
+    All trials that are there when it first proposes are its first population, however many they
+    are; the fixed and the screened ones are queued before. After an interruption the algorithm is
     run again on what the study holds, which costs no evaluation.
 
     Args:
@@ -70,11 +71,14 @@ class PymooSampler(AssignmentSampler):
 
     def propose(self, history: TrialHistory, rng: np.random.Generator) -> tuple[Codes, Extra]:
         """The next individual; while others of its generation are being scored, a draw near one."""
-        self._read_results(history)
         # pymoo's C-TAEA never returns from a first population smaller than its set of directions.
         directions = ALGORITHMS[self.algorithm][2]
         if self._running is None and len(history) < (len(self._directions()) if directions else 8):
             return rng.integers(self.problem.choices, size=self.problem.size), {}
+        return self._individual(history, rng)
+
+    def _individual(self, history: TrialHistory, rng: np.random.Generator) -> tuple[Codes, Extra]:
+        self._read_results(history)
         # A generation that is scored gives way to the next; an algorithm that finds no offspring
         # but duplicates is helped out with a draw.
         for _ in range(MOST_GENERATIONS_PER_ASK):
@@ -83,16 +87,21 @@ class PymooSampler(AssignmentSampler):
                 self._asked = None
                 continue
             left = [
-                index
-                for index in range(len(self._asked))
-                if (self._generation, index) not in self._results
+                index for index in range(len(self._asked)) if not self._is_scored(index, history)
             ]
             if left:
                 index = left[min(len(self._history.pending), len(left) - 1)]
-                codes = np.rint(self._asked[index].X).astype(np.int64)
-                return codes, {"individual": [self._generation, index]}
+                return self.decoded(self._asked[index].X), {"individual": [self._generation, index]}
             self._tell(history)
         return rng.integers(self.problem.choices, size=self.problem.size), {}
+
+    def decoded(self, genes: Any) -> Codes:
+        """The assignment that an individual stands for, codes of shape ``(groups,)``."""
+        codes: Codes = np.rint(genes).astype(np.int64)
+        return codes
+
+    def _is_scored(self, index: int, history: TrialHistory) -> bool:
+        return (self._generation, index) in self._results
 
     def _read_results(self, history: TrialHistory) -> None:
         for index in range(self._read, len(history)):
@@ -105,23 +114,32 @@ class PymooSampler(AssignmentSampler):
         if self._asked is not None:
             return
         if self._running is None:
-            first = [i for i, r in enumerate(history.records) if "individual" not in r]
-            self._running = self._made(history.codes[first].astype(float))
-            start = self._running.ask()
-            self._score(start, history.values[first[: len(start)]], history.codes[first])
-            self._running.tell(infills=start)
+            self._begin(history)
         self._asked = self._running.ask()
+
+    def _begin(self, history: TrialHistory) -> None:
+        made = ["individual" in record for record in history.records]
+        first = np.arange(made.index(True) if True in made else len(made))
+        self.population = max(self.population, len(non_dominated(history.values[first])))
+        self._running = self._made(history.codes[first].astype(float))
+        start = self._running.ask()
+        self._score(start, history.values[first], history.codes[first])
+        self._running.tell(infills=start)
 
     def _tell(self, history: TrialHistory) -> None:
         rows = [self._results[self._generation, index] for index in range(len(self._asked))]
-        self._score(self._asked, history.values[rows], history.codes[rows])
+        self._score(self._asked, history.values[rows], self._genes(history.codes[rows]))
         self._running.tell(infills=self._asked)
         self._asked = None
         self._generation += 1
 
-    def _score(self, individuals: Population, values: Any, codes: Any) -> None:
-        for individual, value, code in zip(individuals, values, codes, strict=False):
-            individual.X = code.astype(float)
+    def _genes(self, codes: Any) -> Any:
+        """Genes of what was tried in the place of the individuals that were asked for."""
+        return codes
+
+    def _score(self, individuals: Population, values: Any, genes: Any) -> None:
+        for individual, value, own in zip(individuals, values, genes, strict=True):
+            individual.X = own.astype(float)
             individual.set("F", np.asarray(value, dtype=float))
             individual.evaluated.update({"F", "G", "H"})
         Evaluator().eval(self._running.problem, individuals)
@@ -142,13 +160,16 @@ class PymooSampler(AssignmentSampler):
         if wants_directions:
             settings["ref_dirs"] = self._directions()
         settings["pop_size"] = self.population
-        algorithm = algorithm_class(**settings)
+        return self._set_up(algorithm_class(**settings), np.full(self.problem.size, self._last))
+
+    @property
+    def _last(self) -> int:
+        return self.problem.choices - 1
+
+    def _set_up(self, algorithm: Any, last: Any) -> Any:
+        """An algorithm over genes from 0 to ``last``, shape ``(genes,)``."""
         problem = PymooProblem(
-            n_var=self.problem.size,
-            n_obj=self.objectives,
-            xl=0,
-            xu=self.problem.choices - 1,
-            vtype=int,
+            n_var=len(last), n_obj=self.objectives, xl=np.zeros(len(last)), xu=last, vtype=int
         )
         generations = max(2, self.budget // self.population)
         algorithm.setup(
