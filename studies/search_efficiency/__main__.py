@@ -13,7 +13,13 @@ from studies._images import Images
 from studies._matrix import CellStore, Record, announce, measure_all
 from studies._options import check_known, study_parser
 from studies.search_efficiency import _report
-from studies.search_efficiency._cells import EfficiencyStudy, SearchCell, SearchedNetwork, run_cell
+from studies.search_efficiency._cells import (
+    EfficiencyStudy,
+    SearchCell,
+    SearchedNetwork,
+    run_cell,
+    screened,
+)
 
 RUNNING = "search-efficiency"
 """Folder in the cache where the studies lie while they run."""
@@ -51,7 +57,8 @@ def main() -> None:
 
     def measure(cell: SearchCell) -> Record:
         network, database = networks[cell.network], _database(cell)
-        record = run_cell(network, cell, study.multipliers, database, reporter)
+        estimate = screened if study.is_screened(cell) else None
+        record = run_cell(network, cell, study.multipliers, database, reporter, estimate=estimate)
         return {**record, "making": provenance()}
 
     def kept(cell: SearchCell, record: Record) -> str:

@@ -32,7 +32,6 @@ from studies._networks import load_network
 from studies._options import read_config
 
 HERE = Path(__file__).parent
-CALIBRATED_BY_SCREENING = "guided"
 
 Estimator = Callable[[Evaluator, SearchSpace, int, Reporter], npt.NDArray[np.float64]]
 """Of the harm of each choice at each site."""
@@ -72,6 +71,7 @@ class EfficiencyStudy:
     calibration_images: int
     multipliers: str
     networks: Mapping[str, Mapping[str, Any]]
+    unscreened: tuple[str, ...]
     budgets: Mapping[str, int]
     tied: Mapping[str, Mapping[str, Any]]
 
@@ -79,7 +79,12 @@ class EfficiencyStudy:
     def read(cls) -> "EfficiencyStudy":
         """The committed one."""
         values = read_config("search_efficiency")
-        return cls(**(values | {"seeds": tuple(values["seeds"])}))
+        lists = {name: tuple(values[name]) for name in ("seeds", "unscreened")}
+        return cls(**(values | lists))
+
+    def is_screened(self, cell: SearchCell) -> bool:
+        """Whether a search starts from the screened assignments too."""
+        return cell.sampler not in self.unscreened
 
     def cells(self) -> Iterator[SearchCell]:
         """Every cell; what answers the main question first, then the others seed by seed."""
@@ -168,7 +173,7 @@ def run_cell(
     database: Path,
     reporter: Reporter,
     *,
-    estimate: Estimator = screened,
+    estimate: Estimator | None = screened,
 ) -> dict[str, Any]:
     """Search until the budget is spent, or go on where an interrupted run stopped.
 
@@ -180,13 +185,13 @@ def run_cell(
         multipliers: set of circuits.
         database: the study while it is running.
         reporter: shows the progress.
-        estimate: what `guided` starts from.
+        estimate: whose sweep the search starts from, beside the fixed multipliers; None for none.
 
     Returns:
         Every evaluation with its energy, score and seconds, as plain values.
     """
     problem, screening_seconds = network.problem(multipliers, cell.tie), 0.0
-    if cell.sampler == CALIBRATED_BY_SCREENING:
+    if estimate is not None:
         started = time.process_time()
         distortion = estimate(network.evaluator, problem.space, cell.seed, SILENT)
         screening_seconds = time.process_time() - started
@@ -195,7 +200,7 @@ def run_cell(
     study = SearchStudy(database, problem, about=dataclasses.asdict(cell))
     fixed = [(problem.space.uniform(code), "uniform") for code in range(problem.choices)]
     if study.needs_seeds:
-        swept = first_trials(problem)[len(fixed) :] if screening_seconds else []
+        swept = [] if estimate is None else first_trials(problem)[len(fixed) :]
         study.seed(fixed + swept)
     study.use(sampler_for(cell.sampler, problem, seed=cell.seed, budget=len(fixed) + cell.budget))
     worker = ThisProcess(lambda pending: network.evaluator.score(pending.assignment))
@@ -204,6 +209,7 @@ def run_cell(
         asking = run_trials(study, worker, total, advance)
     trials = study.trials()
     study.close()
+    exact = network.evaluator.exact_searched
     return {
         **dataclasses.asdict(cell),
         "weights_sha256": network.weights_sha256,
@@ -216,4 +222,6 @@ def run_cell(
         "cross_entropy": [trial.validation.cross_entropy for trial in trials],
         "accuracy": [trial.validation.accuracy for trial in trials],
         "images": network.evaluator.images,
+        "exact": exact.to_dict(),
+        "origins": [trial.origin for trial in trials],
     }

@@ -10,37 +10,58 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from dse import hypervolume
+from dse import hypervolume, tight_hypervolume
 from studies._files import together
 from studies._matrix import CellStore, Record
 
 BASELINE = "nsga2"
-MARKS = (10, 25, 50, 100, 500)
+MARKS = (10, 25, 50, 100)
 """Evaluations at which the table gives the hypervolume."""
 
+REFERENCE = ("accuracy", 2.0)
+"""The box of curves and figure: within two points of the exact network's accuracy."""
+
 Floats = npt.NDArray[np.float64]
+Box = tuple[str, float]
 
 
-def curve(cell: Record) -> pd.DataFrame:
+def volume(cell: Record, count: int, box: Box = REFERENCE) -> float:
+    """Part of a box that the fixed multipliers and ``count`` evaluations dominate.
+
+    Args:
+        cell: a search.
+        count: evaluations beyond the fixed multipliers.
+        box: ``accuracy`` and points below the exact network's; ``cross_entropy`` and the multiple
+            of its; or ``guessing`` and anything, for the box up to what guessing scores, of which
+            nearly all lies where no network is of use.
+    """
+    score, within = box
+    column = "accuracy" if score == "accuracy" else "cross_entropy"
+    points = np.column_stack([cell["energy_rel"], cell[column]])[: int(cell["fixed"]) + count]
+    if score == "guessing":
+        reference = np.array(cell["reference"])
+        return hypervolume(points, reference) / float(reference.prod())
+    return tight_hypervolume(points, cell["exact"][column], within, score=column)
+
+
+def curve(cell: Record, box: Box = REFERENCE) -> pd.DataFrame:
     """Hypervolume after each evaluation beyond the fixed multipliers.
 
     Returns:
         Columns ``evaluations`` (in full evaluations: what screening took is converted by its
-        seconds), ``seconds`` and ``hypervolume`` (of the box below the reference). Row 0 has the
-        fixed multipliers alone.
+        seconds), ``seconds`` and ``hypervolume`` (part of ``box``). Row 0 has the fixed multipliers
+        alone.
     """
-    points = np.column_stack([cell["energy_rel"], cell["cross_entropy"]])
-    reference, fixed = np.array(cell["reference"]), int(cell["fixed"])
+    evaluated = len(cell["energy_rel"]) - int(cell["fixed"])
     extra = cell["screening_seconds"] / cell["evaluation_seconds"]
-    count = np.arange(len(points) - fixed + 1)
-    asking = cell["asking_seconds"] / max(1, len(points) - fixed)
-    volumes = [hypervolume(points[: fixed + n], reference) for n in count]
+    count = np.arange(evaluated + 1)
+    asking = cell["asking_seconds"] / max(1, evaluated)
     return pd.DataFrame(
         {
             "evaluations": count + np.where(count > 0, extra, 0.0),
             "seconds": count * (cell["evaluation_seconds"] + asking)
             + np.where(count > 0, cell["screening_seconds"], 0.0),
-            "hypervolume": np.array(volumes) / reference.prod(),
+            "hypervolume": [volume(cell, n, box) for n in count],
         }
     )
 
@@ -55,9 +76,10 @@ def summary(cells: Sequence[Record]) -> pd.DataFrame:
     """One row per network, sampler and tie.
 
     Returns:
-        Hypervolumes (median over the seeds) of the fixed multipliers and after so many
-        evaluations; the smallest and largest at the end; and, of each seed's search, the
-        evaluations until it has what `BASELINE` has at its end (median over the seeds).
+        Hypervolumes (parts of `REFERENCE`'s box, medians over the seeds) of the fixed multipliers
+        and after so many evaluations; the smallest and largest at the end; parts of every one of
+        `BOXES` at the end, and of what was queued before the sampler proposed anything; and, of
+        each seed's search, the evaluations until it has what `BASELINE` has at its end.
     """
     curves = {(c["network"], c["sampler"], c["tie"], c["seed"]): curve(c) for c in cells}
     goals = _goals(curves)
@@ -71,11 +93,40 @@ def summary(cells: Sequence[Record]) -> pd.DataFrame:
         for mark in MARKS:
             row[f"at_{mark}"] = float(np.median([_at(each, mark) for each in own]))
         row |= {"end_least": min(ends), "end_most": max(ends)}
+        searches = [
+            c for c in cells if (c["network"], c["sampler"], c["tie"]) == (network, sampler, tie)
+        ]
+        row |= {name: _median_end(searches, box) for name, box in BOXES.items()}
+        row |= {f"seeds_{name}": _median_seeds(searches, box) for name, box in BOXES.items()}
         row["evaluations"] = max(len(each) - 1 for each in own)
         row[f"to_{BASELINE}"] = float(np.median(needed)) if needed else float("nan")
         row["seconds"] = float(np.median([each["seconds"].iloc[-1] for each in own]))
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+BOXES: dict[str, Box] = {
+    "within_1_point": ("accuracy", 1.0),
+    "within_2_points": ("accuracy", 2.0),
+    "within_5_points": ("accuracy", 5.0),
+    "within_1.5_x_cross_entropy": ("cross_entropy", 1.5),
+    "below_guessing": ("guessing", 0.0),
+}
+"""What hypervolume is a part of, by column of the table."""
+
+
+def _median_end(searches: Sequence[Record], box: Box) -> float:
+    ends = [volume(c, len(c["energy_rel"]) - int(c["fixed"]), box) for c in searches]
+    return float(np.median(ends))
+
+
+def _median_seeds(searches: Sequence[Record], box: Box) -> float:
+    """What the trials that were queued before any sampler proposed have of a box."""
+    return float(np.median([volume(c, _queued(c), box) for c in searches]))
+
+
+def _queued(cell: Record) -> int:
+    return sum(origin == "screening" for origin in cell["origins"])
 
 
 def _goals(curves: Mapping[tuple[Any, ...], pd.DataFrame]) -> dict[str, float]:
@@ -107,7 +158,7 @@ def draw(path: Path, cells: Sequence[Record]) -> None:
             axes = panels[row, column]
             _draw_panel(axes, [c for c in cells if c["network"] == network], axis, colours)
             axes.set_xlabel(f"{axis} beyond the fixed multipliers")
-            axes.set_ylabel("hypervolume of the box")
+            axes.set_ylabel(f"hypervolume within {REFERENCE[1]:g} points of exact")
         panels[0, column].set_title(network, loc="left")
         panels[0, column].legend(fontsize=8)
     figure.savefig(path, dpi=130, format="png")
