@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -41,7 +41,9 @@ def volume(cell: Record, count: int, box: Box = REFERENCE) -> float:
     if score == "guessing":
         reference = np.array(cell["reference"])
         return hypervolume(points, reference) / float(reference.prod())
-    return tight_hypervolume(points, cell["exact"][column], within, score=column)
+    named: Literal["accuracy", "cross-entropy"]
+    named = "accuracy" if score == "accuracy" else "cross-entropy"
+    return tight_hypervolume(points, cell["exact"][column], within, score=named)
 
 
 def curve(cell: Record, box: Box = REFERENCE) -> pd.DataFrame:
@@ -61,7 +63,7 @@ def curve(cell: Record, box: Box = REFERENCE) -> pd.DataFrame:
             "evaluations": count + np.where(count > 0, extra, 0.0),
             "seconds": count * (cell["evaluation_seconds"] + asking)
             + np.where(count > 0, cell["screening_seconds"], 0.0),
-            "hypervolume": [volume(cell, n, box) for n in count],
+            "hypervolume": [volume(cell, int(n), box) for n in count],
         }
     )
 
@@ -93,9 +95,8 @@ def summary(cells: Sequence[Record]) -> pd.DataFrame:
         for mark in MARKS:
             row[f"at_{mark}"] = float(np.median([_at(each, mark) for each in own]))
         row |= {"end_least": min(ends), "end_most": max(ends)}
-        searches = [
-            c for c in cells if (c["network"], c["sampler"], c["tie"]) == (network, sampler, tie)
-        ]
+        kind = (network, sampler, tie)
+        searches = [c for c in cells if (c["network"], c["sampler"], c["tie"]) == kind]
         row |= {name: _median_end(searches, box) for name, box in BOXES.items()}
         row |= {f"seeds_{name}": _median_seeds(searches, box) for name, box in BOXES.items()}
         row["evaluations"] = max(len(each) - 1 for each in own)
