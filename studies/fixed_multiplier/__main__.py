@@ -16,7 +16,7 @@ from studies._matrix import Record, announce, measure_all
 from studies._options import study_parser
 from studies.fixed_multiplier import _report
 from studies.fixed_multiplier._bench import Bench, check_data
-from studies.fixed_multiplier._estimate import Estimate
+from studies.fixed_multiplier._estimate import CellSeconds
 from studies.fixed_multiplier._plan import HERE, FixedCell, MatrixPreset, read_preset
 from studies.fixed_multiplier._results import Results
 from studies.fixed_multiplier._shared import SharedResults
@@ -42,7 +42,7 @@ def _measure(results: Results, options: argparse.Namespace, reporter: Reporter) 
         results = SharedResults(options.storage, results.path, preset)
     bench = Bench(preset, images, device, reporter, results.check_weights)
     try:
-        announce(results.missing(cells), Estimate(bench), reporter)
+        announce(results.missing(cells), CellSeconds(bench), reporter)
         measure_all(results, cells, bench.measure, _said, reporter)
     except KeyboardInterrupt:
         reporter.note("stopped; the same command goes on")

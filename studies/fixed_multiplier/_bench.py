@@ -4,7 +4,6 @@ import dataclasses
 import time
 from collections.abc import Callable, Iterable
 
-import torch
 from torch import nn
 
 import energy
@@ -19,16 +18,10 @@ from models import (
     ExpertWork,
     Recovery,
     Routing,
-    Split,
     expert_work,
     measure_routing,
 )
-from models.training import (
-    Start,
-    base_network,
-    has_batchnorm,
-    state_digest,
-)
+from models.training import Start, base_network, has_batchnorm, state_digest
 from studies._images import Images
 from studies._matrix import Record
 from studies.fixed_multiplier._plan import FixedCell, FloatNetwork, MatrixPreset, NetworkPlan
@@ -164,31 +157,24 @@ class Bench:
         network = network.to(self.device)
         data = dataclasses.replace(
             data,
-            train=_on(data.train, torch.device(self.device)),
-            validation=_cut(data.validation, preset.validation_images),
-            test=_cut(data.test, preset.test_images),
+            # Calibration images are expected where the network is.
+            train=dataclasses.replace(data.train, pixels=data.train.pixels.to(self.device)),
+            validation=data.validation.take(preset.validation_images or len(data.validation)),
+            test=data.test.take(preset.test_images or len(data.test)),
         )
-        evaluator = Evaluator(
-            network,
-            data,
-            calibration_images=preset.calibration_images,
-            recovery=_recovery(network, data, plan),
-        )
+        count, recovery = preset.calibration_images, _recovery(network, data, plan)
+        evaluator = Evaluator(network, data, calibration_images=count, recovery=recovery)
+        float_test = models.evaluate(network, data.test, batch_size=BATCH_SIZE)
         source = f"exact int8 network, {len(evaluator.inputs)} training images"
         base = {
             "weights": origin,
             "weights_sha256": sha256,
             "data": data.making,
-            "float_test": dataclasses.asdict(
-                models.evaluate(network, data.test, batch_size=BATCH_SIZE)
-            ),
+            "float_test": dataclasses.asdict(float_test),
         }
-        return MeasuredNetwork(
-            evaluator,
-            measure_routing(evaluator.emulated.network, [evaluator.inputs], source=source),
-            tuple(expert_work(evaluator.emulated.network, evaluator.inputs[:1])),
-            base,
-        )
+        exact, inputs = evaluator.emulated.network, evaluator.inputs
+        routing = measure_routing(exact, [inputs], source=source)
+        return MeasuredNetwork(evaluator, routing, tuple(expert_work(exact, inputs[:1])), base)
 
 
 def power_rel(multiplier: str) -> float:
@@ -232,16 +218,5 @@ def _recovery(network: nn.Module, data: Data, plan: NetworkPlan) -> Recovery:
     recovery = default_recovery(network, data.name)
     tuning = recovery.fine_tuning
     assert tuning is not None
-    training = dataclasses.replace(tuning.training, precision=plan.precision)
+    training = dataclasses.replace(tuning.training, precision=plan.recipe().precision)
     return dataclasses.replace(recovery, fine_tuning=dataclasses.replace(tuning, training=training))
-
-
-def _cut(split: Split, count: int) -> Split:
-    return split.take(count) if count else split
-
-
-def _on(split: Split, device: torch.device) -> Split:
-    """The split with its pixels on a device, where calibration images are expected."""
-    if device.type == "cpu":
-        return split
-    return dataclasses.replace(split, pixels=split.pixels.to(device))

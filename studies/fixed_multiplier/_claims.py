@@ -13,13 +13,7 @@ import pandas as pd
 
 from luts import catalog
 from models import TOPOLOGIES
-from studies.fixed_multiplier._verdicts import (
-    MISSING,
-    all_of,
-    deciding,
-    estimate,
-    largest,
-)
+from studies.fixed_multiplier._verdicts import MISSING, all_of, deciding, estimate, largest
 
 ALIKE_POINTS = 2.0
 """Topologies degrade alike if the drops of any two differ by at most this much everywhere."""
@@ -32,6 +26,10 @@ FAIL_POINTS = 5.0
 
 AGGRESSIVE_POWER = 0.5
 """A multiplier below this relative power is aggressive, one from there to 1 moderate."""
+
+COLUMNS = ("drop_points", "test_accuracy_pct", "energy_rel", "power_rel")
+"""Of the table of cells, as `Grid` holds them."""
+
 
 VGGS = ("vgg11_bn", "vgg19_bn")
 CNNS = ("resnet20", *VGGS)
@@ -101,6 +99,13 @@ class Grid:
         return self.topologies.index(topology)
 
     @property
+    def basis(self) -> str:
+        """Network, data set and how many seeds."""
+        count = len(self.seeds)
+        seeds = f"{count} seeds" if count > 1 else "1 seed, so without a spread"
+        return f"{self.arch} on {self.dataset}, {seeds}"
+
+    @property
     def inexact(self) -> np.ndarray:
         """Which multipliers err."""
         return self.power < 1
@@ -108,12 +113,12 @@ class Grid:
     @property
     def aggressive(self) -> np.ndarray:
         """Which multipliers are aggressive."""
-        return self.power < AGGRESSIVE_POWER
+        return np.asarray(np.less(self.power, AGGRESSIVE_POWER))
 
     @property
     def moderate(self) -> np.ndarray:
         """Which multipliers err and are not aggressive."""
-        return self.inexact & ~self.aggressive
+        return np.asarray(self.inexact & ~self.aggressive)
 
 
 def judge(rows: pd.DataFrame) -> list[Claim]:
@@ -122,81 +127,61 @@ def judge(rows: pd.DataFrame) -> list[Claim]:
     Args:
         rows: as `_tables.matrix` makes them.
     """
-    return [
-        _judged(rows, archs, recovery, test, statement)
-        for archs, recovery, test, statement in _claims()
-    ]
+    return [_judged(rows, statement, *of_what) for statement, of_what in _claims()]
 
 
-def _claims() -> list[tuple[tuple[str, ...], str, Callable[[Grid], Finding], str]]:
-    """Networks, recovery, test and wording of each claim."""
+def _claims() -> list[tuple[str, tuple[tuple[str, ...], str, Callable[[Grid], Finding]]]]:
+    """Wording of each claim; its networks, recovery and test."""
     without, retrained = "Without retraining, ", "With retraining, "
     return [
         (
-            CNNS,
-            "none",
-            _dense_is_most_resilient,
             without + "the dense network is the most resilient on CNNs.",
+            (CNNS, "none", _dense_is_most_resilient),
         ),
         (
-            VIT,
-            "none",
-            _all_degrade_alike,
             without + "all topologies of ViT-Small degrade alike.",
+            (VIT, "none", _all_degrade_alike),
         ),
         (
-            CNNS[:1],
-            "retrained",
-            _recovers_fully,
             retrained + "ResNet-20 recovers fully, in all topologies and over the whole range.",
+            (CNNS[:1], "retrained", _recovers_fully),
         ),
         (
-            VGGS,
-            "retrained",
-            _recovers_where_moderate,
             retrained + "the VGGs recover at moderate multipliers and fail at aggressive ones.",
+            (VGGS, "retrained", _recovers_where_moderate),
         ),
         (
-            VGGS[:1],
-            "retrained",
-            _cluster_is_the_exception,
             "The exception: cluster on VGG11_bn, which does not fail.",
+            (VGGS[:1], "retrained", _cluster_is_the_exception),
         ),
         (
-            VIT,
-            "retrained",
-            _hard_beats_dense,
             retrained + "hard beats dense on ViT-Small under aggressive multipliers at equal cost.",
+            (VIT, "retrained", _hard_beats_dense),
         ),
     ]
 
 
 def _judged(
     rows: pd.DataFrame,
+    statement: str,
     archs: tuple[str, ...],
     recovery: str,
     test: Callable[[Grid], Finding],
-    statement: str,
 ) -> Claim:
     """Check a claim on every network that it speaks of and that is measured completely."""
-    findings, bases, lacking = [], [], []
-    for arch in archs:
-        topologies = ("dense", "hard") if test is _hard_beats_dense else TOPOLOGIES
-        grid = complete_grid(rows, arch, recovery, topologies)
-        if grid is None:
-            lacking.append(arch)
-            continue
-        findings.append((grid.arch, test(grid)))
-        count = len(grid.seeds)
-        seeds = f"{count} seeds" if count > 1 else "1 seed, so without a spread"
-        bases.append(f"{grid.arch} on {grid.dataset}, {seeds}")
-    if not findings:
-        return Claim(statement, MISSING, "–", f"cells are missing: {', '.join(lacking)}")
-    verdict = all_of(finding.verdict for _, finding in findings)
+    topologies = ("dense", "hard") if test is _hard_beats_dense else TOPOLOGIES
+    by_arch = {arch: complete_grid(rows, arch, recovery, topologies) for arch in archs}
+    grids = [grid for grid in by_arch.values() if grid is not None]
+    lacking = ", ".join(arch for arch, grid in by_arch.items() if grid is None)
+    if not grids:
+        return Claim(statement, MISSING, "–", f"cells are missing: {lacking}")
+    findings = [test(grid) for grid in grids]
+    figures = [f"{grid.arch}: {its.figure}" for grid, its in zip(grids, findings, strict=True)]
+    bases = [grid.basis for grid in grids]
     if lacking:
-        bases.append(f"not measured: {', '.join(lacking)}")
-    figure = "; ".join(f"{arch}: {finding.figure}" for arch, finding in findings)
-    return Claim(statement, verdict, figure, "; ".join(bases))
+        bases.append(f"not measured: {lacking}")
+    verdict = all_of(its.verdict for its in findings)
+    return Claim(statement, verdict, "; ".join(figures), "; ".join(bases))
 
 
 def complete_grid(
@@ -214,28 +199,17 @@ def complete_grid(
         cells = part[part["dataset"] == dataset].set_index(["topology", "multiplier", "seed"])
         wanted = pd.MultiIndex.from_product([topologies, names])
         drop = cells["drop_points"].unstack("seed").reindex(wanted).dropna(axis=1)
-        seeds = tuple(int(seed) for seed in drop.columns)
-        if not seeds:
+        if drop.empty:
             continue
-        shape = (len(topologies), len(names), len(seeds))
+        shape = (len(topologies), len(names), len(drop.columns))
 
-        arrays = {
-            column: cells[column]
-            .unstack("seed")
-            .reindex(wanted)[list(seeds)]
-            .to_numpy(dtype=np.float64)
-            .reshape(shape)
-            for column in ("drop_points", "test_accuracy_pct", "energy_rel", "power_rel")
-        }
+        lost, accuracy, energy, power = (
+            by_seed.reindex(wanted)[drop.columns].to_numpy(np.float64).reshape(shape)
+            for by_seed in (cells[column].unstack("seed") for column in COLUMNS)
+        )
+        seeds = tuple(int(seed) for seed in drop.columns)
         return Grid(
-            arch,
-            dataset,
-            arrays["drop_points"],
-            arrays["test_accuracy_pct"],
-            arrays["energy_rel"],
-            arrays["power_rel"][0, :, 0],
-            seeds,
-            topologies,
+            arch, dataset, lost, accuracy, energy, power[0, :, 0], seeds, topologies=topologies
         )
     return None
 
@@ -359,4 +333,4 @@ def _at_equal_energy(grid: Grid, one: int, other: int, seed: int) -> np.ndarray:
         grid.energy[other, order, seed],
         np.maximum.accumulate(grid.accuracy[other, order, seed]),
     )
-    return grid.accuracy[one, :, seed] - interpolated
+    return np.asarray(grid.accuracy[one, :, seed] - interpolated)

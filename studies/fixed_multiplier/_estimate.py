@@ -10,7 +10,7 @@ from studies.fixed_multiplier._plan import FixedCell, FloatNetwork
 IMAGES = 64
 
 
-class Estimate:
+class CellSeconds:
     """Seconds of one cell after the other, each float network's training with its first cell.
 
     Weights in the cache are counted as if they were trained again, so that this errs upwards; those

@@ -68,7 +68,7 @@ def one_forward(images: int) -> Estimator:
         inputs, labels = data.images, data.labels
         exact = float(F.cross_entropy(emulated(inputs), labels))
         rows = []
-        for name in reporter.track(space.free, "one forward a site and choice"):
+        for name in reporter.track(space.free, "one forward per site and choice"):
             layer, row = emulated.layer(name), []
             kept = layer.arithmetic
             for choice in space.choices:

@@ -63,13 +63,9 @@ def _parser() -> argparse.ArgumentParser:
 
 def _search(config: SearchConfig, path: Path, reporter: Reporter) -> None:
     """One search, begun, or gone on with where an earlier call left it."""
-    if (path / "config.toml").exists():
-        folder = Run.open(path)
-        check(folder.config, folder.databases)
-    else:
-        check(config)
-        folder = Run.create(config, path)
-    explore_run(folder, reporter)
+    check(config)
+    is_begun = (path / "config.toml").exists()
+    explore_run(Run.open(path) if is_begun else Run.create(config, path), reporter)
 
 
 def write(results: Path, name: str, preset: SearchPreset, runs: Mapping[Key, Path]) -> list[str]:

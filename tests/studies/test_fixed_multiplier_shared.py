@@ -72,7 +72,7 @@ def stand_in(monkeypatch):
         return record(cell, bench.preset)
 
     monkeypatch.setattr(study.Bench, "measure", measure)
-    monkeypatch.setattr(study, "Estimate", lambda bench: lambda cell: 0.0)
+    monkeypatch.setattr(study, "CellSeconds", lambda bench: lambda cell: 0.0)
     return measured
 
 

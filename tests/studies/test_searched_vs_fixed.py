@@ -7,12 +7,14 @@ import pandas as pd
 import pytest
 import tomli_w
 
+from dse import search
 from luts import InputError
+from models.training._files import CACHE_VARIABLE
 from studies._images import Images
 from studies.searched_vs_fixed import __main__ as study
 from studies.searched_vs_fixed import _preset
 from studies.searched_vs_fixed._table import at_equal_accuracy, half_width, outcomes, sentences
-from tests.dse._searching import call, only_line
+from tests.dse._searching import TINY, call, only_line
 
 COLUMNS = ("trial", "origin", "energy_rel", "validation_accuracy_pct", "test_accuracy_pct")
 
@@ -252,3 +254,40 @@ def test_settings_of_a_search():
 
 def test_committed_results_belong_to_their_presets():
     _preset.check_results(_preset.HERE / "results", "cifar10-cpu", study.read_preset("cifar10-cpu"))
+
+
+def test_a_search_of_the_study_is_the_commands(tmp_path, monkeypatch):
+    """Searches of one process do not touch each other."""
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
+    multipliers = "mul8s_1KV8,mul8s_1L1G,mul8s_1KTY"
+    options = {"train-epochs": 2.0, "finetune": "none", "multipliers": multipliers}
+    table = {"arch": TINY, "dataset": "digits", "topologies": ["hard"], "seeds": [0, 1]}
+    table |= {"trials": 10, "options": options}
+    (tmp_path / "config.toml").write_text(tomli_w.dumps({"tiny": table}))
+    monkeypatch.setattr(_preset, "HERE", tmp_path)
+    folders = ("--runs", tmp_path / "runs", "--results", tmp_path / "results")
+    assert call(study, "--preset", "tiny", *folders) == 0
+    assert len(list((tmp_path / "results").iterdir())) == 4
+    flags = [word for name, value in options.items() for word in (f"--{name}", value)]
+    flags += ["--arch", TINY, "--topology", "hard", "--dataset", "digits", "--seed", 1]
+    assert call(search, *flags, "--trials", 10, "--out", tmp_path / "run", "--quiet") == 0
+    ours, theirs = (
+        pd.read_csv(path / "trials.csv").drop(columns="seconds")
+        for path in (tmp_path / "runs/tiny-hard-1", tmp_path / "run")
+    )
+    pd.testing.assert_frame_equal(ours, theirs)
+    # A stopped search goes on; a finished one is left alone.
+    before = (tmp_path / "runs/tiny-hard-0/study.db").read_bytes()
+    (tmp_path / "runs/tiny-hard-1/front.csv").unlink()
+    assert call(study, "--preset", "tiny", *folders) == 0
+    assert (tmp_path / "runs/tiny-hard-1/front.csv").exists()
+    assert (tmp_path / "runs/tiny-hard-0/study.db").read_bytes() == before
+
+
+@pytest.mark.parametrize("table", [{"options": {"finetun": "none"}}, {"arch": "resnet2"}])
+def test_what_cannot_be_searched_is_refused_before_anything_is_made(table, tmp_path, monkeypatch):
+    whole = tomllib.loads((_preset.HERE / "config.toml").read_text())["digits"] | table
+    (tmp_path / "config.toml").write_text(tomli_w.dumps({"digits": whole}))
+    monkeypatch.setattr(_preset, "HERE", tmp_path)
+    assert call(study, "--runs", tmp_path / "runs", "--results", tmp_path / "results") == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["config.toml"]
