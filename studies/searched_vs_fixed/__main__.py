@@ -91,7 +91,8 @@ def write(results: Path, name: str, preset: SearchPreset, runs: Mapping[Key, Pat
     about = {"preset": dataclasses.asdict(preset), "searches": searches}
     with together(results) as new:
         table.to_csv(new(f"{name}.csv"), index=False, float_format="%.6g")
-        equal.to_csv(new(f"{name}-equal.csv"), index=False, float_format="%.6g")
+        both = pd.concat([equal, at_equal_accuracy(table, chosen_on="test")])
+        both.to_csv(new(f"{name}-equal.csv"), index=False, float_format="%.6g")
         _figure.draw(new(f"{name}.png"), table, equal, preset.title, _caption(searches))
         # Last, to be in place first: without it the others count as somebody else's.
         new(f"{name}.config.toml").write_text(tomli_w.dumps(about), encoding="utf-8")

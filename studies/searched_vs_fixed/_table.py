@@ -11,11 +11,15 @@ DROPS_POINTS = (0.5, 1.0, 2.0, 5.0)
 """Accuracy that may be given up, in points below the exact multiplier, recovered alike."""
 
 
+DROPS = {"validation": "drop_points", "test": "test_drop_points"}
+"""Column of the drop by the images that assignments are chosen on."""
+
+
 def outcomes(trials: pd.DataFrame, topology: str, seed: int) -> pd.DataFrame:
     """Every assignment of a run that was tested, a row each.
 
     ``drop_points`` is what its validation accuracy lacks to that of the exact multiplier, after
-    all the recovery that both got.
+    all the recovery that both got, ``test_drop_points`` what its test accuracy lacks.
 
     Args:
         trials: the run's ``trials.csv``.
@@ -40,15 +44,17 @@ def outcomes(trials: pd.DataFrame, topology: str, seed: int) -> pd.DataFrame:
         }
     ).dropna(subset="test_accuracy_pct")
     fixed = table[table["kind"] == "fixed"]
-    exact = fixed["validation_accuracy_pct"].iloc[int(fixed["energy_rel"].to_numpy().argmax())]
-    table.insert(7, "drop_points", exact - table["validation_accuracy_pct"])
+    exact = fixed.iloc[int(fixed["energy_rel"].to_numpy().argmax())]
+    for place, (split, name) in enumerate(DROPS.items(), start=7):
+        accuracy_pct = f"{split}_accuracy_pct"
+        table.insert(place, name, exact[accuracy_pct] - table[accuracy_pct])
     # Of a circuit's two operand orders the better one stands for it.
     table = table.sort_values(["drop_points", "energy_rel"], kind="stable")
     twice = (table["kind"] == "fixed") & table.duplicated(["kind", "multiplier"])
     return table[~twice].sort_values("trial").reset_index(drop=True)
 
 
-def at_equal_accuracy(table: pd.DataFrame) -> pd.DataFrame:
+def at_equal_accuracy(table: pd.DataFrame, *, chosen_on: str = "validation") -> pd.DataFrame:
     """The cheapest fixed multiplier within each drop, and assignments to compare it with.
 
     ``matched`` is the cheapest that is at least as accurate as that fixed multiplier, ``searched``
@@ -58,18 +64,21 @@ def at_equal_accuracy(table: pd.DataFrame) -> pd.DataFrame:
 
     Args:
         table: rows of `outcomes` of any number of topologies and seeds.
+        chosen_on: ``validation``; or ``test``, which flatters whatever has most members to choose
+            from, and is there to be compared with.
 
     Returns:
         A row per topology and drop; half widths are of 95 % confidence intervals over seeds.
     """
-    rows = []
+    rows, lacks = [], DROPS[chosen_on]
     for topology, part in table.reset_index(drop=True).groupby("topology", sort=False):
         for drop in DROPS_POINTS:
-            good = part[part["drop_points"] <= drop]
+            good = part[part[lacks] <= drop]
             fixed = _cheapest(good[good["kind"] == "fixed"])
-            as_good = part["drop_points"] <= part["seed"].map(fixed["drop_points"])
+            as_good = part[lacks] <= part["seed"].map(fixed[lacks])
             rows.append(
                 {
+                    "chosen_on": chosen_on,
                     "topology": topology,
                     "drop_points": drop,
                     "seeds": len(fixed),

@@ -249,7 +249,7 @@ def test_settings_of_a_search():
     settings = preset.settings("dense", 0, images)
     assert settings["dataset"] == f"imagefolder:{images.cifar10}"
     assert settings["weights"].endswith("resnet20-dense-0.safetensors")
-    assert settings["finetune_members"] == 30
+    assert settings["finetune_members"] == 8
 
 
 def test_committed_results_belong_to_their_presets():
