@@ -38,6 +38,7 @@ def explore(
     data: Data | Mapping[str, Any] | Sequence[Any],
     *,
     out: str | Path | None = None,
+    resume: bool = False,
     quiet: bool = False,
     **settings: Any,
 ) -> Result:
@@ -51,6 +52,8 @@ def explore(
         data: `models.Data`, or inputs and labels for ``train``, ``validation`` and ``test``, as a
             mapping or in this order; see `models.data_of` for what each may be.
         out: run folder to make, as ``python -m dse.search --out``; by default nothing is written.
+        resume: go on with the run in ``out`` where it was stopped, with its own settings; only
+            ``trials``, which may grow, and ``workers`` may be others.
         quiet: show no progress.
         settings: what else the command line takes, under the same names: ``multipliers``,
             ``trials``, ``seed``, ``sampler``, ``objective``, ``max_drop``, ``exact``, ``tie``, ….
@@ -62,10 +65,22 @@ def explore(
     quieten_libraries()
     splits = data if isinstance(data, Data) else data_of(data)
     config = _settings(network, splits, settings)
+    run = _resumed(out, config, settings) if resume else None
+    config = config if run is None else run.config
     check_classifier(network, splits)
     check_in_memory(config, network, splits.train.take(1).images)
-    run = None if out is None else Run.create(config, Path(out))
+    if run is None and out is not None:
+        run = Run.create(config, Path(out))
     return search(config, network, splits, run, Reporter(quiet=quiet))
+
+
+def _resumed(out: str | Path | None, config: SearchConfig, given: Mapping[str, Any]) -> Run:
+    if out is None:
+        raise InputError("resume=True goes on with a run folder: name it with out")
+    folder = Run.open(Path(out))
+    own = {name: getattr(config, name) for name in ("arch", "dataset")}
+    folder.check_settings({**own, **{name: getattr(config, name) for name in given}})
+    return folder.going_on(given)
 
 
 def _settings(network: nn.Module, data: Data, given: Mapping[str, Any]) -> SearchConfig:

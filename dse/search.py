@@ -1,7 +1,6 @@
 """``python -m dse.search``: which approximate multiplier each layer and each expert should use."""
 
 import argparse
-import dataclasses
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,14 +10,12 @@ from rich.console import Console
 
 from dse._explore import explore_run
 from dse.results import Run, closing_table, read_runs, together_table, trust, write_together
-from dse.study import ALL, SearchConfig, check, open_storage
+from dse.study import ALL, IN_MEMORY, SearchConfig, check, open_storage
 from luts import catalog
 from luts.console import Parser, Reporter, quieten_libraries, run
 from luts.errors import InputError
 from luts.settings import add_settings, given_settings, settings_of
 from models import ARCHITECTURES
-
-RESUMABLE = ("trials", "workers")
 
 
 def main() -> None:
@@ -110,24 +107,20 @@ def _check(config: SearchConfig, databases: Mapping[str, Path] | None) -> None:
 
 
 def _resumed(arguments: argparse.Namespace) -> Run:
-    """The run to go on with; its budget of trials may be raised, nothing else may change."""
+    """The run to go on with."""
     if arguments.out is not None:
         raise InputError("--out names a new run and --resume an old one; give one of them")
     folder = Run.open(arguments.resume)
+    if folder.config.is_in_memory:
+        name = folder.config.arch.removeprefix(IN_MEMORY)
+        raise InputError(
+            f"the network {name} of {folder.path} was in memory only: go on with "
+            f"dse.explore(network, data, out={str(folder.path)!r}, resume=True)"
+        )
     given = _given(arguments)
-    for name, value in given.items():
-        kept = getattr(folder.config, name)
-        if name not in RESUMABLE and value != kept:
-            flag = "--" + name.replace("_", "-")
-            raise InputError(
-                f"{flag} {value} differs from the run's own {kept}; a resumed run keeps its "
-                f"settings (only --trials and --workers may change): leave {flag} out"
-            )
+    folder.check_settings(given)
     _check(folder.config, folder.databases)
-    trials = given.get("trials", folder.config.trials)
-    folder = folder.with_trials(int(str(trials)))
-    workers = int(str(given.get("workers", folder.config.workers)))
-    return Run(folder.path, dataclasses.replace(folder.config, workers=workers))
+    return folder.going_on(given)
 
 
 def _resume_command(folder: Run) -> str:

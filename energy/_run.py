@@ -49,6 +49,12 @@ def described_network(run: Path) -> dict[str, Any]:
     section = config.get("network", config)
     fields = {field.name for field in dataclasses.fields(models.NetworkConfig)}
     described = {key: value for key, value in section.items() if key in fields}
+    in_memory = str(config.get("search", {}).get("arch", "")).startswith("memory:")
+    if in_memory:
+        raise InputError(
+            f"the network of {run} was in memory only, so that nothing says how to build it; "
+            f"energy.cost takes the workload of a network in memory"
+        )
     if "arch" not in described:
         raise InputError(f"{run}/{CONFIG} names no `arch`; give a folder made by dse.search")
     return described

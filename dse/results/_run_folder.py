@@ -3,8 +3,9 @@
 import dataclasses
 import datetime
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from dse.results._provenance import provenance
 from dse.study import ALL, IN_MEMORY, SearchConfig
@@ -19,6 +20,9 @@ ROUTING = run_files.ROUTING
 ASSIGNMENTS = run_files.ASSIGNMENTS
 OWN_ROUTING = run_files.OWN_ROUTING
 """Folder of front members' own routing rates, one file per trial, named like its assignment."""
+
+RESUMABLE = ("trials", "workers")
+"""Settings that may change when a run goes on: its budget, which only grows, and its workers."""
 
 
 class Run:
@@ -101,6 +105,34 @@ class Run:
         run = Run(self.path, dataclasses.replace(self.config, trials=trials))
         run.write(CONFIG, run.config.to_toml(provenance()))
         return run
+
+    def check_settings(self, given: Mapping[str, Any]) -> None:
+        """Refuse to go on with other settings than the run's own.
+
+        Args:
+            given: settings by name; `RESUMABLE` ones may differ.
+
+        Raises:
+            InputError: another one differs.
+        """
+        for name, value in given.items():
+            kept = getattr(self.config, name)
+            if name not in RESUMABLE and value != kept:
+                flag = "--" + name.replace("_", "-")
+                raise InputError(
+                    f"{flag} {value} differs from the run's own {kept}; a resumed run keeps its "
+                    f"settings (only --trials and --workers may change): leave {flag} out"
+                )
+
+    def going_on(self, given: Mapping[str, Any]) -> "Run":
+        """The run with the settings out of `RESUMABLE` that are given.
+
+        Raises:
+            InputError: the budget of trials is smaller than it was.
+        """
+        folder = self.with_trials(given.get("trials", self.config.trials))
+        workers = given.get("workers", self.config.workers)
+        return Run(folder.path, dataclasses.replace(folder.config, workers=workers))
 
     def of_each_topology(self) -> tuple["Run", ...]:
         """The runs of a search of all topologies: folders in this one, made where missing."""

@@ -18,11 +18,12 @@ from torch.utils.data import DataLoader, TensorDataset
 import dse
 import luts
 import models
-from dse import search
+from dse import front, search
 from dse.results import Run
+from energy import report
 from luts import InputError
 from models.training._files import CACHE_VARIABLE
-from tests.dse._searching import FAST, TINY, call, state_of
+from tests.dse._searching import FAST, TINY, call, only_line, state_of
 
 CIRCUITS = "mul8s_1KV8,mul8s_1L1G,mul8s_1KTY"
 QUICK = {"multipliers": CIRCUITS, "trials": 9, "finetune": "none", "quiet": True}
@@ -167,6 +168,43 @@ def test_a_finished_run_reads_back(result, network):
     images = SPLITS["test"][0]
     assert torch.equal(whole.emulated(trial)(images), result.emulated(trial)(images))
     assert state_of(result.path) == before
+
+
+def test_an_interrupted_search_goes_on(network, result, tmp_path, monkeypatch):
+    out = tmp_path / "run"
+    scores, score = [], dse.Evaluator.score
+
+    def interrupted(self, assignment, **words):
+        scores.append(assignment)
+        if len(scores) == 5:
+            raise KeyboardInterrupt
+        return score(self, assignment, **words)
+
+    monkeypatch.setattr(dse.Evaluator, "score", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        dse.explore(network, SPLITS, out=out, seed=3, **QUICK)
+    monkeypatch.undo()
+    with pytest.raises(InputError, match="differs from the run's own 3"):
+        dse.explore(network, SPLITS, out=out, resume=True, seed=4, **QUICK)
+    with pytest.raises(InputError, match="resume=True goes on with a run folder"):
+        dse.explore(network, SPLITS, resume=True, **QUICK)
+    other = nn.ModuleList([network])
+    with pytest.raises(InputError, match="memory:ModuleList differs from the run's own"):
+        dse.explore(other, SPLITS, out=out, resume=True)
+    again = dse.explore(network, SPLITS, out=out, resume=True, quiet=True)
+    assert listing(again) == listing(result)
+    more = dse.explore(network, SPLITS, out=out, resume=True, quiet=True, trials=12)
+    assert listing(more)[:9] == listing(result)
+    assert len(more.trials) == 12
+
+
+def test_commands_say_that_a_network_was_in_memory(result, capsys):
+    assert call(search, "--resume", result.path) == 2
+    line = only_line(capsys.readouterr().err)
+    assert "Sequential" in line and "resume=True" in line
+    assert call(report, "--run", result.path) == 2
+    assert "in memory only" in only_line(capsys.readouterr().err)
+    assert call(front, result.path) == 0
 
 
 def test_files_of_a_run_are_those_of_the_command(result):
