@@ -10,7 +10,7 @@ from luts._geometry import Geometry
 from luts._ignored_bits import ignored_bits
 from luts._matmul import MAX_K, matmul, matmul_reference
 from luts._multiplier import Multiplier
-from luts._native import MissingKernelsWarning
+from luts._native import MissingKernelsWarning, isa, scalar_loop
 from luts._quantise import MAX_CODE, quantise
 from luts._select import Selection, select
 from luts._task import Scaling, Task
@@ -43,9 +43,11 @@ __all__ = [
     "factorise",
     "families",
     "ignored_bits",
+    "isa",
     "load",
     "matmul",
     "matmul_reference",
     "quantise",
+    "scalar_loop",
     "select",
 ]

@@ -1,10 +1,6 @@
-"""The machine that measures: its processor, its compiled kernels, the memory of this process."""
+"""The machine that measures: its processor, the memory of this process."""
 
 from pathlib import Path
-
-from luts._native import isa, scalar_loop
-
-__all__ = ["isa", "processor", "scalar_loop", "status_mb"]
 
 
 def processor() -> str:

@@ -9,10 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from luts import Arithmetic, Multiplier, Scaling, Selection, Task, select
+from luts import Arithmetic, Multiplier, Scaling, Selection, Task, scalar_loop, select
 from luts.backends import MatrixBackend
 from models.emulation import EmulatedNetwork, EmulatedSite, emulate
-from studies._machine import scalar_loop
 from studies.emulation_speed._subjects import Layer, MakeBatch, kind_of
 from studies.emulation_speed._timing import Run
 

@@ -7,8 +7,9 @@ import pandas as pd
 import torch
 from matplotlib.figure import Figure
 
+from luts import isa
 from studies._files import together
-from studies._machine import isa, processor
+from studies._machine import processor
 
 TARGETS = {"1 term": 1.5, "3 terms": 1.0, "4 terms": 0.8, "5 terms": 0.6, "table": 0.25}
 """Least speed relative to the fastest float32, by kind of circuit."""
