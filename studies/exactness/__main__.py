@@ -6,12 +6,12 @@ import numpy as np
 import pandas as pd
 import torch
 
-from luts import Arithmetic, Multiplier, Task, catalog, families
+from luts import Arithmetic, Multiplier, Task, catalog, families, isa, scalar_loop
 from luts.backends import BACKENDS, REFERENCE
 from luts.console import Reporter, run
 from luts.errors import InputError
 from studies._files import write_table
-from studies._machine import isa, processor, scalar_loop
+from studies._machine import processor
 from studies._options import study_parser
 
 CPU = torch.device("cpu")
