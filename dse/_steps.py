@@ -20,7 +20,7 @@ from dse.results import (
     front_frame,
     trials_frame,
 )
-from dse.samplers import sampler_for
+from dse.samplers import sampler_for, seeds_for
 from dse.scoring import ITEMS_PER_EXPERT, Evaluator, Scorer, ThisProcess, WorkerPool, Workers, score
 from dse.study import CONTENT, RECIPE, SearchConfig, SearchStudy, about, problem_of, run_trials
 from energy import Workload, run_files
@@ -183,7 +183,7 @@ def seed_study(prepared: Prepared, study: SearchStudy, reporter: Reporter) -> Pr
         )
         problem = dataclasses.replace(problem, distortion=space.pool(screening.distortion))
         study.keep_screening(problem.distortion.tolist() if problem.distortion is not None else [])
-        study.seed(first_trials(problem))
+        study.seed(seeds_for(config.sampler, first_trials(problem)))
     else:
         problem = dataclasses.replace(problem, distortion=np.array(study.screening()))
     study.use(sampler_for(config.sampler, problem, seed=config.seed, budget=config.trials))

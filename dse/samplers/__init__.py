@@ -7,7 +7,7 @@
 the default, `_guided`, learns in `_surrogate` and values candidates in `_acquisition`.
 """
 
-from dse.problem import Problem
+from dse.problem import Codes, Problem
 from dse.samplers._base import AssignmentSampler, SpaceExhausted
 from dse.samplers._greedy import GreedySampler
 from dse.samplers._guided import GuidedSampler
@@ -34,6 +34,7 @@ __all__ = [
     "population_for",
     "record_of",
     "sampler_for",
+    "seeds_for",
 ]
 
 _CLASSES: dict[str, type[AssignmentSampler]] = {
@@ -76,3 +77,17 @@ def sampler_for(name: str, problem: Problem, *, seed: int, budget: int) -> Assig
         algorithm = name.removeprefix("pymoo:")
         return PymooSampler(problem, algorithm, seed=seed, budget=budget)
     return _CLASSES[name](problem, seed=seed, budget=budget)
+
+
+def seeds_for(name: str, queued: list[tuple[Codes, str]]) -> list[tuple[Codes, str]]:
+    """Which of the first trials are queued before the sampler called ``name`` proposes.
+
+    Args:
+        name: one of `NAMES`.
+        queued: codes and origins, ``uniform`` or ``screening``.
+
+    Returns:
+        All of them; without the screened ones for a search that was published without screening.
+    """
+    takes = name not in _CLASSES or _CLASSES[name].takes_screened
+    return [one for one in queued if takes or one[1] != "screening"]

@@ -49,6 +49,7 @@ def expected_improvement(
     spread: Matrix,
     *,
     in_logarithm: bool,
+    floor: float = 1e-9,
 ) -> Matrix:
     """Expected hypervolume improvement when the log score is normal.
 
@@ -60,15 +61,16 @@ def expected_improvement(
         spread: standard deviation of the log score.
         in_logarithm: measure volume over the logarithm of the score, where a part of the way to
             the exact network counts the same wherever it is gained.
+        floor: scores below it count as equal to it, such as those below the exact network's.
     """
-    points, limit = front, reference
+    points, limit = np.column_stack([front[:, 0], np.maximum(front[:, 1], floor)]), reference
     if in_logarithm:
-        points = np.column_stack([front[:, 0], np.log(np.maximum(front[:, 1], 1e-9))])
+        points[:, 1] = np.log(points[:, 1])
         limit = np.array([reference[0], np.log(reference[1])])
     steps = staircase(points, limit)
     total = np.zeros(len(energy))
     weights = np.exp(-0.5 * QUANTILES**2)
     for point, weight in zip(QUANTILES, weights / weights.sum(), strict=True):
-        score = mean + point * spread
+        score = np.maximum(mean + point * spread, np.log(floor))
         total += weight * improvement(steps, energy, score if in_logarithm else np.exp(score))
     return total

@@ -9,7 +9,7 @@ import abc
 import itertools
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from optuna.distributions import BaseDistribution
@@ -47,10 +47,12 @@ class AssignmentSampler(BaseSampler, abc.ABC):
         budget: trials that the study is going to have.
 
     Attributes:
+        takes_screened: whether screened assignments are queued before it proposes.
         has_rivals: whether other processes propose trials of the same study.
     """
 
     name: str
+    takes_screened: ClassVar[bool] = True
 
     def __init__(self, problem: Problem, *, seed: int, budget: int) -> None:
         self.problem = problem

@@ -2,7 +2,6 @@
 
 import numpy as np
 import numpy.typing as npt
-from pymoo.util.nds.non_dominated_sorting import NonDominatedSorting
 from scipy.stats import norm
 
 from dse.problem import Codes, Problem, lagrangian_sweep, non_dominated
@@ -14,8 +13,17 @@ from dse.samplers._surrogate import Fitted, Surrogate
 Matrix = npt.NDArray[np.float64]
 Many = npt.NDArray[np.int64]
 
-POPULATION = 120
-GENERATIONS = 12
+CHILDREN = 120
+"""Of front members, among the candidates for a proposal."""
+SWEPT = 60
+"""Assignments along a Lagrangian sweep."""
+DRAWS = 10
+"""Sensitivities that are drawn for a proposal."""
+TURNS = (1.5, 1.1, 2.0, None)
+"""Boxes in turn: multiples of the exact network's score, and all that was measured."""
+LEAST_STEP = 0.1
+"""A network that hardly errs has a box as one whose score is this."""
+
 FEWEST = 4
 """With fewer trials than this there is nothing to learn from."""
 
@@ -23,9 +31,12 @@ FEWEST = 4
 class GuidedSampler(AssignmentSampler):
     """Proposes the candidate with the largest expected gain of the measured front.
 
-    Energy is analytic, so only the score is predicted. Candidates come from measured front members,
-    from a Lagrangian sweep over the sensitivities as re-learnt from the trials, and from an
-    evolution of both under the surrogate.
+    Energy is analytic, so only the score is predicted. Gain is measured in turn within boxes of
+    several widths next to the exact network, where an assignment is of use, and on the whole front.
+    Candidates are optimal under sensitivities that the trials leave possible: Lagrangian sweeps
+    over those that screening predicts, those re-learnt from the trials, and several drawn from the
+    surrogate (Thompson 1933), which change many sites at once. Children of the measured front are
+    among them too.
     """
 
     name = "guided"
@@ -35,7 +46,7 @@ class GuidedSampler(AssignmentSampler):
         self._surrogate = Surrogate(problem)
 
     def propose(self, history: TrialHistory, rng: np.random.Generator) -> tuple[Codes, Extra]:
-        """The best candidate of an evolution on the surrogate."""
+        """The best candidate of many under the surrogate."""
         if len(history) < FEWEST:
             return self.space.uniform(int(rng.integers(self.problem.choices))), {}
         codes, energy, scores = history.codes, history.values[:, 0], history.values[:, 1]
@@ -48,16 +59,18 @@ class GuidedSampler(AssignmentSampler):
             front = np.vstack(
                 [front, np.column_stack([self.problem.energies_rel(waiting), believed])]
             )
-        candidates = self._evolved(codes[non_dominated(front[: len(codes)])], fitted, rng)
-        candidates = np.unique(candidates, axis=0)
-        new = [not history.is_known(c) and self.problem.is_feasible(c) for c in candidates]
-        candidates = candidates[new]
+        candidates = self._candidates(codes[non_dominated(front[: len(codes)])], fitted, rng)
+        candidates = self._new_ones(candidates, history)
         if not len(candidates):
             return self.space.uniform(int(rng.integers(self.problem.choices))), {}
         mean, spread = fitted.predict(candidates)
-        gain = self._gain(history, front, candidates, mean, spread)
-        best = int(gain.argmax())
+        best = int(self._gain(history, front, candidates, mean, spread).argmax())
         return candidates[best], {"predicted": float(np.exp(mean[best]))}
+
+    def _new_ones(self, candidates: Many, history: TrialHistory) -> Many:
+        candidates = np.unique(candidates, axis=0)
+        new = [not history.is_known(c) and self.problem.is_feasible(c) for c in candidates]
+        return candidates[new]
 
     def _gain(
         self, history: TrialHistory, front: Matrix, candidates: Many, mean: Matrix, spread: Matrix
@@ -68,10 +81,10 @@ class GuidedSampler(AssignmentSampler):
             return self._cheaper(history, energy, mean, spread)
         if self.problem.max_energy is not None and turn % 4:
             return _expected_fall(float(np.log(front[:, 1].min())), mean, spread)
-        reference = reference_of(front)
+        reference, floor, logarithm = self._box(front, turn)
         if self.objectives == 2:
             return expected_improvement(
-                front, reference, energy, mean, spread, in_logarithm=turn % 2 == 1
+                front, reference, energy, mean, spread, in_logarithm=logarithm, floor=floor
             )
         third = self.problem.thirds(candidates)
         gain = np.zeros(len(candidates))
@@ -79,35 +92,54 @@ class GuidedSampler(AssignmentSampler):
             at = third == level
             rivals = front[: len(history)][history.values[:, 2] <= level]
             gain[at] = expected_improvement(
-                rivals, reference, energy[at], mean[at], spread[at], in_logarithm=turn % 2 == 1
+                rivals,
+                reference,
+                energy[at],
+                mean[at],
+                spread[at],
+                in_logarithm=logarithm,
+                floor=floor,
             )
         return gain
+
+    def _box(self, front: Matrix, turn: int) -> tuple[Matrix, float, bool]:
+        """Reference point, score that cannot be bettered, and whether volume is logarithmic."""
+        exact = float(front[front[:, 0].argmax(), 1])
+        has_goal = self.problem.min_accuracy is not None or self.problem.max_energy is not None
+        factor = None if has_goal else TURNS[turn % len(TURNS)]
+        reference = reference_of(front)
+        if factor is None:
+            return reference, 1e-9, True
+        limit = max(factor * exact, exact + (factor - 1) * LEAST_STEP)
+        reference[1] = min(reference[1], limit)
+        return reference, exact, False
 
     def _cheaper(
         self, history: TrialHistory, energy: Matrix, mean: Matrix, spread: Matrix
     ) -> Matrix:
-        """Saving of energy times the probability that the score is good enough."""
+        """Log of the saving of energy times the probability that the score is good enough."""
         assert self.problem.min_accuracy is not None
         good = history.accuracies >= self.problem.min_accuracy
         limit = np.log(dividing_score(history.values[:, 1], good))
         least = history.values[good, 0].min() if good.any() else 1.0
-        saved = np.maximum(1e-9, least - energy)
-        return np.asarray(saved * norm.cdf((limit - mean) / spread))
+        saved = np.log(np.maximum(1e-300, least - energy))
+        # What saves nothing is not an answer, however good its score.
+        saved[energy >= least] = -1e9
+        return np.asarray(saved + norm.logcdf((limit - mean) / spread))
 
-    def _evolved(
+    def _candidates(
         self, front: npt.NDArray[np.integer], fitted: Fitted, rng: np.random.Generator
     ) -> Many:
-        """Every assignment of an evolution under the surrogate's optimistic view."""
-        swept = lagrangian_sweep(fitted.distortion(), self.problem.energy, count=POPULATION // 2)
-        seeds = [front.astype(np.int64), *[s[None] for s in swept]]
-        uniform = [self.space.uniform(c)[None] for c in range(self.problem.choices)]
-        population = self._repaired(np.vstack([*seeds, *uniform]), rng)
-        seen = [population]
-        for _ in range(GENERATIONS):
-            children = self._repaired(self._children(population, rng), rng)
-            seen.append(children)
-            population = self._survivors(np.vstack([population, children]), fitted)
-        return np.vstack(seen)
+        """Front members' children, and what is optimal under possible sensitivities."""
+        energy = self.problem.energy
+        swept = lagrangian_sweep(self._surrogate.distortion, energy, count=SWEPT)
+        swept += lagrangian_sweep(fitted.distortion(), energy, count=SWEPT)
+        for _ in range(DRAWS):
+            swept += lagrangian_sweep(fitted.distortion(rng), energy, count=SWEPT // 2)
+        uniform = [self.space.uniform(c) for c in range(self.problem.choices)]
+        return self._repaired(
+            np.vstack([self._children(front.astype(np.int64), rng), *swept, *uniform]), rng
+        )
 
     def _repaired(self, codes: Many, rng: np.random.Generator) -> Many:
         if self.problem.max_distinct is None and self.problem.max_energy is None:
@@ -116,26 +148,17 @@ class GuidedSampler(AssignmentSampler):
 
     def _children(self, parents: Many, rng: np.random.Generator) -> Many:
         groups, choices = self.problem.size, self.problem.choices
-        first = parents[rng.integers(len(parents), size=POPULATION)]
-        second = parents[rng.integers(len(parents), size=POPULATION)]
+        first = parents[rng.integers(len(parents), size=CHILDREN)]
+        second = parents[rng.integers(len(parents), size=CHILDREN)]
         children = np.where(rng.random(first.shape) < 0.5, first, second)
-        children[: POPULATION // 2] = first[: POPULATION // 2]
-        rate = rng.choice([1, 2, 4, 8], size=(POPULATION, 1)) / groups
+        children[: CHILDREN // 2] = first[: CHILDREN // 2]
+        rate = rng.choice([1, 2, 4, 8], size=(CHILDREN, 1)) / groups
         moved = rng.random(children.shape) < rate
         step = np.rint(rng.normal(0, 2.5, size=children.shape)).astype(np.int64)
         anywhere = rng.integers(choices, size=children.shape)
         far = rng.random(children.shape) < 0.2
         changed = np.where(far, anywhere, np.clip(children + step, 0, choices - 1))
         return np.where(moved, changed, children)
-
-    def _survivors(self, population: Many, fitted: Fitted) -> Many:
-        population = np.unique(population, axis=0)
-        mean, spread = fitted.predict(population)
-        objectives = np.column_stack([self.problem.energies_rel(population), mean - 0.5 * spread])
-        ranks = NonDominatedSorting().do(objectives, n_stop_if_ranked=POPULATION)
-        chosen = np.concatenate(ranks)[: 2 * POPULATION]
-        kept: Many = population[chosen]
-        return kept
 
 
 def reference_of(points: Matrix) -> Matrix:

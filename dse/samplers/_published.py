@@ -33,7 +33,7 @@ class RandomReset(Mutation):  # type: ignore[misc]
 class PublishedSampler(PymooSampler):
     """Base of searches that begin with a random population of their own."""
 
-    starts_alone = True
+    takes_screened = False
     individuals: int
 
     def __init__(self, problem: Problem, *, seed: int, budget: int) -> None:

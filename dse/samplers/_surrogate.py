@@ -1,23 +1,27 @@
 """A model of the validation score that starts from screening and learns from every trial.
 
-Screening predicts the distortion ``D(a) = Σ_g d[g, a_g]``. With unknown factors on groups and
-circuits, ``D' = Σ_g exp(α_g + β_circuit) · d[g, a_g]``, and to first order in them ::
+Screening predicts the distortion ``D(a) = Σ_g d[g, a_g]``. With unknown factors on groups,
+circuits and single choices, ``D' = Σ_g exp(α_g + β_circuit + γ_{g, a_g}) · d[g, a_g]``, and to
+first order ::
 
-    log D' ≈ log D + Σ_g α_g · s_g(a) + Σ_m β_m · S_m(a)
+    log(D' + k) ≈ log(D + k) + Σ_g α_g · s_g(a) + Σ_m β_m · S_m(a) + Σ_g γ_{g, a_g} · s_g(a)
 
-where ``s_g`` is the share of group g in D, and ``S_m`` that of circuit m. The shares are those of
-the assignments that were measured, so the factors are learnt where the front lies and not at the
-exact network. A Gaussian process (Rasmussen and Williams 2006) on the logarithm of the score sums a
-smooth function of log D, the two linear terms, and a residual that is similar for assignments that
-share choices.
+where ``s_g = d[g, a_g] / (D + k)``, and ``S_m`` is the sum of those of circuit m. The shares are
+those of the assignments that were measured, so the factors are learnt where the front lies and not
+at the exact network. The knee ``k`` is the distortion below which the score hardly moves: without
+it, a share would weigh as much near the exact network, where it decides nothing, as far from it. A
+Gaussian process (Rasmussen and Williams 2006) on the logarithm of the score sums a smooth function
+of log(D + k), the linear terms, and a residual that is similar for assignments that share choices.
 """
 
 import dataclasses
+import functools
 
 import numpy as np
 import numpy.typing as npt
 from scipy.linalg import cho_factor, cho_solve, solve_triangular
 from scipy.optimize import minimize
+from scipy.sparse import csr_array
 
 from dse.problem import Problem
 
@@ -28,17 +32,22 @@ MOST_POINTS = 300
 """A Gaussian process takes cubic time: of more trials than this it sees the latest, and of the
 others a selection that is even in rank by score."""
 
-_START = np.log([1.0, 0.5, 0.5, 0.5, 0.1, 0.02])
+_START = np.log([1.0, 0.5, 0.5, 0.5, 0.5, 0.1, 0.02])
+"""Logarithms of the smooth function's scale and length, the scales of the factors of groups,
+circuits and single choices, of the residual, and the noise."""
+_KNEES = (1e-3, 1e-2, 0.1, 0.3, 1.0)
+"""Knees that are tried, relative to the median distortion of a fixed circuit."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Features:
-    """What the kernel compares: shape ``(n, …)`` each."""
+    """What the kernel compares: shape ``(n, …)`` each; `one_hot` and `entry_share` are sparse."""
 
     log_distortion: Matrix
     group_share: Matrix
     circuit_share: Matrix
-    one_hot: Matrix
+    one_hot: csr_array
+    entry_share: csr_array
 
 
 class Surrogate:
@@ -52,37 +61,41 @@ class Surrogate:
         self.problem = problem
         self.distortion = prior_distortion(problem)
         everywhere = self.distortion.sum(axis=0)
-        self._floor = 1e-3 * float(np.median(everywhere[everywhere > 0]))
-        self._centre = float(np.log(everywhere + self._floor).mean())
-        self._hyper: dict[int, Matrix] = {}
+        self._everywhere = everywhere
+        self._median = float(np.median(everywhere[everywhere > 0]))
+        self._learnt: dict[int, tuple[float, Matrix]] = {}
         # Agreement of two assignments counts for more at groups where more distortion is at stake.
         weight = np.sqrt(self.distortion.max(axis=1) / self.distortion.max())
         self._weight = 0.5 * weight / weight.sum() + 0.5 / len(weight)
 
-    def features(self, codes: CodeMatrix) -> Features:
+    def features(self, codes: CodeMatrix, knee: float) -> Features:
         """What the kernel compares of assignments, codes of shape ``(n, groups)``."""
         groups, choices = self.distortion.shape
+        knee = knee * self._median
         distortion = self.distortion[np.arange(groups), codes]
-        total = distortion.sum(axis=1, keepdims=True) + self._floor
+        total = distortion.sum(axis=1, keepdims=True) + knee
         share = distortion / total
         circuits = int(self.problem.circuit.max()) + 1
         by_circuit = np.zeros((len(codes), circuits))
+        chosen = self.problem.circuit[codes]
         for circuit in range(circuits):
-            at = self.problem.circuit[codes] == circuit
-            by_circuit[:, circuit] = (share * at).sum(axis=1)
-        one_hot = np.zeros((len(codes), groups, choices))
-        rows = np.arange(len(codes))[:, None]
-        one_hot[rows, np.arange(groups), codes] = np.sqrt(self._weight)
-        log_distortion = np.log(total[:, 0]) - self._centre
-        return Features(log_distortion, share, by_circuit, one_hot.reshape(len(codes), -1))
+            by_circuit[:, circuit] = (share * (chosen == circuit)).sum(axis=1)
+        log_distortion = np.log(total[:, 0]) - float(np.log(self._everywhere + knee).mean())
+        column = (np.arange(groups) * choices + codes).ravel()
+        start = np.arange(len(codes) + 1) * groups
+
+        def sparse(values: Matrix) -> csr_array:
+            return csr_array((values.ravel(), column, start), (len(codes), groups * choices))
+
+        weight = np.broadcast_to(np.sqrt(self._weight), share.shape)
+        return Features(log_distortion, share, by_circuit, sparse(weight), sparse(share))
 
     def fit(self, codes: CodeMatrix, scores: Matrix) -> "Fitted":
         """Learn from measured scores, shape ``(n,)``, all positive."""
         target = np.log(np.maximum(scores, 1e-9))
         kept = self._kept(scores)
-        features = self.features(codes[kept])
-        hyper = self._hyperparameters(codes, target, kept)
-        return Fitted(self, features, target[kept], hyper)
+        knee, hyper = self._hyperparameters(codes, target, kept)
+        return Fitted(self, self.features(codes[kept], knee), target[kept], knee, hyper)
 
     @staticmethod
     def _kept(scores: Matrix) -> npt.NDArray[np.int64]:
@@ -95,63 +108,97 @@ class Surrogate:
 
     def _hyperparameters(
         self, codes: CodeMatrix, target: Matrix, kept: npt.NDArray[np.int64]
-    ) -> Matrix:
+    ) -> tuple[float, Matrix]:
         # Fitted only when the study reaches certain sizes, on what it held then: cheap, and the
         # same after an interruption.
         size = 8
         while size * 1.35 <= len(kept) and size * 1.35 <= MOST_POINTS:
             size = int(size * 1.35)
         if size > len(target):
-            return _START
-        if size not in self._hyper:
-            some = self.features(codes[:size])
-            self._hyper[size] = _most_likely(some, target[:size])
-        return self._hyper[size]
+            return _KNEES[0], _START
+        if size not in self._learnt:
+            tried = []
+            for knee in _KNEES:
+                loss, hyper = _most_likely(self.features(codes[:size], knee), target[:size])
+                tried.append((loss, knee, hyper))
+            _, knee, hyper = min(tried, key=lambda item: item[0])
+            self._learnt[size] = knee, hyper
+        return self._learnt[size]
 
 
 class Fitted:
     """A surrogate that was fitted to measured scores."""
 
     def __init__(
-        self, surrogate: Surrogate, features: Features, target: Matrix, hyper: Matrix
+        self,
+        surrogate: Surrogate,
+        features: Features,
+        target: Matrix,
+        knee: float,
+        hyper: Matrix,
     ) -> None:
         self._surrogate = surrogate
         self._features = features
+        self._knee = knee
         self._hyper = hyper
         self._mean = float(target.mean())
-        covariance = _kernel(features, features, hyper)
-        covariance[np.diag_indices_from(covariance)] += np.exp(2 * hyper[5]) + 1e-8
+        covariance = _kernel(_parts(features, features), hyper)
+        covariance[np.diag_indices_from(covariance)] += np.exp(2 * hyper[6]) + 1e-8
         self._factor = cho_factor(covariance, lower=True)
         self._alpha = cho_solve(self._factor, target - self._mean)
 
     def predict(self, codes: CodeMatrix) -> tuple[Matrix, Matrix]:
         """Mean and standard deviation of the log score, each of shape ``(n,)``."""
-        new = self._surrogate.features(codes)
-        cross = _kernel(new, self._features, self._hyper)
+        new = self._surrogate.features(codes, self._knee)
+        cross = _kernel(_parts(new, self._features), self._hyper)
         mean = self._mean + cross @ self._alpha
         solved = solve_triangular(self._factor[0], cross.T, lower=True)
         variance = _diagonal(new, self._hyper) - (solved**2).sum(axis=0)
         return mean, np.sqrt(np.maximum(variance, 1e-10))
 
-    def distortion(self) -> Matrix:
-        """The screening's distortion with the factors learnt, shape ``(groups, choices)``."""
-        hyper = np.exp(2 * self._hyper)
-        slope = np.clip(self._slope(), 0.05, None)
-        alpha = hyper[2] * self._features.group_share.T @ self._alpha / slope
-        beta = hyper[3] * self._features.circuit_share.T @ self._alpha / slope
-        factor = np.exp(
-            np.clip(alpha[:, None] + beta[self._surrogate.problem.circuit][None, :], -3, 3)
-        )
-        return np.asarray(self._surrogate.distortion * factor, dtype=np.float64)
+    def distortion(self, rng: np.random.Generator | None = None) -> Matrix:
+        """The screening's distortion with the factors learnt, shape ``(groups, choices)``.
+
+        Args:
+            rng: draws the factors from what the trials leave possible (Matheron's rule); without
+                it, they are the expected ones.
+        """
+        scale, prior, parts = np.exp(2 * self._hyper), self._surrogate.distortion, self._features
+        alpha = np.zeros(prior.shape[0])
+        beta = np.zeros(parts.circuit_share.shape[1])
+        gamma = np.zeros(prior.size)
+        weight = self._alpha
+        if rng is not None:
+            alpha = np.sqrt(scale[2]) * rng.normal(size=alpha.shape)
+            beta = np.sqrt(scale[3]) * rng.normal(size=beta.shape)
+            gamma = np.sqrt(scale[4]) * rng.normal(size=gamma.shape)
+            drawn = parts.group_share @ alpha + parts.circuit_share @ beta
+            drawn += parts.entry_share @ gamma + self._rest @ rng.normal(size=len(weight))
+            weight = weight - cho_solve(self._factor, drawn)
+        alpha = alpha + scale[2] * parts.group_share.T @ weight
+        beta = beta + scale[3] * parts.circuit_share.T @ weight
+        gamma = gamma + scale[4] * (parts.entry_share.T @ weight)
+        factor = alpha[:, None] + beta[self._surrogate.problem.circuit] + gamma.reshape(prior.shape)
+        factor /= np.clip(self._slope(), 0.05, None)
+        return np.asarray(prior * np.exp(np.clip(factor, -3, 3)), dtype=np.float64)
+
+    @functools.cached_property
+    def _rest(self) -> Matrix:
+        """Root of the covariance of all that is not linear in the factors, and of the noise."""
+        without = self._hyper.copy()
+        without[2:5] = -20
+        covariance = _kernel(_parts(self._features, self._features), without)
+        covariance[np.diag_indices_from(covariance)] += np.exp(2 * self._hyper[6]) + 1e-8
+        return np.asarray(np.linalg.cholesky(covariance), dtype=np.float64)
 
     def _slope(self) -> float:
-        """Change of the log score with log D over the middle of the data."""
+        """Change of the log score with log(D + k) over the middle of the data."""
         at = self._features.log_distortion
         low, high = np.quantile(at, (0.25, 0.9))
         if high - low < 1e-6:
             return 1.0
         ends = np.array([low, high])
-        cross = _smooth(ends, at, self._hyper) @ self._alpha
+        cross = _smooth(ends[:, None] - at, ends[:, None] * at, self._hyper) @ self._alpha
         return float((cross[1] - cross[0]) / (high - low))
 
 
@@ -163,23 +210,35 @@ def prior_distortion(problem: Problem) -> Matrix:
     return np.asarray(np.ptp(problem.energy, axis=1)[:, None] * rank[None, :] ** 2)
 
 
-def _smooth(a: Matrix, b: Matrix, hyper: Matrix) -> Matrix:
-    """Kernel of the smooth function of log D: linear and squared-exponential."""
-    gap = a[:, None] - b[None, :]
+def _parts(a: Features, b: Features) -> tuple[Matrix, ...]:
+    """What the kernel is made of and no hyperparameter changes, each of shape ``(n, m)``."""
+    at, to = a.log_distortion[:, None], b.log_distortion[None, :]
+    return (
+        at - to,
+        at * to,
+        a.group_share @ b.group_share.T,
+        a.circuit_share @ b.circuit_share.T,
+        (a.entry_share @ b.entry_share.T).toarray(),
+        (a.one_hot @ b.one_hot.T).toarray(),
+    )
+
+
+def _smooth(gap: Matrix, product: Matrix, hyper: Matrix) -> Matrix:
+    """Kernel of the smooth function of log(D + k): linear and squared-exponential."""
     length = np.exp(hyper[1]) * 4
-    linear = 0.25 * a[:, None] * b[None, :]
-    scale: Matrix = np.exp(2 * hyper[0]) * (np.exp(-0.5 * (gap / length) ** 2) + linear)
+    scale: Matrix = np.exp(2 * hyper[0]) * (np.exp(-0.5 * (gap / length) ** 2) + 0.25 * product)
     return scale
 
 
-def _kernel(a: Features, b: Features, hyper: Matrix) -> Matrix:
+def _kernel(parts: tuple[Matrix, ...], hyper: Matrix) -> Matrix:
     scale = np.exp(2 * hyper)
-    agreement = a.one_hot @ b.one_hot.T
+    gap, product, group, circuit, entry, agreement = parts
     total: Matrix = (
-        _smooth(a.log_distortion, b.log_distortion, hyper)
-        + scale[2] * a.group_share @ b.group_share.T
-        + scale[3] * a.circuit_share @ b.circuit_share.T
-        + scale[4] * np.exp(-2 * (1 - agreement))
+        _smooth(gap, product, hyper)
+        + scale[2] * group
+        + scale[3] * circuit
+        + scale[4] * entry
+        + scale[5] * np.exp(-2 * (1 - agreement))
     )
     return total
 
@@ -188,20 +247,21 @@ def _diagonal(a: Features, hyper: Matrix) -> Matrix:
     scale = np.exp(2 * hyper)
     total: Matrix = (
         scale[0] * (1 + 0.25 * a.log_distortion**2)
-        + scale[2] * (a.group_share**2).sum(axis=1)
+        + (scale[2] + scale[4]) * (a.group_share**2).sum(axis=1)
         + scale[3] * (a.circuit_share**2).sum(axis=1)
-        + scale[4]
+        + scale[5]
     )
     return total
 
 
-def _most_likely(features: Features, target: Matrix) -> Matrix:
-    """Hyperparameters of the largest marginal likelihood under a wide log-normal prior."""
+def _most_likely(features: Features, target: Matrix) -> tuple[float, Matrix]:
+    """Least loss, and hyperparameters of it: marginal likelihood and a wide log-normal prior."""
     centred = target - target.mean()
+    parts = _parts(features, features)
 
     def loss(hyper: Matrix) -> float:
-        covariance = _kernel(features, features, hyper)
-        covariance[np.diag_indices_from(covariance)] += np.exp(2 * hyper[5]) + 1e-8
+        covariance = _kernel(parts, hyper)
+        covariance[np.diag_indices_from(covariance)] += np.exp(2 * hyper[6]) + 1e-8
         try:
             factor = cho_factor(covariance, lower=True)
         except np.linalg.LinAlgError:
@@ -211,4 +271,4 @@ def _most_likely(features: Features, target: Matrix) -> Matrix:
         return float(fit + np.log(np.diag(factor[0])).sum() + prior)
 
     optimum = minimize(loss, _START, method="L-BFGS-B", options={"maxiter": 25})
-    return np.asarray(optimum.x, dtype=np.float64)
+    return float(optimum.fun), np.asarray(optimum.x, dtype=np.float64)

@@ -20,8 +20,11 @@ from dse.samplers import (
     _base,
     record_of,
     sampler_for,
+    seeds_for,
 )
+from dse.samplers._acquisition import expected_improvement
 from dse.samplers._nsga import bred, population_of
+from dse.samplers._surrogate import Surrogate
 from luts import InputError
 from tests.dse._stand_in import (
     SITES,
@@ -235,6 +238,11 @@ class TestPublished:
             lists.append([t.assignment.digest for t in run_to(study, 12)[2:]])
         assert lists[0] == lists[1]
 
+    def test_no_screened_assignments_are_queued_for_it(self):
+        queued = [(np.zeros(12, dtype=np.int64), origin) for origin in ("uniform", "screening")]
+        for name, count in (("alwann", 1), ("marlin", 1), ("nsga2", 2), ("pymoo:nsga2", 2)):
+            assert len(seeds_for(name, queued)) == count
+
     def test_alwann_has_as_many_circuits_as_tiles(self):
         for limits, most in (({}, 4), ({"max_distinct": 2}, 2)):
             problem = problem_of(**limits)
@@ -280,6 +288,39 @@ class TestSplit:
         study = open_study(InMemoryStorage(), "split", problem=problem, budget=TOTAL)
         splits = sampler_for("split", problem, seed=0, budget=TOTAL).splits
         assert len(run_to(study, TOTAL)) == len(splits) < 2**3
+
+
+class TestGuided:
+    @pytest.mark.parametrize("in_logarithm", [True, False])
+    def test_scores_below_the_exact_networks_gain_nothing(self, in_logarithm):
+        front = np.array([[1.0, 0.5], [0.6, 0.5]])
+        dear, good, cheap = expected_improvement(
+            front,
+            np.array([1.0, 0.75]),
+            np.array([0.7, 0.6, 0.5]),
+            np.log([0.3, 0.4, 0.3]),
+            np.full(3, 1e-3),
+            in_logarithm=in_logarithm,
+            floor=0.5,
+        )
+        assert dear == good == 0
+        area = np.log(1.5) if in_logarithm else 0.25
+        assert cheap == pytest.approx(0.1 * area)
+
+    def test_sensitivities_are_drawn_around_what_was_learnt(self):
+        problem = problem_of()
+        rng = np.random.default_rng(0)
+        codes = rng.integers(problem.choices, size=(40, problem.size))
+        scores = np.array([loss_of(one) for one in codes])
+        fitted = Surrogate(problem).fit(codes, scores)
+        draws = [fitted.distortion(np.random.default_rng(i)) for i in range(200)]
+        again = fitted.distortion(np.random.default_rng(0))
+        assert np.array_equal(draws[0], again)
+        middle = np.median(np.log(np.stack(draws)[:, :, 1:]), axis=0)
+        learnt = np.log(fitted.distortion()[:, 1:])
+        spread = np.log(np.stack(draws)[:, :, 1:]).std(axis=0)
+        assert spread.min() > 0
+        assert abs(middle - learnt).mean() < 0.2 * spread.mean()
 
 
 def test_guided_works_without_screening():
