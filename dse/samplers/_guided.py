@@ -20,7 +20,8 @@ SWEPT = 60
 DRAWS = 10
 """Sensitivities that are drawn for a proposal."""
 TURNS = (1.5, 1.1, 2.0, None)
-"""Boxes in turn: multiples of the exact network's score, and all that was measured."""
+"""Boxes in turn, beginning where the seed says: multiples of the exact network's score, or all that
+was measured."""
 LEAST_STEP = 0.1
 """A network that hardly errs has a box as one whose score is this."""
 
@@ -106,7 +107,7 @@ class GuidedSampler(AssignmentSampler):
         """Reference point, score that cannot be bettered, and whether volume is logarithmic."""
         exact = float(front[front[:, 0].argmax(), 1])
         has_goal = self.problem.min_accuracy is not None or self.problem.max_energy is not None
-        factor = None if has_goal else TURNS[turn % len(TURNS)]
+        factor = None if has_goal else TURNS[(turn + self.seed) % len(TURNS)]
         reference = reference_of(front)
         if factor is None:
             return reference, 1e-9, True
