@@ -1,0 +1,46 @@
+"""Circuits as netlists: the array multipliers of any cut, and what a circuit costs.
+
+`array_netlist` builds a member of the family out of half adders, full adders and gates; `estimate`
+gives power, area and delay of any netlist, `toggles` how often its nets switch.
+"""
+
+from luts.circuits._array import PREFIX, Cuts, all_cuts, array_netlist, cuts_of
+from luts.circuits._dominance import undominated
+from luts.circuits._family import array_multiplier, members, name_of_table
+from luts.circuits._figures import (
+    Estimate,
+    Features,
+    FigureModel,
+    estimate,
+    features,
+    figure_models,
+)
+from luts.circuits._netlist import Builder, Cell, Netlist
+from luts.circuits._structural import NotStructural, read_structural
+from luts.circuits._switching import Toggles, depth, toggles
+
+__all__ = [
+    "PREFIX",
+    "Builder",
+    "Cell",
+    "Cuts",
+    "Estimate",
+    "Features",
+    "FigureModel",
+    "Netlist",
+    "NotStructural",
+    "Toggles",
+    "all_cuts",
+    "array_multiplier",
+    "array_netlist",
+    "cuts_of",
+    "depth",
+    "estimate",
+    "features",
+    "figure_models",
+    "members",
+    "name_of_table",
+    "read_structural",
+    "toggles",
+    "undominated",
+]

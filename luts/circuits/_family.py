@@ -1,0 +1,86 @@
+"""The broken-array family as multipliers: 204 circuits, made when they are asked for."""
+
+import csv
+import dataclasses
+import functools
+from importlib import resources
+
+from luts import families
+from luts._multiplier import FiguresError, Multiplier
+from luts.circuits._array import Cuts
+
+ARRAYS_CSV = "data/arrays.csv"
+
+
+@dataclasses.dataclass(frozen=True)
+class Member:
+    """What is known of a member before its table is made.
+
+    Attributes:
+        name: its name, ``array:a3b5d0``.
+        sha256: that of its table, as `Multiplier.sha256`.
+        power_mw: estimated power.
+        area_um2: estimated area.
+        delay_ns: estimated delay.
+        error: what the estimates are uncertain by.
+        undominated: whether it is in the set ``arrays``.
+    """
+
+    name: str
+    sha256: str
+    power_mw: float
+    area_um2: float
+    delay_ns: float
+    error: FiguresError
+    undominated: bool
+
+
+@functools.cache
+def members() -> dict[str, Member]:
+    """Every member by name (`luts.calibrate` computes them)."""
+    text = resources.files("luts").joinpath(ARRAYS_CSV).read_text(encoding="utf-8")
+    return {row["name"]: _member(row) for row in csv.DictReader(text.splitlines())}
+
+
+def _member(row: dict[str, str]) -> Member:
+    return Member(
+        name=row["name"],
+        sha256=row["sha256"],
+        power_mw=float(row["power_mw"]),
+        area_um2=float(row["area_um2"]),
+        delay_ns=float(row["delay_ns"]),
+        error=FiguresError(
+            float(row["power_error_pct"]),
+            float(row["area_error_pct"]),
+            float(row["delay_error_pct"]),
+        ),
+        undominated=row["in_arrays"] == "1",
+    )
+
+
+@functools.cache
+def _by_sha256() -> dict[str, str]:
+    return {member.sha256: name for name, member in members().items()}
+
+
+def name_of_table(sha256: str) -> str | None:
+    """Name of the member whose table has this SHA-256."""
+    return _by_sha256().get(sha256)
+
+
+@functools.cache
+def array_multiplier(cuts: Cuts) -> Multiplier:
+    """The multiplier with these cuts, under its one name, with estimated figures."""
+    member = members()[cuts.name]
+    return Multiplier(
+        name=member.name,
+        truth_table=families.broken_array(
+            break_a=cuts.break_a, break_b=cuts.break_b, break_diagonal=cuts.break_diagonal
+        ),
+        power_mw=member.power_mw,
+        area_um2=member.area_um2,
+        delay_ns=member.delay_ns,
+        source="broken-array family (Mahdiani et al., IEEE TCAS-I 57(4) 2010), figures estimated",
+        figures_from="estimated",
+        figures_error_pct=member.error,
+    )
