@@ -7,6 +7,7 @@ from typing import Literal
 
 import luts
 from energy import _tables
+from luts.circuits import Member, members
 from luts.errors import InputError, suggest
 
 Convention = Literal["equal-clock", "power-delay"]
@@ -153,15 +154,18 @@ def published_figures(
 ) -> Figures:
     """The catalogue's power, area and delay, with Horowitz's 45 nm energies (ISSCC 2014).
 
+    The array multipliers that are not published have estimated figures (`luts.circuits`).
+
     Args:
         catalog: multipliers and their figures.
         convention: how power and delay become energy.
     """
+    arrays: dict[str, luts.Multiplier | Member] = {
+        name: catalog[member.known_as] if member.known_as in catalog else member
+        for name, member in members().items()
+    }
     return Figures(
-        multipliers={
-            name: MultiplierFigures(m.power_mw, m.area_um2, m.delay_ns, m.source)
-            for name, m in catalog.items()
-        },
+        multipliers={name: _multiplier(m) for name, m in (arrays | dict(catalog)).items()},
         operations={row.name: _operation(row) for row in _tables.published_operations()},
         convention=convention,
     )
@@ -190,7 +194,12 @@ def read_figures(
     """
     base = published_figures(catalog) if base is None else base
     others = tuple(others)
-    known = [*catalog, *(alias for m in catalog.values() for alias in m.aliases), *others]
+    known = [
+        *catalog,
+        *members(),
+        *(alias for m in catalog.values() for alias in m.aliases),
+        *others,
+    ]
     rows = _tables.read(path, known_multipliers=known)
     multipliers, operations = dict(base.multipliers), dict(base.operations)
     for row in rows:
@@ -200,6 +209,10 @@ def read_figures(
         else:
             operations[row.name] = _operation(row)
     return dataclasses.replace(base, multipliers=multipliers, operations=operations)
+
+
+def _multiplier(known: "luts.Multiplier | Member") -> MultiplierFigures:
+    return MultiplierFigures(known.power_mw, known.area_um2, known.delay_ns, known.source)
 
 
 def _operation(row: _tables.Row) -> Operation:

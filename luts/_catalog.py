@@ -96,11 +96,9 @@ class Catalog(Mapping[str, Multiplier]):
         92 of the 204: those with less estimated power or less expected squared error than any other
         in one of 44 cases, operand order free (`luts.circuits.undominated` says which).
         """
-        published = _evoapprox.names_by_cuts()
-        chosen = [name for name, member in members().items() if member.undominated]
-        # Their tables wait until the set is asked for.
+        # Not by `define_set`: their tables wait until the set is asked for.
         self._sets["arrays"] = tuple(
-            published.get(cuts, name) for name in chosen if (cuts := cuts_of(name)) is not None
+            member.known_as or name for name, member in members().items() if member.undominated
         )
 
     def __getitem__(self, name: str) -> Multiplier:
@@ -133,8 +131,8 @@ class Catalog(Mapping[str, Multiplier]):
             return None
         if cuts is None:
             return None
-        published = _evoapprox.names_by_cuts().get(cuts.canonical, "")
-        return self._multipliers.get(published) or array_multiplier(cuts.canonical)
+        published = self._multipliers.get(members()[cuts.name].known_as)
+        return published or array_multiplier(cuts.canonical)
 
     def __contains__(self, name: object) -> bool:
         return isinstance(name, str) and self._find(name) is not None
@@ -147,17 +145,23 @@ class Catalog(Mapping[str, Multiplier]):
 
     def by_table(self, sha256: str) -> Multiplier | None:
         """The multiplier whose table has this SHA-256, whatever its name."""
-        own = next((m for m in self._multipliers.values() if m.sha256 == sha256), None)
-        array = None if own else name_of_table(sha256)
-        return self[array] if array else own
+        array = name_of_table(sha256)
+        return self._own_by_table(sha256) or (self[array] if array else None)
+
+    def _own_by_table(self, sha256: str) -> Multiplier | None:
+        return next((m for m in self._multipliers.values() if m.sha256 == sha256), None)
 
     def recognise(self, multiplier: Multiplier) -> Recognition | None:
-        """Which known circuit has the table of ``multiplier``, whatever its name, if one has."""
+        """Which known circuit has the table of ``multiplier``, whatever its name, if one has.
+
+        A circuit with its operands exchanged goes before an array that has no other name.
+        """
         swapped = dataclasses.replace(multiplier, truth_table=multiplier.truth_table.T)
-        for candidate in (multiplier, swapped):
-            known = self.by_table(candidate.sha256)
-            if known is not None:
-                return Recognition(known, swapped=candidate is swapped)
+        for find in (self._own_by_table, self.by_table):
+            for candidate in (multiplier, swapped):
+                known = find(candidate.sha256)
+                if known is not None:
+                    return Recognition(known, swapped=candidate is swapped)
         return None
 
     def broken_promise(self, multiplier: Multiplier) -> str | None:

@@ -12,6 +12,9 @@ from typing import Any
 
 from rich.console import Console
 
+from luts import families
+from luts._evoapprox import names_by_cuts
+from luts._multiplier import Multiplier
 from luts.circuits import _calibration, _dominance
 from luts.circuits._array import all_cuts, array_netlist
 from luts.circuits._family import ARRAYS_CSV
@@ -65,9 +68,6 @@ def calibration_rows() -> list[dict[str, Any]]:
 
 def array_rows() -> list[dict[str, Any]]:
     """Every member of the family with its estimated figures, from most to least power."""
-    from luts import families
-    from luts._multiplier import Multiplier
-
     priced = {cuts: estimate(array_netlist(cuts), is_array=True) for cuts in all_cuts()}
     chosen = _dominance.undominated({cuts: found.power_mw for cuts, found in priced.items()})
     rows = []
@@ -77,9 +77,9 @@ def array_rows() -> list[dict[str, Any]]:
         )
         sha256 = Multiplier(cuts.name, table, 1.0, 1.0, 1.0, "").sha256
         figures = _figure_columns(found)
-        rows.append(
-            {"name": cuts.name, **figures, "in_arrays": int(cuts in chosen), "sha256": sha256}
-        )
+        known_as = names_by_cuts().get(cuts, "")
+        row = {"name": cuts.name, **figures, "in_arrays": int(cuts in chosen)}
+        rows.append(row | {"known_as": known_as, "sha256": sha256})
     return rows
 
 

@@ -6,7 +6,7 @@ gives power, area and delay of any netlist, `toggles` how often its nets switch.
 
 from luts.circuits._array import PREFIX, Cuts, all_cuts, array_netlist, cuts_of
 from luts.circuits._dominance import undominated
-from luts.circuits._family import array_multiplier, members, name_of_table
+from luts.circuits._family import Member, array_multiplier, members, name_of_table
 from luts.circuits._figures import (
     Estimate,
     Features,
@@ -27,6 +27,7 @@ __all__ = [
     "Estimate",
     "Features",
     "FigureModel",
+    "Member",
     "Netlist",
     "NotStructural",
     "Toggles",

@@ -10,6 +10,7 @@ from luts._multiplier import FiguresError, Multiplier
 from luts.circuits._array import Cuts
 
 ARRAYS_CSV = "data/arrays.csv"
+SOURCE = "broken-array family (Mahdiani et al., IEEE TCAS-I 57(4) 2010), figures estimated"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,6 +25,7 @@ class Member:
         delay_ns: estimated delay.
         error: what the estimates are uncertain by.
         undominated: whether it is in the set ``arrays``.
+        known_as: name of the published circuit that it is, or empty.
     """
 
     name: str
@@ -33,6 +35,12 @@ class Member:
     delay_ns: float
     error: FiguresError
     undominated: bool
+    known_as: str
+
+    @property
+    def source(self) -> str:
+        """Where table and figures come from."""
+        return SOURCE
 
 
 @functools.cache
@@ -55,6 +63,7 @@ def _member(row: dict[str, str]) -> Member:
             float(row["delay_error_pct"]),
         ),
         undominated=row["in_arrays"] == "1",
+        known_as=row["known_as"],
     )
 
 
@@ -80,7 +89,7 @@ def array_multiplier(cuts: Cuts) -> Multiplier:
         power_mw=member.power_mw,
         area_um2=member.area_um2,
         delay_ns=member.delay_ns,
-        source="broken-array family (Mahdiani et al., IEEE TCAS-I 57(4) 2010), figures estimated",
+        source=SOURCE,
         figures_from="estimated",
         figures_error_pct=member.error,
     )
