@@ -225,7 +225,10 @@ class Catalog(Mapping[str, Multiplier]):
         return chosen
 
     def notices(self, typed: str) -> list[str]:
-        """One line for each name in ``typed`` that means other circuits in other library versions.
+        """What a reader must know of the multipliers in ``typed``.
+
+        One line for each name that means other circuits in other library versions, and one where
+        figures are estimated.
 
         Args:
             typed: what a user wrote, names separated by commas or ``+``.
@@ -240,7 +243,19 @@ class Catalog(Mapping[str, Multiplier]):
                     f"({mine}); in its branch v2022 that name means master's {other.name} "
                     f"(write v2022/{word} for it)"
                 )
-        return lines
+        return [*lines, *self._estimated(typed)]
+
+    def _estimated(self, typed: str) -> list[str]:
+        words = [word for word in self._words(typed) if word in self._sets or word in self]
+        chosen = [self[name] for name in (self.names(",".join(words)) if words else ())]
+        errors = [m.figures_error_pct.power_mw for m in chosen if m.figures_error_pct]
+        if not errors:
+            return []
+        span = " to ".join(f"{error:.1f}" for error in sorted({min(errors), max(errors)}))
+        return [
+            f"note: power, area and delay of {len(errors)} of these {len(chosen)} multipliers are "
+            f"estimated from their netlists, not published: power ±{span} %"
+        ]
 
 
 def evoapprox_catalog() -> Catalog:

@@ -15,12 +15,16 @@ from luts.circuits._figures import (
     features,
     figure_models,
 )
-from luts.circuits._netlist import Builder, Cell, Netlist
-from luts.circuits._structural import NotStructural, read_structural
+from luts.circuits._netlist import ONE, ZERO, Builder, Cell, Netlist
+from luts.circuits._structural import ADDER_MODULES, CELLS, NotStructural, read_structural
 from luts.circuits._switching import Toggles, depth, toggles
 
 __all__ = [
+    "ADDER_MODULES",
+    "CELLS",
+    "ONE",
     "PREFIX",
+    "ZERO",
     "Builder",
     "Cell",
     "Cuts",

@@ -27,6 +27,22 @@ CELLS = (
 )
 """Cells known by name: kind, input ports, output ports."""
 
+ADDER_MODULES = {
+    "half_adder": """\
+module half_adder(input a, input b, output sum, output carry);
+  assign sum = a ^ b;
+  assign carry = a & b;
+endmodule
+""",
+    "full_adder": """\
+module full_adder(input a, input b, input c, output sum, output carry);
+  assign sum = a ^ b ^ c;
+  assign carry = (a & b) | (c & (a ^ b));
+endmodule
+""",
+}
+"""The adders as `luts.rtl` writes them."""
+
 _TOKEN = re.compile(r"\s*(1'b[01]|[A-Za-z_]\w*(?:\s*\[\s*\d+\s*\])?|~\^|[~&|^()])")
 _STATEMENT = re.compile(r"([^;]*);")
 _INSTANCE = re.compile(r"(\w+)\s+\w+\s*\((.*)\)\s*$", re.DOTALL)
@@ -58,7 +74,10 @@ def read_structural(text: str, module: str, ports: tuple[str, str, str]) -> Netl
     if match is None:
         raise NotStructural(f"no module {module}")
     header, _, body = match.group(1).partition(";")
-    return _Reader(header, body, ports).netlist(module)
+    try:
+        return _Reader(header, body, ports).netlist(module)
+    except RecursionError:
+        raise NotStructural("a way through the circuit is too long") from None
 
 
 def without_comments(text: str) -> str:
@@ -101,6 +120,8 @@ class _Reader:
     def _declare(self, statement: str) -> None:
         match = _DECLARED.match(statement)
         if match:
+            if "=" in statement:
+                raise NotStructural(statement)
             for name in re.findall(r"[A-Za-z_]\w*", match.group(3)):
                 self.widths[name] = int(match.group(2) or 0) + 1
 
@@ -165,7 +186,10 @@ class _Reader:
         return (self.builder.gate(kind, nets[0], nets[1]),)
 
     def _drive(self, target: str, value: Thunk) -> None:
-        self.drivers[_plain(target, self.widths)] = value
+        name = _plain(target, self.widths)
+        if name in self.drivers or name in self.known:
+            raise NotStructural(f"{name} is driven twice")
+        self.drivers[name] = value
 
     def _net(self, name: str) -> int:
         if name not in self.known:
