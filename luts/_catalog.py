@@ -93,7 +93,7 @@ class Catalog(Mapping[str, Multiplier]):
     def define_arrays(self) -> None:
         """Let ``arrays`` stand for the arrays that no other one dominates.
 
-        92 of the 204: those with less estimated power or less expected squared error than any other
+        87 of the 204: those with less estimated power or less expected squared error than any other
         in one of 44 cases, operand order free (`luts.circuits.undominated` says which).
         """
         # Not by `define_set`: their tables wait until the set is asked for.

@@ -5,6 +5,7 @@ netlists are given.
 """
 
 import csv
+import dataclasses
 import io
 from importlib import resources
 from pathlib import Path
@@ -13,10 +14,11 @@ from typing import Any
 from rich.console import Console
 
 from luts import families
+from luts._catalog import catalog
 from luts._evoapprox import names_by_cuts
 from luts._multiplier import Multiplier
 from luts.circuits import _calibration, _dominance
-from luts.circuits._array import all_cuts, array_netlist
+from luts.circuits._array import Cuts, all_cuts, array_netlist
 from luts.circuits._family import ARRAYS_CSV
 from luts.circuits._figures import (
     FIGURES,
@@ -68,8 +70,14 @@ def calibration_rows() -> list[dict[str, Any]]:
 
 def array_rows() -> list[dict[str, Any]]:
     """Every member of the family with its estimated figures, from most to least power."""
-    priced = {cuts: estimate(array_netlist(cuts), is_array=True) for cuts in all_cuts()}
-    chosen = _dominance.undominated({cuts: found.power_mw for cuts, found in priced.items()})
+    published = {cuts: catalog[name].power_mw for cuts, name in names_by_cuts().items()}
+    estimates = {cuts: estimate(array_netlist(cuts), is_array=True) for cuts in all_cuts()}
+    priced = {
+        cuts: dataclasses.replace(found, power_mw=within_published(cuts, found.power_mw, published))
+        for cuts, found in estimates.items()
+    }
+    charged = {cuts: published.get(cuts, found.power_mw) for cuts, found in priced.items()}
+    chosen = _dominance.undominated(charged)
     rows = []
     for cuts, found in sorted(priced.items(), key=lambda item: (-item[1].power_mw, item[0].name)):
         table = families.broken_array(
@@ -81,6 +89,19 @@ def array_rows() -> list[dict[str, Any]]:
         row = {"name": cuts.name, **figures, "in_arrays": int(cuts in chosen)}
         rows.append(row | {"known_as": known_as, "sha256": sha256})
     return rows
+
+
+def within_published(cuts: Cuts, power_mw: float, published: dict[Cuts, float]) -> float:
+    """An estimate, made consistent with what was published: who cuts more, costs no more.
+
+    It is raised to the power of a published circuit that this one contains, and lowered to that of
+    one that contains it. An array that was published itself keeps its estimate.
+    """
+    if cuts in published:
+        return power_mw
+    above = [power for known, power in published.items() if cuts.products < known.products]
+    below = [power for known, power in published.items() if known.products < cuts.products]
+    return min([max([power_mw, *below]), *above])
 
 
 def _figure_columns(found: Estimate) -> dict[str, float]:

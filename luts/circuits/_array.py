@@ -67,6 +67,11 @@ class Cuts:
         """Whether the partial product ``a_i b_j`` is kept."""
         return i >= self.break_a and j >= self.break_b and i + j >= self.break_diagonal
 
+    @property
+    def products(self) -> frozenset[tuple[int, int]]:
+        """The partial products ``(i, j)`` that are kept."""
+        return frozenset((i, j) for i in range(8) for j in range(8) if self.keeps(i, j))
+
 
 def cuts_of(name: str) -> Cuts | None:
     """The cuts in ``name``, or None where it is not a name of this family.
@@ -144,5 +149,5 @@ def _inputs(
     over = sums[j + 1] if j < 7 else (constant >> (i + 7)) & 1
     if not cuts.keeps(i, j):
         return over, carries[j]
-    kind = "NAND" if (i == 7) != (j == 7) else "AND"
-    return over, carries[j], builder.gate(kind, builder.first(i), builder.second(j))
+    partial = builder.gate("AND", builder.first(i), builder.second(j))
+    return over, carries[j], builder.inv(partial) if (i == 7) != (j == 7) else partial

@@ -1,10 +1,11 @@
 """Which arrays are worth searching: those that no other one dominates.
 
 A choice is a circuit and which of its ports gets the activation. It is dominated where another
-choice has no more estimated power and no larger expected squared error in any of 44 cases: 11 pairs
-of operand distributions, each with operands as they are and with operands rounded to multiples of
-what the port ignores, each with the mean error counted and with it taken away, since a bias
-correction takes it away for nothing. A circuit stays if one of its two orders is not dominated.
+choice has no more power (published, else estimated) and no larger expected squared error in any of
+44 cases: 11 pairs of operand distributions, each with operands as they are and with operands
+rounded to multiples of what the port ignores, each with the mean error counted and with it taken
+away, since a bias correction takes it away for nothing. A circuit stays if one of its two orders is
+not dominated.
 
 The distributions: both operands uniform; and each of half-normal activations (σ = 20, 40), half of
 them zero and the rest exponential (mean 20, as after a ReLU), normal (σ = 30) and Laplace (b = 15)
@@ -75,7 +76,7 @@ def undominated(power_mw: dict[Cuts, float]) -> set[Cuts]:
     """The circuits of which at least one operand order is not dominated.
 
     Args:
-        power_mw: estimated power of every circuit.
+        power_mw: power of every circuit.
     """
     choices = [(cuts, errors) for cuts in power_mw for errors in expected_errors(cuts)]
     costs = np.array([[power_mw[cuts], *errors] for cuts, errors in choices])

@@ -7,7 +7,7 @@ from importlib import resources
 
 from luts import families
 from luts._multiplier import FiguresError, Multiplier
-from luts.circuits._array import Cuts
+from luts.circuits._array import Cuts, cuts_of
 
 ARRAYS_CSV = "data/arrays.csv"
 SOURCE = "broken-array family (Mahdiani et al., IEEE TCAS-I 57(4) 2010), figures estimated"
@@ -20,7 +20,8 @@ class Member:
     Attributes:
         name: its name, ``array:a3b5d0``.
         sha256: that of its table, as `Multiplier.sha256`.
-        power_mw: estimated power.
+        power_mw: estimated power, no more than a published array that contains it was published
+            to draw, and no less than one that it contains (`luts.calibrate`).
         area_um2: estimated area.
         delay_ns: estimated delay.
         error: what the estimates are uncertain by.
@@ -75,6 +76,11 @@ def _by_sha256() -> dict[str, str]:
 def name_of_table(sha256: str) -> str | None:
     """Name of the member whose table has this SHA-256."""
     return _by_sha256().get(sha256)
+
+
+def cuts_of_table(sha256: str) -> Cuts | None:
+    """Cuts of the member whose table has this SHA-256."""
+    return cuts_of(name_of_table(sha256) or "")
 
 
 @functools.cache

@@ -4,6 +4,7 @@ A net is a number: 0 and 1 are the constants, then come the bits of the first op
 second, and the outputs of the cells. Cells stand in an order in which every input is known.
 """
 
+import collections
 import dataclasses
 import functools
 from collections.abc import Callable, Sequence
@@ -189,15 +190,6 @@ class Builder:
         net, inverted = folded
         return self.inv(net) if inverted != (base != kind) else net
 
-    def inverted_gate(self, net: int, *, since: int) -> int:
-        """The inverse of ``net``; a gate made after ``since`` cells becomes its inverting twin."""
-        last = self.cells[-1] if len(self.cells) > since else None
-        if last and last.outputs == (net,) and last.kind in ("AND", "OR", "XOR"):
-            twin = {"AND": "NAND", "OR": "NOR", "XOR": "XNOR"}[last.kind]
-            self.cells[-1] = dataclasses.replace(last, kind=twin)
-            return net
-        return self.inv(net)
-
     def mux(self, a: int, b: int, s: int) -> int:
         """``b`` where ``s`` is 1, else ``a``."""
         if s in (ZERO, ONE) or a == b:
@@ -235,8 +227,9 @@ class Builder:
 
     def build(self, name: str, product: Sequence[int]) -> Netlist:
         """The netlist with everything that ``product`` needs, nets numbered anew."""
-        needed, kept = set(product), []
-        for cell in reversed(self.cells):
+        needed: set[int] = set(product)
+        kept: list[Cell] = []
+        for cell in reversed(_merged(self.cells, product)):
             used = [net in needed for net in cell.outputs]
             if not any(used):
                 continue
@@ -268,6 +261,26 @@ class Builder:
             first = Cell("XOR", (a, b), (between,))
             return [first, Cell("XOR", (between, c), (cell.outputs[0],))]
         return [cell]
+
+
+_TWINS = {"AND": "NAND", "OR": "NOR", "XOR": "XNOR"}
+_TWINS |= {inverting: plain for plain, inverting in _TWINS.items()}
+
+
+def _merged(cells: Sequence[Cell], product: Sequence[int]) -> list[Cell]:
+    """``cells`` with a gate and the inverter that alone reads it made one: AND and INV a NAND."""
+    readers = collections.Counter(net for cell in cells for net in cell.inputs)
+    readers.update(product)
+    inverter = {cell.inputs[0]: cell for cell in cells if cell.kind == "INV"}
+    merged, gone = [], set()
+    for cell in cells:
+        follower = inverter.get(cell.outputs[0])
+        if follower and cell.kind in _TWINS and readers[cell.outputs[0]] == 1:
+            merged.append(Cell(_TWINS[cell.kind], cell.inputs, follower.outputs))
+            gone.add(follower.outputs)
+        elif cell.outputs not in gone:
+            merged.append(cell)
+    return merged
 
 
 def _folded(kind: str, a: int, b: int) -> tuple[int, bool] | None:

@@ -219,8 +219,7 @@ class _Reader:
     def _unary(self, tokens: list[str]) -> int:
         token = tokens.pop(0) if tokens else ""
         if token == "~":
-            # ~(a & b) is one gate, not two.
-            return self._inverted(tokens)
+            return self.builder.inv(self._unary(tokens))
         if token == "(":
             net = self._binary(tokens, ("|", "^", "&"))
             if not tokens or tokens.pop(0) != ")":
@@ -231,11 +230,6 @@ class _Reader:
         if not re.match(r"[A-Za-z_]", token):
             raise NotStructural(token)
         return self._net(_plain(token, self.widths))
-
-    def _inverted(self, tokens: list[str]) -> int:
-        before = len(self.builder.cells)
-        net = self._unary(tokens)
-        return self.builder.inverted_gate(net, since=before)
 
 
 def _parts(text: str) -> list[str]:

@@ -16,9 +16,8 @@ from luts.circuits import (
     Estimate,
     Netlist,
     array_netlist,
-    cuts_of,
+    cuts_of_table,
     estimate,
-    name_of_table,
 )
 from luts.errors import InputError
 from luts.loading import _arrays, _binary, _c, _csv, _header, _verilog
@@ -89,7 +88,7 @@ class Imported:
     def _is_array(self, netlist: Netlist) -> bool:
         """Whether the circuit is a member of the family cell for cell, not in its table alone."""
         table = Multiplier(self.name, cast(Table, self.table), 1, 1, 1, "", signed=self.signed)
-        cuts = cuts_of(name_of_table(table.sha256) or "")
+        cuts = cuts_of_table(table.sha256)
         return cuts is not None and array_netlist(cuts).counts == netlist.counts
 
     def multiplier(self, **figures: float) -> Multiplier:

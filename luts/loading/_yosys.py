@@ -45,7 +45,8 @@ def script(module: str, *, adders: bool = False) -> str:
     return (
         f"read_verilog -sv circuit.v\nhierarchy -check -top {module}\n"
         f"synth -flatten -noabc -top {module}\n"
-        + ("extract_fa\nopt_clean\n" if adders else "")
+        # Full adders first: half adders are found inside of them.
+        + ("extract_fa -fa\nopt_clean\nextract_fa -ha\nopt_clean\n" if adders else "")
         + "write_json netlist.json\n"
     )
 

@@ -58,6 +58,16 @@ def test_operators_bind_as_in_verilog(expression, expected):
     np.testing.assert_array_equal(netlist.products(A, B), 9 * expected + 2)
 
 
+def test_the_inverse_of_a_named_gate_leaves_the_gate_alone():
+    netlist = read("assign O = {t, s, s, s}; assign t = ~s; assign s = A[0] & B[0];")
+    both = bit(A, 0) & bit(B, 0)
+    np.testing.assert_array_equal(netlist.products(A, B), 8 * (1 - both) + 7 * both)
+    netlist = read(
+        "assign O = {~(s), ~(A[0] & B[0]), s, c}; assign s = ~c; assign c = A[0] & B[0];"
+    )
+    np.testing.assert_array_equal(netlist.products(A, B), 8 * both + 6 * (1 - both) + both)
+
+
 def test_a_sum_of_concatenations():
     netlist = read("assign O[3] = 1'b0; assign {O[2], O[1], O[0]} = {A[1], A[0]} + {B[1], B[0]};")
     np.testing.assert_array_equal(netlist.products(A, B), A + B)
