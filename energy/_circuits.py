@@ -54,7 +54,8 @@ def add_circuit_options(parser: Parser) -> None:
 def circuits_of(options: argparse.Namespace) -> Circuits:
     """The catalogue with the multipliers of the files that the command line names.
 
-    Figures come from ``--figures``, else from the command line, else from the file.
+    Figures come from ``--figures``, else from the command line, else from the file, else (Verilog)
+    from an estimate of its netlist.
 
     Raises:
         InputError: a file does not hold a multiplier, or there is no power, area or delay for it.
@@ -80,6 +81,8 @@ def circuits_of(options: argparse.Namespace) -> Circuits:
         note = catalog.broken_promise(multiplier)
         catalog.add(multiplier)
         notes += [f"warning: {note}"] if note else []
+        if multiplier.figures_from == "estimated":
+            notes += catalog.notices(multiplier.name)
         named = multiplier.name if own and file is own[0] else named
     return Circuits(catalog, catalog[named].name, tuple(notes))
 

@@ -7,6 +7,7 @@ from typing import Literal
 
 import luts
 from energy import _tables
+from luts.circuits import Member, members
 from luts.errors import InputError, suggest
 from models import Choice
 
@@ -56,9 +57,12 @@ class MultiplierFigures:
                 raise InputError(f"a port looks at 0 to {OPERAND_BITS} bits, not {bits}")
 
     @classmethod
-    def of(cls, multiplier: luts.Multiplier) -> "MultiplierFigures":
+    def of(cls, multiplier: luts.Multiplier | Member) -> "MultiplierFigures":
         """Figures of a multiplier as it has them; its table says which bits it ignores."""
-        first, second = luts.ignored_bits(multiplier)
+        if isinstance(multiplier, Member):
+            first, second = multiplier.ignored_bits
+        else:
+            first, second = luts.ignored_bits(multiplier)
         return cls(
             power_mw=multiplier.power_mw,
             area_um2=multiplier.area_um2,
@@ -215,12 +219,20 @@ def published_figures(
 ) -> Figures:
     """The catalogue's power, area and delay, with Horowitz's 45 nm energies (ISSCC 2014).
 
+    The array multipliers that are not published have estimated figures (`luts.circuits`).
+
     Args:
         catalog: multipliers and their figures.
         convention: how power and delay become energy.
     """
+    arrays: dict[str, luts.Multiplier | Member] = {
+        name: catalog[member.known_as] if member.known_as in catalog else member
+        for name, member in members().items()
+    }
     return Figures(
-        multipliers={name: MultiplierFigures.of(m) for name, m in catalog.items()},
+        multipliers={
+            name: MultiplierFigures.of(known) for name, known in (arrays | dict(catalog)).items()
+        },
         operations={row.name: _operation(row) for row in _tables.published_operations()},
         convention=convention,
     )
@@ -250,7 +262,12 @@ def read_figures(
     """
     base = published_figures(catalog) if base is None else base
     others = tuple(others)
-    known = [*catalog, *(alias for m in catalog.values() for alias in m.aliases), *others]
+    known = [
+        *catalog,
+        *members(),
+        *(alias for m in catalog.values() for alias in m.aliases),
+        *others,
+    ]
     rows = _tables.read(path, known_multipliers=known)
     multipliers, operations = dict(base.multipliers), dict(base.operations)
     for row in rows:

@@ -1,4 +1,4 @@
-"""The catalogue: multipliers by name, filled by explicit calls."""
+"""The catalogue: multipliers by name, filled by explicit calls, and the arrays of any cut."""
 
 import dataclasses
 from collections.abc import Iterator, Mapping
@@ -7,6 +7,7 @@ import numpy as np
 
 from luts import _evoapprox
 from luts._multiplier import Multiplier
+from luts.circuits import PREFIX, array_multiplier, cuts_of, members, name_of_table
 from luts.errors import InputError, suggest
 
 
@@ -41,6 +42,10 @@ class Catalog(Mapping[str, Multiplier]):
     EvoApproxLib renamed its circuits between its master branch (2019–21) and its branch v2022. A
     bare name is master's, with or without the prefix ``master/``; ``v2022/`` reaches the other
     naming. Iterating and `names` give master's names.
+
+    ``catalog["array:a3b5d0"]`` is the broken-array multiplier with these three cuts
+    (`luts.circuits.Cuts`), made when it is asked for: iterating leaves this family out. A member
+    that is one of the thirteen keeps its name and published figures.
     """
 
     def __init__(self) -> None:
@@ -58,6 +63,7 @@ class Catalog(Mapping[str, Multiplier]):
                 of them is already another name of a known multiplier.
         """
         for name in (multiplier.name, *multiplier.aliases):
+            cuts_of(name)  # a name of the family that means no circuit is refused
             known = self._find(name)
             if known is None or known == multiplier:
                 continue
@@ -84,6 +90,17 @@ class Catalog(Mapping[str, Multiplier]):
         """
         self._sets[set_name] = tuple(self[name].name for name in names)
 
+    def define_arrays(self) -> None:
+        """Let ``arrays`` stand for the arrays that no other one dominates.
+
+        87 of the 204: those with less estimated power or less expected squared error than any other
+        in one of 44 cases, operand order free (`luts.circuits.undominated` says which).
+        """
+        # Not by `define_set`: their tables wait until the set is asked for.
+        self._sets["arrays"] = tuple(
+            member.known_as or name for name, member in members().items() if member.undominated
+        )
+
     def __getitem__(self, name: str) -> Multiplier:
         multiplier = self._find(name)
         if multiplier is None:
@@ -91,6 +108,10 @@ class Catalog(Mapping[str, Multiplier]):
         return multiplier
 
     def _unknown(self, kind: str, name: str, sets: list[str]) -> UnknownMultiplierError:
+        try:
+            cuts_of(name)
+        except InputError as error:
+            return UnknownMultiplierError(str(error))
         if (newer := f"v2022/{name}") in self._aliases:
             hint = f"did you mean {newer} ({self._aliases[newer]} on the master branch)?"
         else:
@@ -99,7 +120,19 @@ class Catalog(Mapping[str, Multiplier]):
 
     def _find(self, name: str) -> Multiplier | None:
         bare = name.removeprefix("master/")
-        return self._multipliers.get(self._aliases.get(bare, bare))
+        found = self._multipliers.get(self._aliases.get(bare, bare))
+        return found or (self._array(name) if name.startswith(PREFIX) else None)
+
+    def _array(self, name: str) -> Multiplier | None:
+        """The circuit with the cuts in ``name``, under the first name that it has here."""
+        try:
+            cuts = cuts_of(name)
+        except InputError:
+            return None
+        if cuts is None:
+            return None
+        published = self._multipliers.get(members()[cuts.name].known_as)
+        return published or array_multiplier(cuts.canonical)
 
     def __contains__(self, name: object) -> bool:
         return isinstance(name, str) and self._find(name) is not None
@@ -112,15 +145,23 @@ class Catalog(Mapping[str, Multiplier]):
 
     def by_table(self, sha256: str) -> Multiplier | None:
         """The multiplier whose table has this SHA-256, whatever its name."""
+        array = name_of_table(sha256)
+        return self._own_by_table(sha256) or (self[array] if array else None)
+
+    def _own_by_table(self, sha256: str) -> Multiplier | None:
         return next((m for m in self._multipliers.values() if m.sha256 == sha256), None)
 
     def recognise(self, multiplier: Multiplier) -> Recognition | None:
-        """Which known circuit has the table of ``multiplier``, whatever its name, if one has."""
+        """Which known circuit has the table of ``multiplier``, whatever its name, if one has.
+
+        A circuit with its operands exchanged goes before an array that has no other name.
+        """
         swapped = dataclasses.replace(multiplier, truth_table=multiplier.truth_table.T)
-        for candidate in (multiplier, swapped):
-            known = self.by_table(candidate.sha256)
-            if known is not None:
-                return Recognition(known, swapped=candidate is swapped)
+        for find in (self._own_by_table, self.by_table):
+            for candidate in (multiplier, swapped):
+                known = find(candidate.sha256)
+                if known is not None:
+                    return Recognition(known, swapped=candidate is swapped)
         return None
 
     def broken_promise(self, multiplier: Multiplier) -> str | None:
@@ -152,8 +193,8 @@ class Catalog(Mapping[str, Multiplier]):
         """Names in ``selection``, from most to least power.
 
         Args:
-            selection: ``"all"``, the name of a set (``"paper"``, ``"paper_mre"``, ``"mul8s"``), or
-                multipliers' names separated by commas.
+            selection: ``"all"``, the name of a set (``"paper"``, ``"paper_mre"``, ``"mul8s"``,
+                ``"arrays"``), or names of sets and multipliers separated by commas or ``+``.
 
         Raises:
             UnknownMultiplierError: no set and no multiplier has that name.
@@ -166,9 +207,15 @@ class Catalog(Mapping[str, Multiplier]):
             chosen = tuple(self._names_in_list(selection))
         return tuple(sorted(set(chosen), key=lambda name: (-self[name].power_mw, name)))
 
+    def _words(self, text: str) -> Iterator[str]:
+        """Names in a list; a ``+`` inside a known name does not part it."""
+        for word in (word.strip() for word in text.split(",")):
+            known = word in self._sets or word in self
+            yield from [word] if known else (part.strip() for part in word.split("+"))
+
     def _names_in_list(self, text: str) -> list[str]:
         chosen: list[str] = []
-        for word in (word.strip() for word in text.split(",")):
+        for word in self._words(text):
             if word in self._sets:
                 chosen += self._sets[word]
             elif word in self:
@@ -178,13 +225,16 @@ class Catalog(Mapping[str, Multiplier]):
         return chosen
 
     def notices(self, typed: str) -> list[str]:
-        """One line for each name in ``typed`` that means other circuits in other library versions.
+        """What a reader must know of the multipliers in ``typed``.
+
+        One line for each name that means other circuits in other library versions, and one where
+        figures are estimated.
 
         Args:
-            typed: what a user wrote, names separated by commas.
+            typed: what a user wrote, names separated by commas or ``+``.
         """
         lines = []
-        for word in (word.strip() for word in typed.split(",")):
+        for word in self._words(typed):
             if word in self._multipliers and f"v2022/{word}" in self._aliases:
                 other = self[f"v2022/{word}"]
                 mine = ", ".join(self[word].aliases)
@@ -193,7 +243,19 @@ class Catalog(Mapping[str, Multiplier]):
                     f"({mine}); in its branch v2022 that name means master's {other.name} "
                     f"(write v2022/{word} for it)"
                 )
-        return lines
+        return [*lines, *self._estimated(typed)]
+
+    def _estimated(self, typed: str) -> list[str]:
+        words = [word for word in self._words(typed) if word in self._sets or word in self]
+        chosen = [self[name] for name in (self.names(",".join(words)) if words else ())]
+        errors = [m.figures_error_pct.power_mw for m in chosen if m.figures_error_pct]
+        if not errors:
+            return []
+        span = " to ".join(f"{error:.1f}" for error in sorted({min(errors), max(errors)}))
+        return [
+            f"note: power, area and delay of {len(errors)} of these {len(chosen)} multipliers are "
+            f"estimated from their netlists, not published: power ±{span} %"
+        ]
 
 
 def evoapprox_catalog() -> Catalog:
@@ -204,6 +266,7 @@ def evoapprox_catalog() -> Catalog:
     made.define_set("mul8s", tuple(made))
     made.define_set("paper", tuple(f"mul8s_{name}" for name in _evoapprox.PAPER))
     made.define_set("paper_mre", tuple(f"mul8s_{name}" for name in _evoapprox.PAPER_MRE))
+    made.define_arrays()
     return made
 
 

@@ -9,10 +9,12 @@ IEEE TVLSI 26(11), 2018, doi:10.1109/TVLSI.2018.2856362.
 """
 
 import csv
+import functools
 from importlib import resources
 
 from luts import families
 from luts._multiplier import Multiplier
+from luts.circuits import Cuts
 
 PUBLISHED_CSV = "data/evoapprox_mul8s.csv"
 
@@ -32,6 +34,17 @@ def published_rows() -> list[dict[str, str]]:
     return list(csv.DictReader(text.splitlines()))
 
 
+@functools.cache
+def names_by_cuts() -> dict[Cuts, str]:
+    """Which broken-array multiplier each of the thirteen is; the cuts are canonical."""
+    return {
+        Cuts(*(int(row[cut]) for cut in ("break_a", "break_b", "break_diagonal"))).canonical: row[
+            "name"
+        ]
+        for row in published_rows()
+    }
+
+
 def circuits() -> list[Multiplier]:
     """The thirteen multipliers, from most to least power; the alias is the v2022 name."""
     return [
@@ -47,6 +60,7 @@ def circuits() -> list[Multiplier]:
             delay_ns=float(row["delay_ns"]),
             source=row["source"],
             aliases=(f"v2022/{row['name_v2022']}",),
+            figures_from="published",
         )
         for row in published_rows()
     ]

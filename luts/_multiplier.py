@@ -1,10 +1,11 @@
-"""What a multiplier is: its truth table and its published figures."""
+"""What a multiplier is: its truth table and its figures."""
 
 import dataclasses
 import functools
 import hashlib
 import math
 import numbers
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +31,24 @@ def unsigned_values() -> npt.NDArray[np.int64]:
     return np.arange(N_CODES, dtype=np.int64)
 
 
+FiguresFrom = Literal["given", "published", "estimated"]
+
+
+@dataclasses.dataclass(frozen=True)
+class FiguresError:
+    """What estimated figures are uncertain by, in percent; 0 for one that was not estimated.
+
+    Attributes:
+        power_mw: of the power.
+        area_um2: of the area.
+        delay_ns: of the delay.
+    """
+
+    power_mw: float = 0.0
+    area_um2: float = 0.0
+    delay_ns: float = 0.0
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Multiplier:
     """One 8×8-bit multiplier circuit.
@@ -39,12 +58,15 @@ class Multiplier:
         truth_table: every product, int32 of shape ``(256, 256)``, indexed
             ``truth_table[x_code, w_code]``. The first operand is the activation, the second the
             weight. A code is the operand's bits read as an unsigned number.
-        power_mw: power in milliwatt, as published.
-        area_um2: area in square micrometre, as published.
-        delay_ns: delay of the critical path in nanosecond, as published.
+        power_mw: power in milliwatt.
+        area_um2: area in square micrometre.
+        delay_ns: delay of the critical path in nanosecond.
         source: where table and figures come from.
         signed: whether codes are two's complement numbers (0…127, −128…−1).
         aliases: other names of the same circuit.
+        figures_from: whether the figures were ``"published"``, ``"given"`` by the user, or (some of
+            them) ``"estimated"`` from the circuit's netlist.
+        figures_error_pct: ± of the estimated ones; None where none is.
 
     Raises:
         InputError: the table has another shape or type, a product in use so large that a sum of
@@ -59,6 +81,8 @@ class Multiplier:
     source: str
     signed: bool = True
     aliases: tuple[str, ...] = ()
+    figures_from: FiguresFrom = "given"
+    figures_error_pct: FiguresError | None = None
 
     def __post_init__(self) -> None:
         if not self.name or self.name != self.name.strip():

@@ -1,6 +1,7 @@
 """``python -m luts.show [NAME …]`` or ``FILE``: figures, terms and error metrics."""
 
 import argparse
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from rich.table import Table
 
 import luts
 from luts._heat_map import error_heat_map
+from luts._multiplier import FiguresError
 from luts.console import Parser, run
 from luts.errors import InputError
 from luts.loading import Layout, read
@@ -42,7 +44,10 @@ def _parser() -> Parser:
     )
     sets = ", ".join(luts.catalog.set_names)
     parser.add_argument(
-        "names", nargs="*", metavar="NAME|FILE", help=f"multiplier, set ({sets}), or one file"
+        "names",
+        nargs="*",
+        metavar="NAME|FILE",
+        help=f"multiplier, array:a3b5d0 with any cuts, set ({sets}), or one file",
     )
     parser.add_argument("--out", type=Path, metavar="PNG", help="write a heat map of the error")
     parser.add_argument("--force", action="store_true", help="replace the PNG if it is there")
@@ -97,12 +102,20 @@ def _show_file(console: Console, path: Path, arguments: argparse.Namespace) -> N
     imported = read(path, name=arguments.name, signed=arguments.signed, layout=layout)
     given = {f: getattr(arguments, f) for f in FIGURES if getattr(arguments, f) is not None}
     missing = [f for f in FIGURES if f not in imported.figures | given]
+    estimated = imported.estimate() if missing else None
+    unknown = () if estimated else tuple(missing)
     # Looking at a table needs no figures; unknown ones are shown as such, never as this 1.
-    multiplier = imported.multiplier(**given, **dict.fromkeys(missing, 1.0))
+    filled = {f: getattr(estimated, f) if estimated else 1.0 for f in missing}
+    multiplier = imported.multiplier(**given, **filled)
+    if estimated:
+        error = FiguresError(**{f: getattr(estimated.error, f) for f in missing})
+        multiplier = dataclasses.replace(
+            multiplier, figures_from="estimated", figures_error_pct=error
+        )
     recognised = luts.catalog.recognise(multiplier)
     promise = luts.catalog.broken_promise(multiplier)
     table = _table(known_as=True)
-    _add_row(table, multiplier, str(recognised or "—"), missing=tuple(missing))
+    _add_row(table, multiplier, str(recognised or "—"), missing=unknown)
     console.print(table)
     for line in _findings(multiplier):
         _say(console, line)
@@ -112,11 +125,34 @@ def _show_file(console: Console, path: Path, arguments: argparse.Namespace) -> N
         _say(console, "its table is that of no multiplier in the catalogue")
     if promise:
         _say(console, f"warning: {promise}")
-    if missing:
-        keywords = ", ".join(f"{figure}=…" for figure in missing)
-        _say(console, f"the file gives no {', '.join(missing)}; luts.load needs {keywords}")
+    for line in _origins(multiplier, set(given), unknown, is_circuit=imported.netlist is not None):
+        _say(console, line)
     if arguments.out:
         _draw(console, multiplier, arguments)
+
+
+def _origins(
+    multiplier: luts.Multiplier, given: set[str], unknown: tuple[str, ...], *, is_circuit: bool
+) -> list[str]:
+    """Where each figure comes from, one line per kind."""
+    error = multiplier.figures_error_pct or FiguresError()
+    estimated = [f for f in FIGURES if getattr(error, f)]
+    in_file = [f for f in FIGURES if f not in {*given, *unknown, *estimated}]
+    lines = [
+        f"{', '.join(names)}: {how}"
+        for names, how in (
+            ([f for f in FIGURES if f in given], "given, whatever the file says"),
+            (in_file, "published in the file"),
+            (estimated, "estimated from its netlist (± as in the table), at uniform operands"),
+        )
+        if names
+    ]
+    if unknown:
+        keywords = ", ".join(f"{figure}=…" for figure in unknown)
+        lines.append(f"the file gives no {', '.join(unknown)}; luts.load needs {keywords}")
+        if is_circuit:
+            lines.append("yosys would read a netlist out of it to estimate them, if it can")
+    return lines
 
 
 def _findings(multiplier: luts.Multiplier) -> list[str]:
@@ -157,6 +193,7 @@ def _table(*, known_as: bool = False) -> Table:
     table = Table(caption="MAE % is of 2^16; swapped operands matter where a = b does not hold")
     table.add_column("name", no_wrap=True)
     table.add_column("known as" if known_as else "v2022 name", no_wrap=True)
+    table.add_column("figures", no_wrap=True)
     for title in ("power mW", "rel.", "area µm²", "delay ns", "terms", "MAE", "MAE %", "WCE"):
         table.add_column(title, justify="right")
     for title in ("EP %", "MRE %", "bias", "ab = ba"):
@@ -170,14 +207,19 @@ def _add_row(
     metrics = luts.error_metrics(multiplier)
     factorisation = luts.Arithmetic(multiplier).factorisation
     relative = multiplier.power_mw / luts.catalog[luts.EXACT].power_mw
-    unknown = {figure: "—" for figure in missing}
+    error = multiplier.figures_error_pct or FiguresError()
+    shown = {
+        "power_mw": f"{multiplier.power_mw:.3f}{_plus_minus(error.power_mw)}",
+        "relative": f"{relative:.3f}",
+        "area_um2": f"{multiplier.area_um2:.1f}{_plus_minus(error.area_um2)}",
+        "delay_ns": f"{multiplier.delay_ns:.2f}{_plus_minus(error.delay_ns)}",
+    }
+    shown |= dict.fromkeys((*missing, *(["relative"] if "power_mw" in missing else [])), "—")
     table.add_row(
         multiplier.name,
         second,
-        unknown.get("power_mw", f"{multiplier.power_mw:.3f}"),
-        unknown.get("power_mw", f"{relative:.3f}"),
-        unknown.get("area_um2", f"{multiplier.area_um2:.1f}"),
-        unknown.get("delay_ns", f"{multiplier.delay_ns:.2f}"),
+        "unknown" if missing else multiplier.figures_from,
+        *shown.values(),
         str(factorisation.terms) if factorisation else "table",
         f"{metrics.mae:.2f}",
         f"{metrics.mae_pct:.4f}",
@@ -187,6 +229,10 @@ def _add_row(
         f"{metrics.bias:+.2f}",
         "yes" if multiplier.is_commutative else "no",
     )
+
+
+def _plus_minus(error_pct: float) -> str:
+    return f" ±{error_pct:.0f} %" if error_pct else ""
 
 
 if __name__ == "__main__":

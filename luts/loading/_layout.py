@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from luts.circuits import Netlist
 from luts.errors import InputError
 
 Int64 = npt.NDArray[np.int64]
@@ -56,11 +57,13 @@ class RawTable:
         by_code: whether the indices are known to be codes.
         bits: width of the two's complement patterns in which products are stored, or None where
             they are numbers.
+        netlist: gives the circuit's netlist, or None where it cannot; absent for a mere table.
     """
 
     products: Int64
     by_code: bool
     bits: int | None = None
+    netlist: Callable[[], Netlist | None] | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,7 +11,14 @@ from typing import cast
 import numpy as np
 
 from luts._catalog import catalog
-from luts._multiplier import Multiplier, Table, signed_values
+from luts._multiplier import FiguresError, Multiplier, Table, signed_values
+from luts.circuits import (
+    Estimate,
+    Netlist,
+    array_netlist,
+    cuts_of_table,
+    estimate,
+)
 from luts.errors import InputError
 from luts.loading import _arrays, _binary, _c, _csv, _header, _verilog
 from luts.loading._layout import Int64, Layout, RawTable, Request
@@ -57,6 +64,7 @@ class Imported:
         signed: whether codes are two's complement numbers.
         figures: ``power_mw``, ``area_um2`` and ``delay_ns`` as far as the file gives them.
         source: where it comes from.
+        netlist: gives the circuit's netlist, or None where it cannot; absent for a mere table.
     """
 
     name: str
@@ -64,15 +72,37 @@ class Imported:
     signed: bool
     figures: dict[str, float]
     source: str
+    netlist: Callable[[], Netlist | None] | None = None
+
+    def estimate(self) -> Estimate | None:
+        """Figures estimated from the netlist, or None where the file gives none.
+
+        A circuit in Verilog has a netlist where it is a flat one of known adders and gates, or
+        where Yosys is installed.
+        """
+        netlist = self.netlist() if self.netlist else None
+        if netlist is None or not netlist.cells:
+            return None
+        return estimate(netlist, is_array=self._is_array(netlist))
+
+    def _is_array(self, netlist: Netlist) -> bool:
+        """Whether the circuit is a member of the family cell for cell, not in its table alone."""
+        table = Multiplier(self.name, cast(Table, self.table), 1, 1, 1, "", signed=self.signed)
+        cuts = cuts_of_table(table.sha256)
+        return cuts is not None and array_netlist(cuts).counts == netlist.counts
 
     def multiplier(self, **figures: float) -> Multiplier:
-        """The multiplier with `figures`, those given here first.
+        """The multiplier with `figures`: those given here, then the file's, then estimates.
 
         Raises:
-            InputError: a figure is neither in the file nor given, or the table is not a
-                multiplier's.
+            InputError: a figure is not given, not in the file and cannot be estimated, or the table
+                is not a multiplier's.
         """
         known = self.figures | figures
+        missing = [figure for figure in FIGURES if figure not in known]
+        estimated = self.estimate() if missing else None
+        if estimated:
+            known |= {figure: getattr(estimated, figure) for figure in missing}
         # Made first: that the table is wrong matters more than that a figure is missing.
         multiplier = Multiplier(
             name=self.name,
@@ -82,9 +112,10 @@ class Imported:
             delay_ns=known.get("delay_ns", 1.0),
             source=self.source,
             signed=self.signed,
+            figures_from="estimated" if estimated else "given" if figures else "published",
+            figures_error_pct=_error_of(estimated, missing),
         )
-        missing = [figure for figure in FIGURES if figure not in known]
-        if missing:
+        if missing and not estimated:
             given = ", ".join(f"{figure}=…" for figure in missing)
             raise InputError(
                 f"the file of {self.name} does not give {' and '.join(missing)}; "
@@ -93,12 +124,19 @@ class Imported:
         return multiplier
 
 
+def _error_of(estimated: Estimate | None, figures: list[str]) -> FiguresError | None:
+    if estimated is None:
+        return None
+    return FiguresError(**{figure: getattr(estimated.error, figure) for figure in figures})
+
+
 def _hint(multiplier: Multiplier, missing: list[str]) -> str:
     published = catalog.recognise(multiplier)
     if published is None:
         return ""
     figures = ", ".join(f"{figure}={getattr(published.known, figure)}" for figure in missing)
-    return f" (its table is that of {published}, published with {figures})"
+    how = published.known.figures_from
+    return f" (its table is that of {published}, {how} with {figures})"
 
 
 def load(
@@ -119,7 +157,8 @@ def load(
                           and run over all operands **in a process of its own, but with your
                           rights: load only files you trust**
     ``.v .sv``            a combinational module with two 8-bit inputs and an output; needs
-                          ``iverilog`` or ``yosys`` on the PATH, and the same trust
+                          ``iverilog`` or ``yosys`` on the PATH, and the same trust, unless it is
+                          a flat netlist of known cells (EvoApproxLib's ``*_pdk45.v``, `luts.rtl`)
     ``.h .cuh .hpp``      a table as a C array, as AdaPT and TransAxx have them
     ``.npy .npz``         an array of 256 × 256 integers
     ``.csv .txt``         256 rows of 256 products, or 65,536 rows ``a,b,product``
@@ -132,9 +171,10 @@ def load(
         signed: whether operands are two's complement; else ``mul8s_`` or ``mul8u_`` in the name
             (or in the file's, or in that of the function, module or array) says it, or types that
             are signed (``int8_t`` in C, ``signed`` in Verilog).
-        power_mw: power in milliwatt; else from a comment block ``PDK45_PWR = 0.3 mW``.
-        area_um2: area in square micrometre; else from ``PDK45_AREA = 558.9 um2``.
-        delay_ns: delay in nanosecond; else from ``PDK45_DELAY = 1.36 ns``.
+        power_mw: power in milliwatt; else from a comment block ``PDK45_PWR = 0.3 mW``, else
+            estimated from a Verilog file's netlist (which takes ``yosys`` unless it is flat).
+        area_um2: area in square micrometre; else from ``PDK45_AREA = 558.9 um2``, else estimated.
+        delay_ns: delay in nanosecond; else from ``PDK45_DELAY = 1.36 ns``, else estimated.
         source: where table and figures come from; else the file's name.
         layout: how to read what the file does not say.
 
@@ -196,6 +236,7 @@ def read(
         table=table.T if layout.swap_operands else table,
         signed=chosen[-1],
         figures=_figures(text),
+        netlist=raw.netlist,
         source=source or f"{'EvoApproxLib, ' if 'EvoApproxLib' in text else ''}file {file.name}",
     )
 

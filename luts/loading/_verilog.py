@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from luts.circuits import ADDER_MODULES, CELLS, Netlist, NotStructural, read_structural
 from luts.errors import InputError
 from luts.loading import _process, _yosys
 from luts.loading._layout import Int64, RawTable, Request, without_comments
@@ -63,7 +64,10 @@ class Module:
 
 
 def read(request: Request) -> RawTable:
-    """Simulate the file's module over all operands with ``iverilog``, else evaluate by ``yosys``.
+    """Evaluate the file's module over all operands.
+
+    Flat netlists of known adders and gates are read here; anything else is simulated with
+    ``iverilog``, or evaluated by ``yosys`` where that is not there.
 
     Args:
         request: the file; the module is `Layout.symbol`, or the only one that has two inputs of 8
@@ -73,6 +77,13 @@ def read(request: Request) -> RawTable:
         InputError: neither tool is there, the source is in error, has no or several such modules,
             or an output is undefined.
     """
+    structural = _structural(request)
+    if structural is not None:
+        module, netlist = structural
+        request.is_signed(module.name, declared=module.is_signed)
+        pairs = np.arange(65_536)
+        products = netlist.products(pairs >> 8, pairs & 255).reshape(256, 256)
+        return RawTable(products, by_code=True, bits=module.bits, netlist=lambda: netlist)
     iverilog, vvp, yosys = (shutil.which(tool) for tool in ("iverilog", "vvp", "yosys"))
     if not (iverilog and vvp) and not yosys:
         raise InputError(
@@ -89,7 +100,56 @@ def read(request: Request) -> RawTable:
             products = _simulate(request, folder, module, (iverilog, vvp))
         else:
             products = _evaluate(request, folder, module, str(yosys))
-    return RawTable(products, by_code=True, bits=module.bits)
+    return RawTable(
+        products,
+        by_code=True,
+        bits=module.bits,
+        netlist=lambda: _synthesised(request, module, products) if yosys else None,
+    )
+
+
+def _structural(request: Request) -> tuple[Module, Netlist] | None:
+    """The module and its netlist where both can be read without a tool."""
+    code = without_comments(request.text())
+    names = set(re.findall(r"\bmodule\s+(\w+)", code))
+    # A cell that the file defines itself may be anything, unless it is as we write it.
+    own = {name for name, text in ADDER_MODULES.items() if _squeezed(text) in _squeezed(code)}
+    if (names & set(CELLS)) - own:
+        return None
+    try:
+        module = _choose(request)
+        ports = (module.first, module.second, module.product)
+        netlist = read_structural(code, module.name, ports)
+    except (InputError, NotStructural):
+        return None
+    fits = netlist.widths == (8, 8) and len(netlist.product) == module.bits
+    return (module, netlist) if fits else None
+
+
+def _squeezed(text: str) -> str:
+    return re.sub(r"\s+", "", without_comments(text))
+
+
+def _synthesised(request: Request, module: Module, products: Int64) -> Netlist | None:
+    """The netlist as Yosys makes it, adders recognised; None where it is not the circuit."""
+    yosys = shutil.which("yosys")
+    if yosys is None:
+        return None
+    with tempfile.TemporaryDirectory(prefix="luts-") as name:
+        folder = Path(name)
+        (folder / "circuit.v").write_bytes(request.path.read_bytes())
+        script = _yosys.script(module.name, adders=True)
+        (folder / "synth.ys").write_text(script, encoding="utf-8")
+        try:
+            step(request, folder, [yosys, "-q", "-s", "synth.ys"])
+            text = (folder / "netlist.json").read_text(encoding="utf-8")
+            ports = (module.first, module.second, module.product)
+            netlist = _yosys.netlist(text, module.name, ports, shown=request.shown)
+        except (InputError, OSError):
+            return None
+    pairs = np.arange(65_536)
+    same = np.array_equal(netlist.products(pairs >> 8, pairs & 255), products.ravel())
+    return netlist if same else None
 
 
 def modules(text: str) -> list[Module]:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from luts.circuits import ONE, ZERO, Builder, Netlist
 from luts.errors import InputError
 from luts.loading._layout import Int64
 
@@ -28,12 +29,81 @@ _GATES: dict[str, Callable[..., Bits]] = {
 }
 
 
-def script(module: str) -> str:
-    """A Yosys script that reads ``circuit.v`` and writes the gates of ``module`` as JSON."""
+_KINDS = {"$_AND_": "AND", "$_NAND_": "NAND", "$_OR_": "OR", "$_NOR_": "NOR"} | {
+    "$_XOR_": "XOR",
+    "$_XNOR_": "XNOR",
+}
+
+
+def script(module: str, *, adders: bool = False) -> str:
+    """A Yosys script that reads ``circuit.v`` and writes the gates of ``module`` as JSON.
+
+    Args:
+        module: name of the top module.
+        adders: gather gates into half and full adders (``$fa``).
+    """
     return (
         f"read_verilog -sv circuit.v\nhierarchy -check -top {module}\n"
-        f"synth -flatten -noabc -top {module}\nwrite_json netlist.json\n"
+        f"synth -flatten -noabc -top {module}\n"
+        # Full adders first: half adders are found inside of them.
+        + ("extract_fa -fa\nopt_clean\nextract_fa -ha\nopt_clean\n" if adders else "")
+        + "write_json netlist.json\n"
     )
+
+
+def netlist(text: str, module: str, ports: tuple[str, str, str], *, shown: str) -> Netlist:
+    """The netlist that Yosys wrote, constants folded.
+
+    Args:
+        text: what Yosys wrote.
+        module: name of the top module.
+        ports: first operand, second operand, product.
+        shown: the file's name for messages.
+
+    Raises:
+        InputError: there are cells with a memory, loops, or undefined outputs.
+    """
+    top: dict[str, Any] = json.loads(text)["modules"][module]
+    builder = Builder((8, 8))
+    known: dict[int | str, int] = {"0": ZERO, "1": ONE}
+    for port, net_of in ((ports[0], builder.first), (ports[1], builder.second)):
+        known |= {net: net_of(i) for i, net in enumerate(top["ports"][port]["bits"])}
+    waiting = list(top["cells"].values())
+    while waiting:
+        ready = [cell for cell in waiting if all(net in known for net in _inputs(cell))]
+        if not ready:
+            raise InputError(f"{shown} is not combinational")
+        for cell in ready:
+            _place(builder, cell, known, shown)
+        waiting = [cell for cell in waiting if cell["connections"]["Y"][0] not in known]
+    product = top["ports"][ports[2]]["bits"]
+    if any(net not in known for net in product):
+        raise InputError(f"{shown}: a bit of its output is undefined")
+    return builder.build(module, [known[net] for net in product])
+
+
+def _inputs(cell: dict[str, Any]) -> list[int | str]:
+    connections = cell["connections"]
+    return [connections[port][0] for port in "ABCS" if port in connections]
+
+
+def _place(builder: Builder, cell: dict[str, Any], known: dict[int | str, int], shown: str) -> None:
+    kind, nets = cell["type"], [known[net] for net in _inputs(cell)]
+    output = cell["connections"]["Y"][0]
+    if kind == "$fa":
+        # Yosys manual, "$fa": Y is the sum, X the carry.
+        known[output], known[cell["connections"]["X"][0]] = builder.add(nets)
+    elif kind in _KINDS:
+        known[output] = builder.gate(_KINDS[kind], *nets)
+    elif kind in ("$_BUF_", "$_NOT_"):
+        known[output] = nets[0] if kind == "$_BUF_" else builder.inv(nets[0])
+    elif kind in ("$_ANDNOT_", "$_ORNOT_"):
+        gate = kind.removeprefix("$_").removesuffix("NOT_")
+        known[output] = builder.gate(gate, nets[0], builder.inv(nets[1]))
+    elif kind == "$_MUX_":
+        known[output] = builder.mux(*nets)
+    else:
+        raise InputError(f"{shown} is not combinational (cell {kind})")
 
 
 def products(netlist: str, module: str, ports: tuple[str, str, str], *, shown: str) -> Int64:

@@ -6,6 +6,7 @@ import pytest
 
 import energy
 import luts
+from luts.circuits import members
 from luts.errors import InputError
 from tests.energy.networks import load
 
@@ -20,7 +21,9 @@ def written(folder, text):
 
 def test_published_figures_are_the_catalogues():
     figures = energy.published_figures()
-    assert set(figures.multipliers) == set(luts.catalog)
+    assert set(figures.multipliers) == {*luts.catalog, *members()}
+    assert figures.multiplier("array:a3b5d0").power_mw == luts.catalog["array:a3b5d0"].power_mw
+    assert figures.relative("array:a0b0d0") == 1
     assert figures.relative("mul8s_1L2H") == pytest.approx(0.7082, abs=5e-5)
     assert all(entry.source for entry in figures.operations.values())
     # Horowitz: 1.3 nJ for 64 bit of DRAM is 20.3 pJ a bit.

@@ -200,7 +200,7 @@ def test_by_table_finds_a_circuit_whatever_its_name(catalog):
 def test_a_set_holds_known_names_only(catalog):
     catalog.define_set("two", ("mul8s_1KR3", "v2022/mul8s_1KV6"))
     assert catalog.names("two") == ("mul8s_1KV8", "mul8s_1KR3")
-    assert set(catalog.set_names) == {"mul8s", "paper", "paper_mre", "two"}
+    assert set(catalog.set_names) == {"mul8s", "paper", "paper_mre", "two", "arrays"}
     with pytest.raises(luts.UnknownMultiplierError):
         catalog.define_set("three", ("nothing",))
 

@@ -149,3 +149,25 @@ def test_runs_as_a_module():
     )
     assert done.returncode == 0, done.stderr
     assert "mul8s_1L2J" in done.stdout and done.stderr == ""
+
+
+def test_estimated_figures_carry_their_error(call):
+    _, out, _ = call("array:a3b5d0", "mul8s_1L2H")
+    row = next(line for line in out.splitlines() if "array:a3b5d0" in line)
+    error = luts.catalog["array:a3b5d0"].figures_error_pct
+    assert "estimated" in row and f"±{error.power_mw:.0f} %" in row
+    row = next(line for line in out.splitlines() if "mul8s_1L2H" in line)
+    assert "published" in row and "±" not in row
+    assert "of 1 of these 2 multipliers are estimated" in out
+
+
+def test_a_circuits_file_is_priced_and_given_figures_win(call, tmp_path):
+    source = "module mul8s_t(A, B, O); input [7:0] A; input [7:0] B; output [15:0] O;\n"
+    zeros = ", ".join(["1'b0"] * 12)
+    source += "FAX1 u(.A((A[6] & B[6])), .B((A[5] & B[7])), .C((A[7] & B[5])), .YS(s), .YC(c));\n"
+    source += f"assign O = {{1'b0, 1'b0, c, s, {zeros}}};\nendmodule\n"
+    (tmp_path / "mul8s_t.v").write_text(source)
+    _, out, _ = call(tmp_path / "mul8s_t.v", "--power-mw", 0.25)
+    assert "power_mw: given, whatever the file says" in out and "0.250 │" in out
+    assert "area_um2, delay_ns: estimated from its netlist" in out and "±" in out
+    assert "luts.load needs" not in out

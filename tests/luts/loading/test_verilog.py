@@ -146,3 +146,84 @@ def test_signed_ports_are_enough(tmp_path, monkeypatch, tool):
         tool, write(tmp_path, "v.v", ANSI.replace("mul8s_v", "v")), monkeypatch
     )
     assert multiplier.signed
+
+
+PDK45 = """
+// PDK45_PWR = 0.052 mW
+module mul8s_tiny ( A, B, O );
+  input [7:0] A;
+  input [7:0] B;
+  output [15:0] O;
+  wire s, c;
+  HAX1 U1 (.A((A[7] & B[6])), .B((A[6] & B[7])), .YS(s), .YC(c));
+  assign O = {1'b0,c,s,1'b0,1'b0,1'b0,1'b0,1'b0,1'b0,1'b0,1'b0,1'b0,1'b0,1'b0,1'b0,1'b0};
+endmodule
+"""
+
+
+def tiny() -> np.ndarray:
+    code = np.arange(256)
+    first = np.bitwise_and.outer(code >> 7, (code >> 6) & 1)
+    second = np.bitwise_and.outer((code >> 6) & 1, code >> 7)
+    return (first + second) << 13
+
+
+def test_netlists_of_known_cells_need_no_tool(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    imported = luts.loading.read(write(tmp_path, "mul8s_tiny.v", PDK45))
+    np.testing.assert_array_equal(imported.table, tiny())
+    multiplier = imported.multiplier(area_um2=30.0)
+    # The file's power and the user's area win; only the delay is estimated.
+    assert (multiplier.power_mw, multiplier.area_um2) == (0.052, 30.0)
+    assert multiplier.figures_from == "estimated"
+    error = multiplier.figures_error_pct
+    assert (error.power_mw, error.area_um2) == (0, 0) and error.delay_ns > 0
+
+
+def test_a_cell_that_the_file_defines_itself_is_not_taken_for_a_known_one(tmp_path, monkeypatch):
+    text = PDK45 + "module HAX1(input A, B, output YS, YC); assign YS = A; assign YC = B; endmodule"
+    with monkeypatch.context() as alone:
+        alone.setenv("PATH", str(tmp_path))
+        refused(write(tmp_path, "mul8s_tiny.v", text), "iverilog or yosys")
+
+
+@needs_yosys
+def test_a_circuit_without_figures_is_estimated_from_what_yosys_makes_of_it(tmp_path):
+    multiplier = luts.load(write(tmp_path, "mul8s_v.v", ANSI))
+    published = luts.catalog["mul8s_1KTY"]
+    assert multiplier.figures_from == "estimated"
+    # Another structure than the published array's, so that no more than the order is expected.
+    assert 0.5 < multiplier.power_mw / published.power_mw < 2
+    assert 0.5 < multiplier.area_um2 / published.area_um2 < 2
+    assert multiplier.figures_error_pct.power_mw > 10
+    given = luts.load(tmp_path / "mul8s_v.v", **FIGURES)
+    assert (given.figures_from, given.figures_error_pct) == ("given", None)
+
+
+def test_without_yosys_missing_figures_are_asked_for(tmp_path, monkeypatch):
+    if not shutil.which("iverilog"):
+        pytest.skip("no iverilog on the PATH: Verilog is not simulated here")
+    real = shutil.which
+    monkeypatch.setattr("shutil.which", lambda name: None if name == "yosys" else real(name))
+    with pytest.raises(luts.InputError, match="does not give power_mw and area_um2 and delay_ns"):
+        luts.load(write(tmp_path, "mul8s_v.v", ANSI))
+
+
+def test_a_file_with_all_its_figures_is_published(tmp_path):
+    block = "// PDK45_AREA = 30 um2\n// PDK45_DELAY = 0.2 ns\n"
+    multiplier = luts.load(write(tmp_path, "mul8s_tiny.v", block + PDK45))
+    assert multiplier.figures_from == "published" and multiplier.figures_error_pct is None
+
+
+@needs_yosys
+@pytest.mark.parametrize("operator", ["*", "+", "&", "^", "~^", "|"])
+def test_a_netlist_of_yosys_computes_what_the_module_does(tmp_path, operator):
+    source = (
+        f"module mul8u_v(input [7:0] a, b, output [15:0] o); assign o = a[7] ? a {operator} b "
+        ": b & ~a; endmodule"
+    )
+    imported = luts.loading.read(write(tmp_path, "mul8u_v.v", source))
+    netlist = imported.netlist()
+    pairs = np.arange(65_536)
+    table = netlist.products(pairs >> 8, pairs & 255).reshape(256, 256)
+    np.testing.assert_array_equal(table, imported.table)

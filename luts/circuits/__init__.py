@@ -1,0 +1,57 @@
+"""Circuits as netlists: the array multipliers of any cut, and what a circuit costs.
+
+`array_netlist` builds a member of the family out of half adders, full adders and gates; `estimate`
+gives power, area and delay of any netlist, `toggles` how often its nets switch.
+"""
+
+from luts.circuits._array import PREFIX, Cuts, all_cuts, array_netlist, cuts_of
+from luts.circuits._dominance import undominated
+from luts.circuits._family import Member, array_multiplier, cuts_of_table, members, name_of_table
+from luts.circuits._figures import (
+    Estimate,
+    Features,
+    FigureModel,
+    estimate,
+    features,
+    figure_models,
+)
+from luts.circuits._netlist import ONE, ZERO, Builder, Cell, Netlist
+from luts.circuits._rtl import array_testbench, array_verilog, module_name, netlist_verilog
+from luts.circuits._structural import ADDER_MODULES, CELLS, NotStructural, read_structural
+from luts.circuits._switching import Toggles, depth, toggles
+
+__all__ = [
+    "ADDER_MODULES",
+    "CELLS",
+    "ONE",
+    "PREFIX",
+    "ZERO",
+    "Builder",
+    "Cell",
+    "Cuts",
+    "Estimate",
+    "Features",
+    "FigureModel",
+    "Member",
+    "Netlist",
+    "NotStructural",
+    "Toggles",
+    "all_cuts",
+    "array_multiplier",
+    "array_netlist",
+    "array_testbench",
+    "array_verilog",
+    "cuts_of",
+    "cuts_of_table",
+    "depth",
+    "estimate",
+    "features",
+    "figure_models",
+    "members",
+    "module_name",
+    "name_of_table",
+    "netlist_verilog",
+    "read_structural",
+    "toggles",
+    "undominated",
+]

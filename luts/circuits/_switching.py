@@ -1,0 +1,105 @@
+"""How often the outputs of a netlist's cells switch, glitches included.
+
+One pair of operands follows another. Every cell answers its inputs one unit of time later, so that
+an adder whose inputs come at different times may switch several times before it rests.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+
+from luts.circuits._netlist import FIRST_INPUT, FUNCTIONS, Netlist, Words, pack
+
+Int64 = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+
+DEPTHS = {"FA": (3, 2), "HA": (2, 1), "XOR": (2,), "XNOR": (2,), "MUX": (2,)}
+"""Gates on the way from a cell's inputs to its outputs (sum, carry); 1 where not named."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Toggles:
+    """Mean toggles of every net per new operand pair.
+
+    Attributes:
+        settled: whether the net rests elsewhere than before, float64 of shape ``(nets,)``.
+        timed: every change on the way, glitches included, of the same shape.
+    """
+
+    settled: Floats
+    timed: Floats
+
+
+def toggles(netlist: Netlist, first: Int64, second: Int64) -> Toggles:
+    """Toggles while a circuit is fed one operand pair after the other.
+
+    Args:
+        netlist: the circuit.
+        first: bit patterns of the first operand in the order of time, shape ``(pairs,)``.
+        second: those of the second operand.
+    """
+    n_steps = len(first) - 1
+    before = netlist.values(first[:-1], second[:-1])
+    after = netlist.values(first[1:], second[1:])
+    valid = pack(np.ones(n_steps, dtype=np.int64))
+    timed = np.zeros(netlist.n_nets)
+    groups = _groups(netlist)
+    now = before.copy()
+    now[FIRST_INPUT : netlist.first_free] = after[FIRST_INPUT : netlist.first_free]
+    past = before
+    # No signal passes more cells than there are.
+    for _ in range(len(netlist.cells) + 1):
+        changed = (now ^ past) & valid
+        if not changed.any():
+            break
+        timed += _ones(changed)
+        past = now
+        now = past.copy()
+        for group in groups:
+            now[group.outputs] = group.function(*(past[nets] for nets in group.inputs))
+    return Toggles(_ones((before ^ after) & valid) / n_steps, timed / n_steps)
+
+
+def depth(netlist: Netlist) -> int:
+    """Gates on the longest way through the circuit (`DEPTHS`)."""
+    arrival = np.zeros(netlist.n_nets, dtype=np.int64)
+    for cell in netlist.cells:
+        latest = max(arrival[net] for net in cell.inputs)
+        for net, gates in zip(cell.outputs, DEPTHS.get(cell.kind, (1,)), strict=True):
+            arrival[net] = latest + gates
+    return int(arrival.max())
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Group:
+    """Outputs of cells of one kind, computed together."""
+
+    function: Callable[..., Words]
+    inputs: tuple[Int64, ...]
+    outputs: Int64
+
+
+def _groups(netlist: Netlist) -> list[_Group]:
+    groups = []
+    for kind in netlist.counts:
+        cells = [cell for cell in netlist.cells if cell.kind == kind]
+        inputs = tuple(np.array(nets) for nets in zip(*(c.inputs for c in cells), strict=True))
+        for at, function in enumerate(FUNCTIONS[kind]):
+            groups.append(_Group(function, inputs, np.array([cell.outputs[at] for cell in cells])))
+    return groups
+
+
+def _ones(words: Words) -> Floats:
+    """Bits that are set in each row of ``words``."""
+    counts: Floats = _popcounts()[words.view(np.uint16)].sum(axis=-1, dtype=np.float64)
+    return counts
+
+
+@functools.cache
+def _popcounts() -> npt.NDArray[np.uint8]:
+    values = np.arange(65_536, dtype=np.uint16).view(np.uint8).reshape(-1, 2)
+    counts: npt.NDArray[np.uint8] = np.unpackbits(values, axis=1).sum(axis=1, dtype=np.uint8)
+    return counts

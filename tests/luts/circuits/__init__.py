@@ -1,0 +1,1 @@
+"""Tests of luts.loading, one file a format."""
