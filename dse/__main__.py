@@ -10,6 +10,7 @@ COMMANDS = {
     "search": ("dse.search", "which multiplier each layer and each expert should use"),
     "front": ("dse.front", "finished runs side by side"),
     "show": ("luts.show", "multipliers of the catalogue, or of a file"),
+    "rtl": ("luts.rtl", "Verilog and test bench of an array multiplier"),
     "report": ("energy.report", "what an assignment costs, site by site"),
     "train": ("models.train", "train one network on one data set"),
 }

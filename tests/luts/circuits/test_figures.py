@@ -10,11 +10,13 @@ from luts.circuits import (
     Cuts,
     all_cuts,
     array_netlist,
+    array_verilog,
     depth,
     estimate,
     features,
     figure_models,
     members,
+    module_name,
     toggles,
 )
 from luts.circuits import _calibration as calibration
@@ -200,3 +202,32 @@ def test_a_stranger_circuit_gets_the_worst_error():
     array, stranger = (estimate(array_netlist(Cuts()), is_array=known) for known in (True, False))
     assert array.power_mw == stranger.power_mw
     assert stranger.error.power_mw > array.error.power_mw
+
+
+HEADER = "// MAE = {mae}\n// PDK45_PWR = 0.1 mW\n// PDK45_AREA = 9.5 um2\n// PDK45_DELAY = 0.5 ns\n"
+
+
+def published(folder, name: str, cuts: Cuts, mae: float, end: str = "") -> None:
+    text = array_verilog(cuts).replace(module_name(cuts), name)
+    for ours, theirs in ((" a,", " A,"), (" b,", " B,"), (" product\n", " O\n"), ("a[", "A[")):
+        text = text.replace(ours, theirs)
+    text = text.replace("b[", "B[").replace("product[", "O[")
+    (folder / f"{name}_pdk45.v").write_text(HEADER.format(mae=mae) + end + text)
+
+
+def test_measuring_published_netlists(tmp_path):
+    published(tmp_path, "mul8s_mine", Cuts(1, 1), 53.3)
+    (tmp_path / "mul8u_other_pdk45.v").write_text("module mul8u_other; endmodule")
+    (row,) = calibration.measure(tmp_path)
+    assert (row["name"], row["width"], row["kind"]) == ("mul8s_mine", 8, "signed")
+    assert (row["power_mw"], row["area_um2"], row["delay_ns"]) == (0.1, 9.5, 0.5)
+    known = vars(features(array_netlist(Cuts(1, 1))))
+    assert {key: row[key] for key in known} == pytest.approx(known, rel=1e-3)
+
+
+def test_a_netlist_that_errs_otherwise_than_published_was_misread(tmp_path):
+    published(tmp_path, "mul8s_mine", Cuts(1, 1), 80.0)
+    with pytest.raises(luts.InputError, match=r"mul8s_mine errs by 5.* its header says 80"):
+        calibration.measure(tmp_path)
+    with pytest.raises(luts.InputError, match=r"there is no mul.*give a checkout"):
+        calibration.measure(tmp_path / "nothing")
