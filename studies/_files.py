@@ -1,13 +1,14 @@
 """Files of results: whole or not at all, and with what made them."""
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pandas as pd
 import torch
 
 from dse import provenance
+from luts.errors import InputError
 from models.training import atomically
 
 
@@ -19,6 +20,25 @@ def together(folder: Path) -> Iterator[Callable[[str], Path]]:
     """
     with contextlib.ExitStack() as files:
         yield lambda name: files.enter_context(atomically(folder / name))
+
+
+def check_free(folder: Path, names: Iterable[str], lacking: str) -> None:
+    """Refuse to write over files of somebody else.
+
+    Args:
+        folder: of results, without what our own would come with.
+        names: of the files that would be written.
+        lacking: what that is.
+
+    Raises:
+        InputError: one of the files is there.
+    """
+    for name in names:
+        if (folder / name).exists():
+            raise InputError(
+                f"{folder / name} is there without {lacking}; name another folder with --results, "
+                f"or move it away"
+            )
 
 
 def write_table(path: Path, table: pd.DataFrame, *about: object, digits: int = 5) -> None:

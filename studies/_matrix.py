@@ -35,17 +35,16 @@ class CellStore(Generic[AnyCell]):
 
     Args:
         path: the folder; made when the first cell is kept.
+        indent: of the files, as `json.dumps` takes it.
 
     Raises:
         InputError: it is not a folder and cannot become one, a file in it is not a cell of the
             study, or cells of one float network started from different weights.
     """
 
-    indent: int | None = 1
-    """Of the files, as `json.dumps` takes it."""
-
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, indent: int | None = 1) -> None:
         self.path = path
+        self._indent = indent
         self._weights: dict[Hashable, tuple[str, str]] = {}
         # Whatever is wrong is noticed before any work.
         for folder in (path, path / "cells"):
@@ -66,7 +65,7 @@ class CellStore(Generic[AnyCell]):
         self._check_same_weights(cell.name, record)
         if not self.has(cell):
             with atomically(self._file(cell.name)) as temporary:
-                text = json.dumps(record, indent=self.indent)
+                text = json.dumps(record, indent=self._indent)
                 temporary.write_text(text + "\n", encoding="utf-8")
 
     def read(self, cell: AnyCell) -> Record:

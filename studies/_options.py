@@ -3,13 +3,15 @@
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from luts.console import Parser
 from luts.errors import InputError, suggest
+from luts.settings import read_settings
 from studies._images import IMAGES
 
 STUDIES = Path(__file__).parent
+Settings = TypeVar("Settings")
 
 _OPTIONS: dict[str, dict[str, Any]] = {
     "--images": {"type": Path, "default": IMAGES, "help": "folder or archive of CIFAR-10 images"},
@@ -45,7 +47,16 @@ def read_config(study: str) -> dict[str, Any]:
     return tomllib.loads((STUDIES / study / "config.toml").read_text(encoding="utf-8"))
 
 
-def read_preset_table(path: Path, name: str) -> Any:
+def study_settings(cls: type[Settings], study: str) -> Settings:
+    """The committed configuration of a study as the dataclass that describes it.
+
+    Raises:
+        InputError: all faults at once, as `luts.settings.read_settings` names them.
+    """
+    return read_settings(cls, read_config(study), title=f"config.toml of studies.{study}")
+
+
+def read_preset_table(path: Path, name: str) -> dict[str, Any]:
     """A table of a configuration file that has one per preset.
 
     Raises:
@@ -56,7 +67,21 @@ def read_preset_table(path: Path, name: str) -> Any:
     except (OSError, ValueError) as error:
         raise InputError(f"cannot read presets from {path}: {error}") from error
     check_known("preset", [name], tables)
-    return tables[name]
+    table = tables[name]
+    if not isinstance(table, dict):
+        raise InputError(f"preset {name} is a table of settings, not {table!r}")
+    return table
+
+
+def check_filled(settings: object, *names: str) -> None:
+    """Refuse empty texts and lists where something has to be said.
+
+    Raises:
+        InputError: some of these settings are empty.
+    """
+    empty = [name for name in names if not getattr(settings, name)]
+    if empty:
+        raise InputError(f"{', '.join(empty)} must not be empty")
 
 
 def check_known(kind: str, given: Iterable[str] | None, known: Iterable[str]) -> None:

@@ -1,29 +1,29 @@
 """Peak memory of one forward pass, measured in a process of its own."""
 
 import ctypes
+import dataclasses
 import gc
 import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from studies._machine import status_mb
 from studies.emulation_speed._methods import network_emulated
-from studies.emulation_speed._subjects import circuits, network
+from studies.emulation_speed._subjects import SpeedStudy, circuits, network
 
 
-def peak_mb(name: str, circuit: str | None, config: dict[str, Any]) -> float:
+def peak_mb(name: str, circuit: str | None, study: SpeedStudy) -> float:
     """Megabytes at the peak of a forward pass, the network's weights and cached factors included.
 
     Args:
         name: of the network.
         circuit: of the emulated network, or None for the float one.
-        config: the study's configuration.
+        study: the configuration.
     """
-    arguments = json.dumps([name, circuit, config])
+    arguments = json.dumps([name, circuit, dataclasses.asdict(study)])
     run = subprocess.run(
         [sys.executable, "-m", "studies.emulation_speed._memory", arguments],
         capture_output=True,
@@ -41,14 +41,14 @@ def _give_back() -> None:
         trim(0)
 
 
-def _main(name: str, circuit: str | None, config: dict[str, Any]) -> float:
-    network(name, config)[0](network(name, config)[1](1))  # libraries take their memory first
+def _main(name: str, circuit: str | None, study: SpeedStudy) -> float:
+    network(name, study)[0](network(name, study)[1](1))  # libraries take their memory first
     _give_back()
     before = status_mb("VmRSS")
-    net, make_batch = network(name, config)
+    net, make_batch = network(name, study)
     if circuit is not None:
         net = network_emulated(net, make_batch, circuits()[circuit])
-    x = make_batch(config["memory_batch"])
+    x = make_batch(study.memory_batch)
     _give_back()
     with torch.inference_mode():
         Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far
@@ -57,4 +57,5 @@ def _main(name: str, circuit: str | None, config: dict[str, Any]) -> float:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(f"{_main(*json.loads(sys.argv[1]))}\n")
+    *_of_what, _values = json.loads(sys.argv[1])
+    sys.stdout.write(f"{_main(*_of_what, SpeedStudy(**_values))}\n")

@@ -1,7 +1,6 @@
 """The verdicts and the figure."""
 
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import torch
@@ -24,42 +23,31 @@ def summary(rows: pd.DataFrame) -> pd.DataFrame:
     for part in ("networks", *MAX_VS_FLOAT32):
         circuits = rows[(rows["part"] == part) & rows["kind"].isin([*TARGETS])]
         for (subject, kind), group in circuits.groupby(["subject", "kind"], sort=False):
-            for what, values, target in _figures(part, str(kind), group):
-                lines.append({"part": part, "subject": subject, **_verdict(what, values, target)})
+            for what, column, sign, limit in _limits(part, str(kind)):
+                worst = group[column].min() if sign == ">=" else group[column].max()
+                is_reached = worst >= limit if sign == ">=" else worst <= limit
+                line = {"part": part, "subject": subject, "what": f"{kind} {what}"}
+                line |= {"median": group[column].median(), "worst": worst}
+                line |= {"target": f"{sign} {limit}", "reached": "yes" if is_reached else "no"}
+                lines.append(line)
     return pd.DataFrame(lines)
 
 
-def _figures(part: str, kind: str, rows: pd.DataFrame) -> list[tuple[str, pd.Series, str]]:
-    """What is measured of a kind of circuit, its values and its target."""
+def _limits(part: str, kind: str) -> list[tuple[str, str, str, float]]:
+    """Of a kind of circuit: what is compared, its column, and the target."""
     if part in MAX_VS_FLOAT32:
-        return [(f"{kind} / float32", rows["vs_float32"], f"<= {MAX_VS_FLOAT32[part]}")]
-    least = MIN_VS_LOOP["table" if kind == "table" else "products"]
-    return [
-        (f"{kind} : float32", rows["vs_float32"], f">= {TARGETS[kind]}"),
-        (f"{kind} : loop", rows["vs_loop"], f">= {least}"),
-    ]
+        return [("/ float32", "vs_float32", "<=", MAX_VS_FLOAT32[part])]
+    vs_loop = MIN_VS_LOOP["table" if kind == "table" else "products"]
+    return [(": float32", "vs_float32", ">=", TARGETS[kind]), (": loop", "vs_loop", ">=", vs_loop)]
 
 
-def _verdict(what: str, values: pd.Series, target: str) -> dict[str, Any]:
-    sign, limit = target.split()
-    worst = values.min() if sign == ">=" else values.max()
-    reached = worst >= float(limit) if sign == ">=" else worst <= float(limit)
-    return {
-        "what": what,
-        "median": values.median(),
-        "worst": worst,
-        "target": target,
-        "reached": "yes" if reached else "no",
-    }
-
-
-def stem(config: dict[str, Any]) -> str:
+def stem() -> str:
     """File name with the conditions."""
     version = torch.__version__.split("+")[0]
-    return f"emulation-speed-{processor()}-{isa()}-{config['threads']}threads-torch{version}"
+    return f"emulation-speed-{processor()}-{isa()}-{torch.get_num_threads()}threads-torch{version}"
 
 
-def write_figure(rows: pd.DataFrame, folder: Path, config: dict[str, Any]) -> None:
+def write_figure(rows: pd.DataFrame, folder: Path) -> None:
     """Speed of each network relative to the fastest float32, by circuit."""
     networks = rows[rows["part"] == "networks"]
     if networks.empty:
@@ -77,6 +65,6 @@ def write_figure(rows: pd.DataFrame, folder: Path, config: dict[str, Any]) -> No
         axis.set_title(f"{subject}, batch {mine['batch'].iloc[0]}")
         axis.set_xlabel("speed relative to the fastest float32")
     panels[0].invert_yaxis()
-    figure.suptitle(f"Whole-network inference, {stem(config)}", fontsize=9)
+    figure.suptitle(f"Whole-network inference, {stem()}", fontsize=9)
     with together(folder) as new:
-        figure.savefig(new(f"{stem(config)}.png"), dpi=120, format="png")
+        figure.savefig(new(f"{stem()}.png"), dpi=120, format="png")

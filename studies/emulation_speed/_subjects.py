@@ -2,20 +2,41 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Annotated
 
 import torch
 from torch import nn
 
 from luts import Arithmetic, Geometry, Multiplier, catalog, families
+from luts.settings import setting
 from models.networks import build
 from models.networks.resnet_cifar import resnet20
 from models.networks.vgg_cifar import vgg11_bn
+from studies._options import check_known
 
 NETWORKS = ("resnet20", "vgg11_bn", "vit_small")
 
 MakeBatch = Callable[[int], torch.Tensor]
+
+
+@dataclasses.dataclass(frozen=True)
+class SpeedStudy:
+    """The configuration."""
+
+    seed: Annotated[int, setting("of weights and images", ge=0)]
+    repetitions: Annotated[int, setting("interleaved rounds", ge=1)]
+    loop_repetitions: Annotated[int, setting("of them with the slow baseline", ge=1)]
+    layer_batch: Annotated[int, setting("images of a single layer", ge=1)]
+    batch: Annotated[Mapping[str, int], setting("images by network", ge=1)]
+    memory_batch: Annotated[int, setting("images where memory is measured", ge=1)]
+    vit_image_size: Annotated[int, setting("height and width", unit="pixels", ge=1)]
+    vit_patch_size: Annotated[int, setting("of the transformer", unit="pixels", ge=1)]
+    training_circuits: Annotated[tuple[str, ...], setting("that training is timed with")]
+
+    def __post_init__(self) -> None:
+        check_known("network", self.batch, NETWORKS)
+        check_known("circuit", self.training_circuits, circuits())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,11 +89,11 @@ def layers(tokens: int) -> list[Layer]:
     ]
 
 
-def network(name: str, config: dict[str, Any]) -> tuple[nn.Module, MakeBatch]:
+def network(name: str, study: SpeedStudy) -> tuple[nn.Module, MakeBatch]:
     """An untrained network, and what makes a batch for it."""
-    seed, size = config["seed"], config["vit_image_size"] if name == "vit_small" else 32
+    seed, size = study.seed, study.vit_image_size if name == "vit_small" else 32
     if name == "vit_small":
-        patch = config["vit_patch_size"]
+        patch = study.vit_patch_size
         net = build("vit_small", num_classes=200, image_size=size, patch_size=patch, seed=seed)
     else:
         torch.manual_seed(seed)

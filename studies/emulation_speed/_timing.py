@@ -1,28 +1,23 @@
 """Timing that machines with other work on them bear: interleaved, medians, quartiles."""
 
-import dataclasses
 import statistics
 import time
 from collections.abc import Callable, Mapping
 
+import pandas as pd
+
 Run = Callable[[], object]
 
 
-@dataclasses.dataclass(frozen=True)
-class Timing:
-    """Milliseconds of one method: median and quartiles."""
-
-    median_ms: float
-    low_ms: float
-    high_ms: float
-
-
-def interleaved(methods: Mapping[str, Run], repetitions: Mapping[str, int]) -> dict[str, Timing]:
+def interleaved(methods: Mapping[str, Run], repetitions: Mapping[str, int]) -> pd.DataFrame:
     """Times every method once per round, so that a disturbance hits all of them alike.
 
     Args:
         methods: what to run, by name.
         repetitions: rounds that each takes part in; each is run once before.
+
+    Returns:
+        By name, columns ``median_ms``, ``low_ms`` and ``high_ms``, the quartiles.
     """
     milliseconds: dict[str, list[float]] = {name: [] for name in methods}
     for run in methods.values():
@@ -33,9 +28,8 @@ def interleaved(methods: Mapping[str, Run], repetitions: Mapping[str, int]) -> d
                 start = time.perf_counter()
                 run()
                 milliseconds[name].append(1_000 * (time.perf_counter() - start))
-    return {name: _timing(values) for name, values in milliseconds.items()}
-
-
-def _timing(values: list[float]) -> Timing:
-    quartiles = statistics.quantiles(values, n=4) if len(values) > 1 else values * 3
-    return Timing(statistics.median(values), quartiles[0], quartiles[2])
+    rows = {}
+    for name, values in milliseconds.items():
+        low, median, high = statistics.quantiles(values, n=4) if len(values) > 1 else values * 3
+        rows[name] = {"median_ms": median, "low_ms": low, "high_ms": high}
+    return pd.DataFrame.from_dict(rows, orient="index")

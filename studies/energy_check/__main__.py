@@ -6,8 +6,6 @@ Needs ZigZag (``pip install -e '.[energy-check]'``); writes `results/`.
 import dataclasses
 import json
 from importlib import metadata
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,16 +15,16 @@ import energy
 from dse import provenance
 from luts.console import run
 from studies._files import together
-from studies._options import read_config, study_parser
-from studies.energy_check._cases import Case, MatrixProduct, drawn_cases
+from studies._options import study_parser, study_settings
+from studies.energy_check._cases import Case, EnergyCheck, MatrixProduct, drawn_cases
 from studies.energy_check._zigzag import zigzag_memory_pj, zigzag_pj
 
 
 def main() -> None:
     """Cost every assignment with both models; print and write the comparison."""
     options = study_parser("energy_check", __doc__).parse_args()
-    config = read_config("energy_check")
-    cases = drawn_cases(config, np.random.default_rng(config["seed"]))
+    study = study_settings(EnergyCheck, "energy_check")
+    cases = drawn_cases(study, np.random.default_rng(study.seed))
     # ZigZag is told of operands of 8 bits, so that ours keep all of them, too.
     figures = energy.published_figures().at_full_width()
     figures = dataclasses.replace(figures, activation_memory="sram_1mb")
@@ -35,20 +33,24 @@ def main() -> None:
     ours = [case.ours(figures) for case in cases]
 
     # Theirs: ZigZag's memory energy of each distinct product, arithmetic from our figures.
-    memory_pj = zigzag_memory_pj([p for case in cases for p in case.products().values()], config)
+    memory_pj = zigzag_memory_pj([p for case in cases for p in case.products().values()], study)
     theirs = [zigzag_pj(case, memory_pj, figures) for case in cases]
 
     ranking = _ranking(cases, ours, theirs)
     per_site = _per_site(cases, ours, memory_pj)
     agreement = _agreement(ranking, per_site)
     record = {
-        "config": config,
+        "config": dataclasses.asdict(study),
         **provenance(),
         "zigzag-dse": metadata.version("zigzag-dse"),
         "runs": 1,
         "spearman": agreement,
     }
-    _write(options.results, ranking, per_site, record)
+    with together(options.results) as new:
+        ranking.to_csv(new("ranking.csv"), index=False, float_format="%.6g")
+        per_site.to_csv(new("traffic_per_site.csv"), index=False, float_format="%.6g")
+        text = json.dumps(record, indent=1)
+        new("making.json").write_text(text + "\n", encoding="utf-8")
     print(ranking.to_string(index=False, float_format="%.5g"))
     for name, correlation in agreement.items():
         print(f"Spearman, {name.replace('_', ' ')}: {correlation}")
@@ -86,16 +88,6 @@ def _per_site(
                 "zigzag_traffic_pj": memory_pj[product],
             }
     return pd.DataFrame(lines.values()).sort_values(["rows", "inner", "columns"])
-
-
-def _write(
-    folder: Path, ranking: pd.DataFrame, per_site: pd.DataFrame, record: dict[str, Any]
-) -> None:
-    with together(folder) as new:
-        ranking.to_csv(new("ranking.csv"), index=False, float_format="%.6g")
-        per_site.to_csv(new("traffic_per_site.csv"), index=False, float_format="%.6g")
-        text = json.dumps(record, indent=1)
-        new("making.json").write_text(text + "\n", encoding="utf-8")
 
 
 def _agreement(ranking: pd.DataFrame, per_site: pd.DataFrame) -> dict[str, float]:

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -10,6 +10,23 @@ import torch
 import energy
 import luts
 import models
+from luts.settings import setting
+
+
+@dataclasses.dataclass(frozen=True)
+class EnergyCheck:
+    """The configuration."""
+
+    arch: Annotated[str, setting("architecture of the networks")]
+    image_size: Annotated[int, setting("height and width", unit="pixels", ge=1)]
+    patch_size: Annotated[int, setting("of a transformer", unit="pixels", ge=1)]
+    num_classes: Annotated[int, setting("that are told apart", ge=2)]
+    expert_counts: Annotated[tuple[int, ...], setting("of the networks, in turn; 1 is dense", ge=1)]
+    concentration: Annotated[float, setting("of routing's Dirichlet distribution", gt=0)]
+    assignments: Annotated[int, setting("that are ranked", ge=2)]
+    seed: Annotated[int, setting("of routing and assignments", ge=0)]
+    accelerator: Annotated[str, setting("among ZigZag's own inputs, with its mapping")]
+    lpf_limit: Annotated[int, setting("temporal loops whose orders ZigZag tries", ge=1)]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,27 +69,31 @@ class Case:
         return {name: product for name, product in products.items() if product.rows}
 
 
-def drawn_cases(config: dict[str, Any], rng: np.random.Generator) -> list[Case]:
+def drawn_cases(study: EnergyCheck, rng: np.random.Generator) -> list[Case]:
     """Assignments from nearly exact to mostly harsh, on networks with and without experts."""
-    counts = config["expert_counts"]
-    described = [_sites_and_layers(config, experts) for experts in counts]
+    counts = study.expert_counts
+    described = [_sites_and_layers(study, experts) for experts in counts]
     cases = []
-    for index, harshness in enumerate(np.linspace(0, 1, config["assignments"])):
+    for index, harshness in enumerate(np.linspace(0, 1, study.assignments)):
         sites, layers = described[index % len(counts)]
-        routing = whole_token_routing(layers, config["concentration"], rng)
+        routing = whole_token_routing(layers, study.concentration, rng)
         cases.append(Case(sites, layers, routing, mixed_assignment(sites, harshness, rng)))
     return cases
 
 
 def _sites_and_layers(
-    config: dict[str, Any], experts: int
+    study: EnergyCheck, experts: int
 ) -> tuple[tuple[models.Site, ...], tuple[models.ExpertWork, ...]]:
-    fields = {field.name for field in dataclasses.fields(models.NetworkConfig)}
-    chosen = {key: value for key, value in config.items() if key in fields}
+    config = models.NetworkConfig(
+        arch=study.arch,
+        num_classes=study.num_classes,
+        image_size=study.image_size,
+        patch_size=study.patch_size,
+    )
     if experts > 1:
-        chosen |= {"topology": "hard", "experts": experts}
-    network = models.build(models.NetworkConfig(**chosen))
-    example = torch.zeros(1, 3, config["image_size"], config["image_size"])
+        config = dataclasses.replace(config, topology="hard", experts=experts)
+    network = models.build(config)
+    example = torch.zeros(1, 3, study.image_size, study.image_size)
     return models.sites(network, example), models.expert_work(network, example)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import energy
 from luts.console import Reporter
 from luts.errors import InputError
-from studies.energy_check._cases import Case, MatrixProduct
+from studies.energy_check._cases import Case, EnergyCheck, MatrixProduct
 
 
 def zigzag_pj(case: Case, memory_pj: dict[MatrixProduct, float], figures: energy.Figures) -> float:
@@ -22,7 +22,7 @@ def zigzag_pj(case: Case, memory_pj: dict[MatrixProduct, float], figures: energy
 
 
 def zigzag_memory_pj(
-    products: list[MatrixProduct], config: dict[str, Any]
+    products: list[MatrixProduct], study: EnergyCheck
 ) -> dict[MatrixProduct, float]:
     """Energy of all memory accesses by product, in picojoule, under ZigZag's best mapping.
 
@@ -45,11 +45,11 @@ def zigzag_memory_pj(
         for product in Reporter().track(distinct, "ZigZag, product shapes"):
             _, _, evaluations = get_hardware_performance_zigzag(
                 [_layer(product)],
-                str(inputs / "hardware" / f"{config['accelerator']}.yaml"),
-                str(inputs / "mapping" / f"{config['accelerator']}.yaml"),
+                str(inputs / "hardware" / f"{study.accelerator}.yaml"),
+                str(inputs / "mapping" / f"{study.accelerator}.yaml"),
                 opt="energy",
                 dump_folder=scratch,
-                lpf_limit=config["lpf_limit"],
+                lpf_limit=study.lpf_limit,
                 loma_show_progress_bar=False,
             )
             memory_pj[product] = evaluations[0][0].mem_energy * product.count

@@ -31,11 +31,12 @@ def main() -> None:
     rows = []
     for arithmetic in Reporter().track(cases, "circuits"):
         rows += _compare(arithmetic, options.products / len(cases), rng)
-    table = pd.DataFrame(rows)
+    products = pd.DataFrame(rows).groupby(["circuit", "swapped", "backend"], sort=False)["products"]
+    table = products.agg(matrices="size", products="sum").reset_index()
     path = options.results / f"exactness-{isa()}.csv"
     write_table(path, table, f"seed {options.seed}", processor(), isa())
-    for name, products in table.groupby("backend", sort=False)["products"].sum().items():
-        print(f"{name:12} {products:.3g} products, every sum equal")
+    for name, count in table.groupby("backend", sort=False)["products"].sum().items():
+        print(f"{name:12} {count:.3g} products, every sum equal")
 
 
 def _multipliers(rng: np.random.Generator) -> list[Multiplier]:
@@ -54,8 +55,9 @@ def _multipliers(rng: np.random.Generator) -> list[Multiplier]:
 def _compare(
     arithmetic: Arithmetic, products: float, rng: np.random.Generator
 ) -> list[dict[str, object]]:
-    """A row per backend, with the matrices and products that were compared."""
-    done: dict[str, tuple[int, int]] = {}
+    """A row per backend and matrix that was compared, with its products."""
+    case = {"circuit": arithmetic.multiplier.name, "swapped": arithmetic.swapped}
+    rows: list[dict[str, object]] = []
     total = 0
     while total < products:
         m, n, k = (int(size) for size in (*rng.choice(SIZES, 2), rng.choice(INNER)))
@@ -71,14 +73,9 @@ def _compare(
                 raise InputError(
                     f"{backend.name} differs: {arithmetic.multiplier.name} {(m, k, n)}"
                 )
-            matrices, so_far = done.get(backend.name, (0, 0))
-            done[backend.name] = (matrices + 1, so_far + m * n * k)
+            rows.append({**case, "backend": backend.name, "products": m * n * k})
         total += m * n * k
-    case = {"circuit": arithmetic.multiplier.name, "swapped": arithmetic.swapped}
-    return [
-        {**case, "backend": backend, "matrices": matrices, "products": so_far}
-        for backend, (matrices, so_far) in done.items()
-    ]
+    return rows
 
 
 def _codes(rng: np.random.Generator, rows: int, k: int) -> torch.Tensor:

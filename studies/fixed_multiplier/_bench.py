@@ -12,18 +12,10 @@ from dse import Evaluator, default_recovery, provenance
 from dse.scoring import BATCH_SIZE
 from luts import catalog
 from luts.console import Reporter
-from models import (
-    Assignment,
-    Data,
-    ExpertWork,
-    Recovery,
-    Routing,
-    expert_work,
-    measure_routing,
-)
 from models.training import Start, base_network, has_batchnorm, state_digest
 from studies._images import Images
 from studies._matrix import Record
+from studies._networks import workload_of
 from studies.fixed_multiplier._plan import FixedCell, FloatNetwork, MatrixPreset, NetworkPlan
 
 
@@ -33,14 +25,12 @@ class MeasuredNetwork:
 
     Attributes:
         evaluator: scores and recovers, as a search does.
-        routing: activation rates of the exact int8 network, on the calibration images.
-        layers: facts about the expert layers, for their overhead.
+        workload: what energy is counted of.
         base: where the weights come from and how the float network scores, as plain values.
     """
 
     evaluator: Evaluator
-    routing: Routing
-    layers: tuple[ExpertWork, ...]
+    workload: energy.Workload
     base: Record
 
 
@@ -70,10 +60,10 @@ class Bench:
         self.reporter = reporter
         self.check_weights = check_weights
         self._making = provenance()
-        self._data: dict[tuple[str, int | None, int], Data] = {}
+        self._data: dict[tuple[str, int | None, int], models.Data] = {}
         self._network: tuple[FloatNetwork, MeasuredNetwork] | None = None
 
-    def data(self, plan: NetworkPlan, seed: int) -> Data:
+    def data(self, plan: NetworkPlan, seed: int) -> models.Data:
         """The images, split by ``seed``.
 
         Raises:
@@ -90,10 +80,9 @@ class Bench:
     def measure(self, cell: FixedCell) -> Record:
         """Compute a cell; every figure in the record comes from here."""
         network = self._of(cell)
-        evaluator, swapped = network.evaluator, self.preset.swapped
-        sites = evaluator.emulated.sites
-        assignment = Assignment.uniform(sites, cell.multiplier, swapped=swapped)
-        cost = energy.cost(energy.Workload(sites, network.routing, network.layers), assignment)
+        evaluator, workload, swapped = network.evaluator, network.workload, self.preset.swapped
+        assignment = models.Assignment.uniform(workload.sites, cell.multiplier, swapped=swapped)
+        cost = energy.cost(workload, assignment)
         started = time.perf_counter()
         test, validation, note = self._scores(cell, evaluator, assignment)
         return {
@@ -111,7 +100,7 @@ class Bench:
         }
 
     def _scores(
-        self, cell: FixedCell, evaluator: Evaluator, assignment: Assignment
+        self, cell: FixedCell, evaluator: Evaluator, assignment: models.Assignment
     ) -> tuple[models.Score, models.Score | None, str]:
         if cell.recovery == "retrained":
             epochs = self.preset.plan(cell).retrain_epochs
@@ -161,16 +150,13 @@ class Bench:
         count, recovery = preset.calibration_images, _recovery(network, data, plan)
         evaluator = Evaluator(network, data, calibration_images=count, recovery=recovery)
         float_test = models.evaluate(network, data.test, batch_size=BATCH_SIZE)
-        source = f"exact int8 network, {len(evaluator.inputs)} training images"
         base = {
             "weights": origin,
             "weights_sha256": sha256,
             "data": data.making,
             "float_test": dataclasses.asdict(float_test),
         }
-        exact, inputs = evaluator.emulated.network, evaluator.inputs
-        routing = measure_routing(exact, [inputs], source=source)
-        return MeasuredNetwork(evaluator, routing, tuple(expert_work(exact, inputs[:1])), base)
+        return MeasuredNetwork(evaluator, workload_of(evaluator), base)
 
 
 def power_rel(multiplier: str) -> float:
@@ -193,7 +179,7 @@ def check_data(
 
 
 def _network(
-    plan: NetworkPlan, cell: FixedCell, data: Data, reporter: Reporter
+    plan: NetworkPlan, cell: FixedCell, data: models.Data, reporter: Reporter
 ) -> tuple[nn.Module, str]:
     """The trained float network, and in a few words where it comes from."""
     shape = plan.shape(cell.topology, data.num_classes, data.image_size)
@@ -209,7 +195,7 @@ def _network(
     return network, origin
 
 
-def _recovery(network: nn.Module, data: Data, plan: NetworkPlan) -> Recovery:
+def _recovery(network: nn.Module, data: models.Data, plan: NetworkPlan) -> models.Recovery:
     """That of a search, with the gradients in the plan's precision."""
     recovery = default_recovery(network, data.name)
     tuning = recovery.fine_tuning

@@ -54,14 +54,6 @@ class Claim:
 
 
 @dataclasses.dataclass(frozen=True)
-class Finding:
-    """What one network says to a claim."""
-
-    verdict: str
-    figure: str
-
-
-@dataclasses.dataclass(frozen=True)
 class Grid:
     """Complete cells of one network at one recovery.
 
@@ -121,67 +113,36 @@ class Grid:
         return np.asarray(self.inexact & ~self.aggressive)
 
 
+Finding = tuple[str, str]
+"""What one network says to a claim: a verdict and a figure."""
+
+Test = Callable[[Grid], Finding]
+
+
 def judge(rows: pd.DataFrame) -> list[Claim]:
-    """All six claims.
+    """All six claims, each on every network that it speaks of and that is measured completely.
 
     Args:
         rows: as `_tables.matrix` makes them.
     """
-    return [_judged(rows, statement, *of_what) for statement, of_what in _claims()]
-
-
-def _claims() -> list[tuple[str, tuple[tuple[str, ...], str, Callable[[Grid], Finding]]]]:
-    """Wording of each claim; its networks, recovery and test."""
-    without, retrained = "Without retraining, ", "With retraining, "
-    return [
-        (
-            without + "the dense network is the most resilient on CNNs.",
-            (CNNS, "none", _dense_is_most_resilient),
-        ),
-        (
-            without + "all topologies of ViT-Small degrade alike.",
-            (VIT, "none", _all_degrade_alike),
-        ),
-        (
-            retrained + "ResNet-20 recovers fully, in all topologies and over the whole range.",
-            (CNNS[:1], "retrained", _recovers_fully),
-        ),
-        (
-            retrained + "the VGGs recover at moderate multipliers and fail at aggressive ones.",
-            (VGGS, "retrained", _recovers_where_moderate),
-        ),
-        (
-            "The exception: cluster on VGG11_bn, which does not fail.",
-            (VGGS[:1], "retrained", _cluster_is_the_exception),
-        ),
-        (
-            retrained + "hard beats dense on ViT-Small under aggressive multipliers at equal cost.",
-            (VIT, "retrained", _hard_beats_dense),
-        ),
-    ]
+    return [_judged(rows, statement, *of_what) for statement, of_what in _CLAIMS.items()]
 
 
 def _judged(
-    rows: pd.DataFrame,
-    statement: str,
-    archs: tuple[str, ...],
-    recovery: str,
-    test: Callable[[Grid], Finding],
+    rows: pd.DataFrame, statement: str, archs: tuple[str, ...], recovery: str, test: Test
 ) -> Claim:
-    """Check a claim on every network that it speaks of and that is measured completely."""
     topologies = ("dense", "hard") if test is _hard_beats_dense else TOPOLOGIES
     by_arch = {arch: complete_grid(rows, arch, recovery, topologies) for arch in archs}
     grids = [grid for grid in by_arch.values() if grid is not None]
     lacking = ", ".join(arch for arch, grid in by_arch.items() if grid is None)
     if not grids:
         return Claim(statement, MISSING, "–", f"cells are missing: {lacking}")
-    findings = [test(grid) for grid in grids]
-    figures = [f"{grid.arch}: {its.figure}" for grid, its in zip(grids, findings, strict=True)]
+    verdicts, figures = zip(*map(test, grids), strict=True)
+    told = [f"{grid.arch}: {figure}" for grid, figure in zip(grids, figures, strict=True)]
     bases = [grid.basis for grid in grids]
     if lacking:
         bases.append(f"not measured: {lacking}")
-    verdict = all_of(its.verdict for its in findings)
-    return Claim(statement, verdict, "; ".join(figures), "; ".join(bases))
+    return Claim(statement, all_of(verdicts), "; ".join(told), "; ".join(bases))
 
 
 def complete_grid(
@@ -202,15 +163,12 @@ def complete_grid(
         if drop.empty:
             continue
         shape = (len(topologies), len(names), len(drop.columns))
-
         lost, accuracy, energy, power = (
             by_seed.reindex(wanted)[drop.columns].to_numpy(np.float64).reshape(shape)
             for by_seed in (cells[column].unstack("seed") for column in COLUMNS)
         )
         seeds = tuple(int(seed) for seed in drop.columns)
-        return Grid(
-            arch, dataset, lost, accuracy, energy, power[0, :, 0], seeds, topologies=topologies
-        )
+        return Grid(arch, dataset, lost, accuracy, energy, power[0, :, 0], seeds, topologies)
     return None
 
 
@@ -220,7 +178,7 @@ def _dense_is_most_resilient(grid: Grid) -> Finding:
     dense = mean[grid.of("dense")]
     more = {t: estimate(mean[grid.of(t)] - dense) for t in grid.topologies if t != "dense"}
     beyond = ", ".join(f"{topology} {its.text('+')}" for topology, its in more.items())
-    return Finding(
+    return (
         all_of(its.above(0) for its in more.values()),
         f"dense loses {estimate(dense).text()} points on average, beyond that {beyond}",
     )
@@ -240,12 +198,12 @@ def _all_degrade_alike(grid: Grid) -> Finding:
         return f"{one} less {other} at {grid.names[at]}"
 
     verdict, text = _all_at_most(differences, ALIKE_POINTS, name)
-    return Finding(verdict, f"points between drops of two topologies: {text}")
+    return verdict, f"points between drops of two topologies: {text}"
 
 
 def _recovers_fully(grid: Grid) -> Finding:
     verdict, text = _stays_lost(grid, grid.topologies, grid.inexact, FULL_POINTS)
-    return Finding(verdict, f"points that stay lost: {text}")
+    return verdict, f"points that stay lost: {text}"
 
 
 def _recovers_where_moderate(grid: Grid) -> Finding:
@@ -253,7 +211,7 @@ def _recovers_where_moderate(grid: Grid) -> Finding:
     recovers, moderate = _stays_lost(grid, grid.topologies, grid.moderate, FULL_POINTS)
     claimed = tuple(t for t in grid.topologies if (grid.arch, t) != ("vgg11_bn", "cluster"))
     fails, aggressive = _each_fails(grid, claimed)
-    return Finding(
+    return (
         all_of([recovers, fails]),
         f"points that stay lost, moderate: {moderate}; aggressive: {aggressive}",
     )
@@ -263,7 +221,7 @@ def _cluster_is_the_exception(grid: Grid) -> Finding:
     """Cluster fails at no aggressive circuit, each of the others at every one."""
     recovers, cluster = _stays_lost(grid, ("cluster",), grid.aggressive, FAIL_POINTS)
     fails, others = _each_fails(grid, tuple(t for t in grid.topologies if t != "cluster"))
-    return Finding(all_of([recovers, fails]), f"points that stay lost: {cluster}; others: {others}")
+    return all_of([recovers, fails]), f"points that stay lost: {cluster}; others: {others}"
 
 
 def _each_fails(grid: Grid, topologies: tuple[str, ...]) -> tuple[str, str]:
@@ -306,17 +264,12 @@ def _listed(names: list[str], values: list[str]) -> str:
 def _hard_beats_dense(grid: Grid) -> Finding:
     """Accuracy of hard less that of dense at hard's energy; aggressive circuits."""
     dense, hard = grid.of("dense"), grid.of("hard")
-    differences = np.array(
-        [
-            _at_equal_energy(grid, hard, dense, seed)[grid.aggressive]
-            for seed in range(len(grid.seeds))
-        ]
-    ).T  # [multiplier, seed]
-    each = _listed(
-        grid.names_of(grid.aggressive), [estimate(there).text("+") for there in differences]
-    )
+    by_seed = [_at_equal_energy(grid, hard, dense, seed) for seed in range(len(grid.seeds))]
+    differences = np.array(by_seed).T[grid.aggressive]  # [multiplier, seed]
+    told = [estimate(there).text("+") for there in differences]
+    each = _listed(grid.names_of(grid.aggressive), told)
     mean = estimate(differences.mean(axis=0))
-    return Finding(mean.above(0), f"hard less dense: {mean.text('+')} points ({each})")
+    return mean.above(0), f"hard less dense: {mean.text('+')} points ({each})"
 
 
 def _at_equal_energy(grid: Grid, one: int, other: int, seed: int) -> np.ndarray:
@@ -334,3 +287,26 @@ def _at_equal_energy(grid: Grid, one: int, other: int, seed: int) -> np.ndarray:
         np.maximum.accumulate(grid.accuracy[other, order, seed]),
     )
     return np.asarray(grid.accuracy[one, :, seed] - interpolated)
+
+
+_CLAIMS: dict[str, tuple[tuple[str, ...], str, Test]] = {
+    "Without retraining, the dense network is the most resilient on CNNs.": (
+        (CNNS, "none", _dense_is_most_resilient)
+    ),
+    "Without retraining, all topologies of ViT-Small degrade alike.": (
+        (VIT, "none", _all_degrade_alike)
+    ),
+    "With retraining, ResNet-20 recovers fully, in all topologies and over the whole range.": (
+        (CNNS[:1], "retrained", _recovers_fully)
+    ),
+    "With retraining, the VGGs recover at moderate multipliers and fail at aggressive ones.": (
+        (VGGS, "retrained", _recovers_where_moderate)
+    ),
+    "The exception: cluster on VGG11_bn, which does not fail.": (
+        (VGGS[:1], "retrained", _cluster_is_the_exception)
+    ),
+    "With retraining, hard beats dense on ViT-Small under aggressive multipliers at equal cost.": (
+        (VIT, "retrained", _hard_beats_dense)
+    ),
+}
+"""The paper's claims in our words: networks, recovery and test of each."""

@@ -16,6 +16,7 @@ from studies.fixed_multiplier._tables import SUBJECT
 BANDS = "bands: 95 % confidence interval of the mean over seeds (Student's t), none with one seed"
 MARKERS = {"dense": "o", "hard": "s", "soft": "^", "cluster": "D"}
 
+HALF_WIDTHS = {"test_accuracy_pct": "accuracy_half_width", "drop_points": "drop_half_width"}
 NEAR_POINTS = 10.0
 """What the enlarged row shows: the cheapest circuits would flatten everything else."""
 
@@ -37,21 +38,14 @@ def draw_without(
     part = table[table["recovery"].isin(["none", "recalibrated"])]
     figure, axes, subjects = _panels(part, rows=3)
     for column, (subject, rows) in enumerate(subjects):
-        ranks = {
-            name: place
-            for place, name in enumerate(
-                rows.sort_values("power_rel", ascending=False)["multiplier"].unique()
-            )
-        }
-        for axis, value, width in (
-            (axes[0, column], "test_accuracy_pct", "accuracy_half_width"),
-            (axes[1, column], "drop_points", "drop_half_width"),
-            (axes[2, column], "drop_points", "drop_half_width"),
-        ):
+        falling = rows.sort_values("power_rel", ascending=False)["multiplier"].unique()
+        ranks = {name: place for place, name in enumerate(falling)}
+        values = ("test_accuracy_pct", "drop_points", "drop_points")
+        for axis, value in zip(axes[:, column], values, strict=True):
             for (topology, recovery), line in rows.groupby(["topology", "recovery"], sort=False):
                 line = line.assign(place=line["multiplier"].map(ranks)).sort_values("place")
                 is_raw = recovery == "none"
-                _line(axis, line, "place", value, width, str(topology), dashed=not is_raw)
+                _line(axis, line, "place", value, str(topology), dashed=not is_raw)
             axis.set_xticks(list(ranks.values()), _ticks(rows, ranks), fontsize=8)
         axes[0, column].set_title(_title(subject, rows, proxies))
         axes[1, column].invert_yaxis()
@@ -82,8 +76,7 @@ def draw_retrained(
         for axis in axes[:, column]:
             for topology, line in rows.groupby("topology", sort=False):
                 line = line.sort_values("energy_rel")
-                names = "energy_rel", "test_accuracy_pct", "accuracy_half_width"
-                _line(axis, line, *names, str(topology))
+                _line(axis, line, "energy_rel", "test_accuracy_pct", str(topology))
         best = rows["test_accuracy_pct"].max()
         axes[1, column].set_ylim(best - NEAR_POINTS, best + NEAR_POINTS / 4)
         axes[0, column].set_title(_title(subject, rows, proxies))
@@ -112,14 +105,7 @@ def _panels(
 
 
 def _line(
-    axis: Axes,
-    line: pd.DataFrame,
-    x: str,
-    value: str,
-    width: str,
-    topology: str,
-    *,
-    dashed: bool = False,
+    axis: Axes, line: pd.DataFrame, x: str, value: str, topology: str, *, dashed: bool = False
 ) -> None:
     colour = TOPOLOGY_COLOURS[topology]
     places, means = line[x].to_numpy(), line[value].to_numpy()
@@ -134,7 +120,7 @@ def _line(
         linewidth=1.0 if dashed else 1.6,
         alpha=0.85,
     )
-    half = line[width].to_numpy()
+    half = line[HALF_WIDTHS[value]].to_numpy()
     if not np.isnan(half).all():
         low, high = means - half, means + half
         if value == "test_accuracy_pct":

@@ -1,16 +1,16 @@
 """Which cells a preset has, in which order, and which settings decide their figures."""
 
 import dataclasses
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import luts
-from luts.errors import InputError, suggest
+from luts.errors import InputError
+from luts.settings import check_settings, read_settings, setting
 from models import TOPOLOGIES, NetworkConfig, TrainingRecipe
 from models.training import default_recipe
-from studies._options import read_preset_table
-from studies.fixed_multiplier._settings import check_template, read_settings
+from studies._networks import check_template
+from studies._options import check_filled, read_preset_table
 
 HERE = Path(__file__).parent
 FloatNetwork = tuple[str, str, str, int]
@@ -57,44 +57,42 @@ class FixedCell:
 class NetworkPlan:
     """An architecture on a data set.
 
-    Attributes:
-        arch: architecture.
-        dataset: ``digits``, ``cifar10-images`` (the folder or archive of ``--images``), or another
-            name that `models.load_data` knows.
-        seeds: one run of everything each.
-        base_epochs: of the dense float network, where it is not read from a file.
-        precision: of the products in training, that through the circuits included (their gradients;
-            the circuits stay exact); weights stay float32.
-        retrain_epochs: of retraining; below `LEAST_EPOCHS` those cells are not measured.
-        image_size: height and width in pixels; None for the data set's own.
-        patch_size: of a vision transformer.
-        weights: file of the float network, relative to this folder, with ``{arch}``,
-            ``{topology}``, ``{dataset}`` and ``{seed}``; without ``{seed}`` it is seed 0's. What is
-            not there is trained.
-        stands_for: the data set of the paper that this one is a proxy of; empty for none.
-        topologies: of this network.
+    Raises:
+        InputError: a setting is unknown, empty, of another type, or out of range.
     """
 
-    arch: str
-    dataset: str
-    seeds: tuple[int, ...]
-    base_epochs: float
-    retrain_epochs: float = 0.0
-    image_size: int | None = dataclasses.field(default=None, metadata={"least": 1})
-    patch_size: int | None = dataclasses.field(default=None, metadata={"least": 1})
-    weights: str = ""
-    stands_for: str = ""
-    topologies: tuple[str, ...] = TOPOLOGIES
-    precision: str = "float32"
+    arch: Annotated[str, setting("architecture")]
+    dataset: Annotated[str, setting("what it classifies; cifar10-images for those of --images")]
+    seeds: Annotated[tuple[int, ...], setting("one run of everything each", ge=0)]
+    # Whole numbers stay whole, as kept cells have them.
+    base_epochs: Annotated[float | int, setting("of the dense network, where it has no file", ge=0)]
+    retrain_epochs: Annotated[float | int, setting("below 0.25 nothing is retrained", ge=0)] = 0.0
+    image_size: Annotated[int | None, setting("else the data set's", unit="pixels", ge=1)] = None
+    patch_size: Annotated[int | None, setting("of a transformer", unit="pixels", ge=1)] = None
+    weights: Annotated[
+        str,
+        setting(
+            "file of the float network, relative to this folder, with {arch}, {topology}, "
+            "{dataset} and {seed}; without {seed} it is seed 0's; what is not there is trained"
+        ),
+    ] = ""
+    stands_for: Annotated[str, setting("the paper's data set that this one is a proxy of")] = ""
+    topologies: Annotated[tuple[str, ...], setting("its own", choices=TOPOLOGIES)] = TOPOLOGIES
+    precision: Annotated[str, setting("of products and gradients in training")] = "float32"
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+        check_filled(self, "arch", "dataset", "seeds", "topologies")
+        check_template(self.weights)
+        for epochs in (self.base_epochs, self.retrain_epochs):
+            dataclasses.replace(self.recipe(), epochs=epochs)
+        for topology in self.topologies:
+            self.shape(topology, 10, self.image_size or 32)
 
     def recipe(self) -> TrainingRecipe:
-        """Of the dense float network's training.
-
-        Raises:
-            InputError: an unknown precision, or impossible epochs.
-        """
-        values = vars(default_recipe(self.arch, self.dataset))
-        return TrainingRecipe(**values | {"epochs": self.base_epochs, "precision": self.precision})
+        """How the dense float network is trained."""
+        recipe = default_recipe(self.arch, self.dataset)
+        return dataclasses.replace(recipe, epochs=self.base_epochs, precision=self.precision)
 
     def shape(self, topology: str, num_classes: int, image_size: int) -> NetworkConfig:
         """The network's configuration."""
@@ -119,25 +117,30 @@ class NetworkPlan:
 class MatrixPreset:
     """One matrix.
 
-    Attributes:
-        name: in the configuration.
-        networks: architectures on data sets, the first one first.
-        multipliers: names of the catalogue, from most to least power.
-        recoveries: of `RECOVERIES`.
-        calibration_images: training images for ranges, routing rates and recalibration.
-        validation_images: that retraining chooses its state by; 0 for all.
-        test_images: that every figure is taken on; 0 for all.
-        swapped: the weight goes to the circuit's first port, not the activation.
+    Raises:
+        InputError: a setting is unknown, empty, of another type, or out of range.
     """
 
-    name: str
-    networks: tuple[NetworkPlan, ...]
-    multipliers: tuple[str, ...]
-    recoveries: tuple[str, ...] = RECOVERIES
-    calibration_images: int = dataclasses.field(default=1000, metadata={"least": 1})
-    validation_images: int = 0
-    test_images: int = 0
-    swapped: bool = False
+    name: Annotated[str, setting("of the table in the configuration")]
+    networks: Annotated[tuple[NetworkPlan, ...], setting("in order of importance")]
+    multipliers: Annotated[str, setting("a set or names, from most to least power")] = "paper"
+    recoveries: Annotated[tuple[str, ...], setting("measured", choices=RECOVERIES)] = RECOVERIES
+    calibration_images: Annotated[int, setting("for ranges, routing, recalibration", ge=1)] = 1000
+    validation_images: Annotated[int, setting("that retraining is judged by; 0: all", ge=0)] = 0
+    test_images: Annotated[int, setting("that every figure is taken on; 0: all", ge=0)] = 0
+    swapped: Annotated[bool, setting("the weight goes to the circuit's first port")] = False
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+        check_filled(self, "networks", "recoveries")
+        _ = self.circuits
+        if len(self.subjects) < len(self.networks):
+            raise InputError(f"an architecture is named twice on one data set: {[*self.subjects]}")
+
+    @property
+    def circuits(self) -> tuple[str, ...]:
+        """Names of the multipliers."""
+        return tuple(luts.catalog.names(self.multipliers))
 
     def cells(self) -> list[FixedCell]:
         """All cells that are measured, in the order in which they are worth having.
@@ -154,8 +157,9 @@ class MatrixPreset:
                     wanted = [recovery for recovery in stage if recovery in self.recoveries]
                     cells += [
                         FixedCell(plan.arch, plan.dataset, topology, multiplier, recovery, seed)
-                        for topology in plan.topologies
-                        for multiplier in self.multipliers
+                        for topology in TOPOLOGIES
+                        if topology in plan.topologies
+                        for multiplier in self.circuits
                         for recovery in wanted
                     ]
         return cells
@@ -198,76 +202,7 @@ def read_preset(name: str, path: Path = HERE / "config.toml") -> MatrixPreset:
     Raises:
         InputError: the file cannot be read, it has no such table, or the table is not legal.
     """
-    table = read_settings(MatrixPreset, read_preset_table(path, name), f"preset {name}")
-    networks = _networks(name, table.pop("networks", []))
-    multipliers = _multipliers(table.pop("multipliers", "paper"), f"preset {name}")
-    table["recoveries"] = _words(table, "recoveries", RECOVERIES, f"preset {name}")
-    return MatrixPreset(name=name, networks=networks, multipliers=multipliers, **table)
-
-
-def _networks(name: str, given: object) -> tuple[NetworkPlan, ...]:
-    if not isinstance(given, list):
-        raise InputError(
-            f"networks of preset {name} are tables headed [[{name}.networks]], not {given!r}"
-        )
-    networks = tuple(_network(name, table) for table in given)
-    if not networks:
-        raise InputError(f"preset {name} has no [[{name}.networks]]; name one at least")
-    subjects = [(network.arch, network.dataset) for network in networks]
-    if len(set(subjects)) < len(subjects):
-        raise InputError(f"preset {name} names an architecture twice on one data set: {subjects}")
-    return networks
-
-
-def _network(preset: str, given: object) -> NetworkPlan:
-    title = f"a network of preset {preset}"
-    table = read_settings(NetworkPlan, given, title)
-    table["seeds"] = _seeds(table.get("seeds", []), f"preset {preset}")
-    missing = [
-        field.name
-        for field in dataclasses.fields(NetworkPlan)
-        if field.default is dataclasses.MISSING and table.get(field.name) in (None, "", ())
-    ]
-    if missing:
-        raise InputError(f"{title} does not say its {', '.join(missing)}")
-    check_template(table.get("weights", ""), title)
-    table["topologies"] = _words(table, "topologies", TOPOLOGIES, f"preset {preset}")
-    network = NetworkPlan(**table)
-    network.recipe()
-    for topology in network.topologies:
-        network.shape(topology, 10, network.image_size or 32)
-    return network
-
-
-def _multipliers(given: object, title: str) -> tuple[str, ...]:
-    if not isinstance(given, str):
-        raise InputError(
-            f"multipliers of {title} is a set or names with commas between them, in one pair of "
-            f'quotes as in "mul8s_1KV8,mul8s_1L1G", not {given!r}'
-        )
-    return luts.catalog.names(given)
-
-
-def _seeds(given: object, title: str) -> tuple[int, ...]:
-    if not isinstance(given, list) or any(type(seed) is not int or seed < 0 for seed in given):
-        raise InputError(
-            f"seeds of {title} are a list of whole numbers from 0, as in [0, 1, 2], not {given!r}"
-        )
-    return tuple(given)
-
-
-def _words(
-    table: Mapping[str, Any], key: str, known: tuple[str, ...], title: str
-) -> tuple[str, ...]:
-    """Words of a setting, in the order in which they are known; all of them by default."""
-    given = table.get(key, list(known))
-    if not isinstance(given, list) or not given:
-        raise InputError(
-            f"{key} of {title} is a list of at least one of {', '.join(known)}, not {given!r}; "
-            f"leave it out for all of them"
-        )
-    for word in given:
-        if word not in known:
-            hint = suggest(str(word), list(known))
-            raise InputError(f"{key} of {title}: unknown {word!r}; {hint}")
-    return tuple(word for word in known if word in given)
+    table, title = read_preset_table(path, name), f"preset {name}"
+    if "name" in table:
+        raise InputError(f"{title} has no setting 'name'; its table is headed by it")
+    return read_settings(MatrixPreset, {**table, "name": name}, title=title)

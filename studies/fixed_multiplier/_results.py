@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import get_type_hints
 
 from luts.errors import InputError
+from studies._files import check_free
 from studies._matrix import CellStore, Record
 from studies.fixed_multiplier._plan import FixedCell, MatrixPreset
 
@@ -55,7 +56,7 @@ class Results(CellStore[FixedCell]):
         self.preset = preset
         super().__init__(path)
         if not (path / "cells").exists():
-            _check_free(path)
+            check_free(path, WRITTEN, "cells that it could be of")
 
     def weights_of(self, record: Record) -> tuple[Hashable, str]:
         """A record's float network, and the SHA-256 of its weights."""
@@ -107,13 +108,3 @@ def _check_shape(given: object, shape: object, name: str = "the file") -> None:
             _check_shape(given[key], inner, key)
     elif type(given) not in ((int, float) if shape is float else (shape,)):
         raise TypeError(f"{name} is {given!r}")
-
-
-def _check_free(path: Path) -> None:
-    """Refuse a folder without cells that has files which would be written over."""
-    for name in WRITTEN:
-        if (path / name).exists():
-            raise InputError(
-                f"{path / name} is there without cells that it could be of; name another folder "
-                f"with --results, or move it away"
-            )

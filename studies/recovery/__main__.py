@@ -9,6 +9,8 @@ import dataclasses
 import tomllib
 from pathlib import Path
 
+import torch
+
 import luts
 from dse import provenance
 from luts.console import SILENT, Reporter, run
@@ -16,15 +18,10 @@ from luts.errors import InputError
 from models import Recovery
 from studies._images import Images
 from studies._matrix import CellStore, Record, announce, measure_all
+from studies._networks import NamedNetwork
 from studies._options import check_known, study_parser
 from studies.recovery import _report
-from studies.recovery._cells import (
-    HERE,
-    RecoveryCell,
-    RecoveryStudy,
-    TrainedNetwork,
-    run_cell,
-)
+from studies.recovery._cells import HERE, RecoveryCell, RecoveryStudy, TrainedNetwork, run_cell
 
 
 def main() -> None:
@@ -56,15 +53,12 @@ def _parser() -> argparse.ArgumentParser:
 def _one(study: RecoveryStudy, options: argparse.Namespace, reporter: Reporter) -> None:
     multiplier = luts.catalog[options.multiplier].name
     name = f"{options.arch}-{options.topology}"
-    settings = study.networks.get(name)
     recipe = _recipe(study, options.recipe, name)
-    if settings is None or options.dataset is not None:
-        settings = {
-            "arch": options.arch,
-            "topology": options.topology,
-            "images": options.dataset or "digits",
-        }
-    network = TrainedNetwork.load(settings, study, Images.of(options), reporter)
+    named: NamedNetwork | None = study.networks.get(name)
+    if named is None or options.dataset is not None:
+        dataset = options.dataset or "digits"
+        named = NamedNetwork(arch=options.arch, topology=options.topology, images=dataset)
+    network = TrainedNetwork.load(named, study, Images.of(options), reporter)
     cell = RecoveryCell("", multiplier, options.recipe, options.seed)
     swapped = options.swapped or options.recipe in study.swapped
     recovered, exact = run_cell(network, cell, recipe, swapped=swapped, reporter=reporter)
@@ -116,12 +110,12 @@ def _networks(
     """The networks of some cells, but those whose weights are not there yet."""
     networks = {}
     for name in dict.fromkeys(cell.network for cell in cells):
-        settings = study.networks[name]
-        weights = settings.get("weights")
-        if weights is not None and not (HERE / weights).exists():
-            reporter.note(f"{name} left out: {weights} is not there yet (studies.trained_weights)")
+        named = study.networks[name]
+        if not (HERE / named.weights).exists():
+            away = f"{named.weights} is not there yet (studies.trained_weights)"
+            reporter.note(f"{name} left out: {away}")
             continue
-        networks[name] = TrainedNetwork.load(settings, study, Images.of(options), reporter)
+        networks[name] = TrainedNetwork.load(named, study, Images.of(options), reporter)
     return networks
 
 
@@ -129,12 +123,17 @@ def _measured(study: RecoveryStudy, network: TrainedNetwork, cell: RecoveryCell)
     recipe = study.recipe(cell.recipe, cell.network)
     swapped = cell.recipe in study.swapped
     recovered, exact = run_cell(network, cell, recipe, swapped=swapped, reporter=SILENT)
-    about = dataclasses.asdict(cell) | {
+    return {
+        **dataclasses.asdict(cell),
         "weights_sha256": network.weights_sha256,
         "epoch_seconds": network.epoch_seconds,
         "making": provenance(),
+        "exact": dataclasses.asdict(exact),
+        "steps": recovered.to_dicts(),
+        "recipe_values": recipe.to_dict(),
+        "torch": torch.__version__,
+        "threads": torch.get_num_threads(),
     }
-    return _report.record(recovered, exact, about, recipe)
 
 
 if __name__ == "__main__":

@@ -3,9 +3,10 @@
 import copy
 import dataclasses
 import functools
+import itertools
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import nn
@@ -13,11 +14,12 @@ from torch import nn
 import luts
 import models
 from luts.console import Reporter
-from models import Assignment, Data, Recovered, Recovery
+from luts.settings import check_settings, setting
+from models import Assignment, Data, Recovered, Recovery, TrainingRecipe
 from models.training import has_batchnorm, state_digest
 from studies._images import Images
-from studies._networks import load_network
-from studies._options import read_config
+from studies._networks import NamedNetwork
+from studies._options import check_known, study_settings
 from studies._pace import TRAINING_STEP, median_seconds, seconds_per_image, training_step
 
 HERE = Path(__file__).parent
@@ -47,56 +49,46 @@ class RecoveryCell:
         return f"{self.network}-{self.multiplier}-{self.recipe}-{self.seed}"
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RecoveredNetwork(NamedNetwork):
+    """A float network of the study."""
+
+    training: Annotated[Mapping[str, Any] | None, setting("changes to recipes' fine-tuning")] = None
+
+
 @dataclasses.dataclass(frozen=True)
 class RecoveryStudy:
-    """The configuration of the matrix.
+    """The configuration of the matrix."""
 
-    Attributes:
-        multipliers: a set of the catalogue.
-        seeds: one run per seed.
-        data_seed: of the split that the weights were trained with.
-        calibration_images: training images for activation ranges and statistics.
-        validation_images: that states are scored on.
-        networks: settings by name; ``training`` says what fine-tuning is given otherwise than in
-            the recipes.
-        recipes: by name.
-        only: multipliers that a recipe is run for, where not all of them.
-        swapped: recipes that start with the weight on the first port everywhere.
-    """
+    multipliers: Annotated[str, setting("a set of the catalogue")]
+    seeds: Annotated[tuple[int, ...], setting("one run per seed", ge=0)]
+    data_seed: Annotated[int, setting("of the split that the weights were trained with", ge=0)]
+    validation_images: Annotated[int, setting("that states are scored on", ge=1)]
+    networks: Annotated[Mapping[str, RecoveredNetwork], setting("by name")]
+    recipes: Annotated[Mapping[str, Recovery], setting("by name")]
+    only: Annotated[Mapping[str, tuple[str, ...]], setting("multipliers of some recipes")]
+    swapped: Annotated[tuple[str, ...], setting("recipes that start with weights on port one")]
 
-    multipliers: str
-    seeds: tuple[int, ...]
-    data_seed: int
-    calibration_images: int
-    validation_images: int
-    networks: Mapping[str, Mapping[str, Any]]
-    recipes: Mapping[str, Recovery]
-    only: Mapping[str, tuple[str, ...]]
-    swapped: frozenset[str]
+    def __post_init__(self) -> None:
+        check_settings(self)
+        check_known("recipe", [*self.only, *self.swapped], self.recipes)
+        for names in (self.multipliers, *map(",".join, self.only.values())):
+            luts.catalog.names(names)
+        for recipe, network in itertools.product(self.recipes, self.networks):
+            self.recipe(recipe, network)
 
     @classmethod
     def read(cls) -> "RecoveryStudy":
         """The committed one."""
-        values = read_config("recovery")
-        recipes, only, swapped = {}, {}, set()
-        for name, given in values.pop("recipes").items():
-            names = given.pop("only", None)
-            if names is not None:
-                only[name] = tuple(names)
-            if given.pop("swapped", False):
-                swapped.add(name)
-            images = {"images": values["calibration_images"]}
-            recipes[name] = Recovery.from_dict(images | given)
-        values["seeds"] = tuple(values["seeds"])
-        return cls(**values, recipes=recipes, only=only, swapped=frozenset(swapped))
+        return study_settings(cls, "recovery")
 
     def recipe(self, name: str, network: str) -> Recovery:
         """A recipe with what the network's training needs."""
         recipe = self.recipes[name]
-        changes = self.networks.get(network, {}).get("training")
-        if recipe.fine_tuning is None or not changes:
+        changes = self.networks[network].training if network in self.networks else None
+        if recipe.fine_tuning is None or changes is None:
             return recipe
-        training = dataclasses.replace(recipe.fine_tuning.training, **changes)
+        training = TrainingRecipe.from_dict({**vars(recipe.fine_tuning.training), **changes})
         tuning = dataclasses.replace(recipe.fine_tuning, training=training)
         return dataclasses.replace(recipe, fine_tuning=tuning)
 
@@ -121,22 +113,17 @@ class TrainedNetwork:
 
     @classmethod
     def load(
-        cls, settings: Mapping[str, Any], study: RecoveryStudy, images: Images, reporter: Reporter
+        cls, named: NamedNetwork, study: RecoveryStudy, images: Images, reporter: Reporter
     ) -> "TrainedNetwork":
         """Load a network of the configuration and what it classifies.
 
         Raises:
             InputError: its weights are missing.
         """
-        network, data = load_network(
-            settings,
-            images,
-            folder=HERE,
-            seed=study.data_seed,
-            validation_images=study.validation_images,
-            reporter=reporter,
+        count, seed = study.validation_images, study.data_seed
+        return cls(
+            *named.load(images, folder=HERE, seed=seed, validation_images=count, reporter=reporter)
         )
-        return cls(network, data)
 
     @functools.cached_property
     def weights_sha256(self) -> str:

@@ -1,37 +1,21 @@
 """Tables and the figure of the study, from its cells."""
 
-import dataclasses
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 import luts
-from models import Recovered, Recovery, Score
+from models import Recovered, Score
 from studies._files import together
 from studies._matrix import CellStore
 from studies.recovery._cells import RecoveryCell, RecoveryStudy
 
 LEAST_LOST = 0.02
 """A smaller loss of accuracy is noise on 1,000 images, and a share of it means nothing."""
-
-
-def record(
-    recovered: Recovered, exact: Score, cell: dict[str, Any], recipe: Recovery
-) -> dict[str, Any]:
-    """One cell as plain values for JSON."""
-    return {
-        **cell,
-        "exact": dataclasses.asdict(exact),
-        "steps": recovered.to_dicts(),
-        "recipe_values": recipe.to_dict(),
-        "torch": torch.__version__,
-        "threads": torch.get_num_threads(),
-    }
 
 
 def ladder(cells: list[dict[str, Any]]) -> pd.DataFrame:

@@ -4,10 +4,11 @@
 searches that start from different estimates.
 """
 
+import dataclasses
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
 import numpy as np
 import numpy.typing as npt
@@ -16,20 +17,41 @@ from scipy.stats import spearmanr
 
 from dse import Problem, lagrangian_sweep
 from luts.console import Reporter, run
+from luts.settings import setting
+from studies import search_efficiency as efficiency
 from studies._files import write_table
 from studies._images import Images
-from studies._options import check_known, read_config, study_parser
+from studies._options import check_known, study_parser, study_settings
 from studies.screening._estimators import estimators
-from studies.search_efficiency import (
-    EfficiencyStudy,
-    SearchCell,
-    SearchedNetwork,
-    curve,
-    run_cell,
-    screened,
-)
 
 Many = npt.NDArray[np.int64]
+MARKS = (10, 25, 50)
+"""Evaluations after which the table gives the hypervolume, beside all of them."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ComparedSearches:
+    """Searches by ``guided`` that start from different estimates."""
+
+    networks: Annotated[tuple[str, ...], setting("of the study search_efficiency")]
+    estimates: Annotated[tuple[str, ...], setting("that searches start from")]
+    budget: Annotated[int, setting("evaluations beyond the fixed multipliers", ge=max(MARKS))]
+    seeds: Annotated[tuple[int, ...], setting("of the searches", ge=0)]
+
+
+@dataclasses.dataclass(frozen=True)
+class ScreeningStudy:
+    """The configuration."""
+
+    seed: Annotated[int, setting("of the assignments and the estimates", ge=0)]
+    assignments: Annotated[int, setting("that are measured, a third of each kind", ge=3)]
+    forward_images: Annotated[int, setting("of the estimate by one pass per choice", ge=1)]
+    multipliers: Annotated[str, setting("a set of the catalogue")]
+    networks: Annotated[tuple[str, ...], setting("of the study search_efficiency")]
+    search: Annotated[ComparedSearches, setting("of which estimates the fronts are compared")]
+
+    def __post_init__(self) -> None:
+        check_known("estimate", self.search.estimates, estimators(self.forward_images))
 
 
 def main() -> None:
@@ -37,34 +59,39 @@ def main() -> None:
     parser = study_parser("screening", __doc__, "--images", "--data-root", "--networks")
     parser.add_argument("parts", nargs="*", default=["rank", "search"], metavar="rank|search")
     options = parser.parse_args()
-    config, shared, reporter = read_config("screening"), EfficiencyStudy.read(), Reporter()
-    parts = {"rank": (compare, config), "search": (searched, config["search"])}
-    check_known("network", options.networks, shared.networks)
+    study, shared = study_settings(ScreeningStudy, "screening"), efficiency.EfficiencyStudy.read()
+    parts = {"rank": (compare, study.networks), "search": (searched, study.search.networks)}
+    for names in (options.networks, study.networks, study.search.networks):
+        check_known("network", names, shared.networks)
     check_known("part", options.parts, parts)
+    reporter = Reporter()
     for part in options.parts:
-        measure, settings = parts[part]
-        for name in settings["networks"]:
+        measure, names = parts[part]
+        for name in names:
             if options.networks is not None and name not in options.networks:
                 continue
-            network = SearchedNetwork.load(shared, name, Images.of(options), reporter)
-            frame = measure(network, config, reporter).assign(network=name)
-            write_table(options.results / f"{part}-{name}.csv", frame, config, digits=4)
+            network = efficiency.SearchedNetwork.load(shared, name, Images.of(options), reporter)
+            frame = measure(network, study, reporter).assign(network=name)
+            about = dataclasses.asdict(study)
+            write_table(options.results / f"{part}-{name}.csv", frame, about, digits=4)
             print(frame.to_string(index=False))
 
 
-def compare(network: SearchedNetwork, config: dict[str, Any], reporter: Reporter) -> pd.DataFrame:
+def compare(
+    network: efficiency.SearchedNetwork, study: ScreeningStudy, reporter: Reporter
+) -> pd.DataFrame:
     """One row per estimator: Spearman over all assignments and over the better half; seconds."""
-    problem = network.problem(config["multipliers"], "none")
-    codes = drawn(network, problem, config, reporter)
+    problem = network.problem(study.multipliers, "none")
+    codes = drawn(network, problem, study, reporter)
     evaluator, measured = network.evaluator, []
     for row in reporter.track(codes, "measure"):
         measured.append(evaluator.score(problem.space.decode(row)).validation.cross_entropy)
     scores = np.array(measured)
     better = scores <= np.median(scores)
     rows = []
-    for name, estimate in estimators(config["forward_images"]).items():
+    for name, estimate in estimators(study.forward_images).items():
         started = time.process_time()
-        matrix = estimate(evaluator, problem.space, config["seed"], reporter)
+        matrix = estimate(evaluator, problem.space, study.seed, reporter)
         seconds = time.process_time() - started
         predicted = matrix[np.arange(problem.size), codes].sum(axis=1)
         rows.append(
@@ -80,37 +107,39 @@ def compare(network: SearchedNetwork, config: dict[str, Any], reporter: Reporter
     return pd.DataFrame(rows)
 
 
-def searched(network: SearchedNetwork, config: dict[str, Any], reporter: Reporter) -> pd.DataFrame:
+def searched(
+    network: efficiency.SearchedNetwork, study: ScreeningStudy, reporter: Reporter
+) -> pd.DataFrame:
     """One row per estimator and seed: hypervolume after so many evaluations by ``guided``."""
-    known, settings = estimators(config["forward_images"]), config["search"]
+    known, search = estimators(study.forward_images), study.search
     rows = []
-    for name in settings["estimates"]:
-        for seed in settings["seeds"]:
-            cell = SearchCell(name, "guided", "none", seed, settings["budget"])
+    for name in search.estimates:
+        for seed in search.seeds:
+            cell = efficiency.SearchCell(name, "guided", "none", seed, search.budget)
             with tempfile.TemporaryDirectory() as folder:
-                record = run_cell(
+                record = efficiency.run_cell(
                     network,
                     cell,
-                    config["multipliers"],
+                    study.multipliers,
                     Path(folder) / "study.db",
                     reporter,
                     estimate=known[name],
                 )
-            volumes = curve(record)["hypervolume"]
-            at = {f"after_{n}": volumes.iloc[n] for n in (10, 25, 50, settings["budget"])}
+            volumes = efficiency.curve(record)["hypervolume"]
+            at = {f"after_{n}": volumes.iloc[n] for n in (*MARKS, search.budget)}
             rows.append({"estimator": name, "seed": seed, "fixed": volumes.iloc[0], **at})
     return pd.DataFrame(rows)
 
 
 def drawn(
-    network: SearchedNetwork, problem: Problem, config: dict[str, Any], reporter: Reporter
+    network: efficiency.SearchedNetwork, problem: Problem, study: ScreeningStudy, reporter: Reporter
 ) -> Many:
     """Assignments to measure: at random, half exact, and near the front of the additive model."""
-    rng = np.random.default_rng(config["seed"])
-    count, shape = config["assignments"] // 3, (config["assignments"] // 3, problem.size)
+    rng = np.random.default_rng(study.seed)
+    count, shape = study.assignments // 3, (study.assignments // 3, problem.size)
     anywhere = rng.integers(problem.choices, size=shape)
     half = np.where(rng.random(shape) < 0.5, 0, rng.integers(problem.choices, size=shape))
-    distortion = screened(network.evaluator, problem.space, config["seed"], reporter)
+    distortion = efficiency.screened(network.evaluator, problem.space, study.seed, reporter)
     swept = lagrangian_sweep(distortion, problem.energy, count=count)
     near = np.stack([swept[i % len(swept)] for i in range(count)])
     moved = rng.random(shape) < 0.1

@@ -25,12 +25,6 @@ RUNNING = "search-efficiency"
 """Folder in the cache where the studies lie while they run."""
 
 
-class OneLineCells(CellStore[SearchCell]):
-    """Cells with lists of hundreds of numbers, which one line each would make unreadable."""
-
-    indent = None
-
-
 def main() -> None:
     """Run what is missing, then report."""
     common = ("--images", "--data-root", "--networks", "--seeds")
@@ -41,7 +35,8 @@ def main() -> None:
     quieten_libraries()
     check_known("network", options.networks, study.networks)
     check_known("sampler", options.samplers, sorted({*study.budgets, *study.tied}))
-    store = OneLineCells(options.results)
+    # Lists of hundreds of numbers would be unreadable with a line for each.
+    store = CellStore[SearchCell](options.results, indent=None)
     only = {"network": options.networks, "sampler": options.samplers, "seed": options.seeds}
     missing = store.missing(study.cells(), **only)
     networks = {

@@ -6,34 +6,27 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from dse import (
-    Evaluator,
-    Problem,
-    SearchSpace,
-    SearchStudy,
-    ThisProcess,
-    first_trials,
-    run_trials,
-    sampler_for,
-)
+import dse
 from dse.problem import Tie
-from energy import CostModel, Workload
+from dse.samplers import NAMES as SAMPLERS
+from energy import CostModel
 from luts import catalog
 from luts.console import SILENT, Reporter
-from models import Assignment, evaluate, expert_work, measure_routing
+from luts.settings import check_settings, setting
+from models import Assignment, evaluate
 from models.training import state_digest
 from studies._images import Images
-from studies._networks import load_network
-from studies._options import read_config
+from studies._networks import NamedNetwork, workload_of
+from studies._options import check_known, study_settings
 
 HERE = Path(__file__).parent
 
-Estimator = Callable[[Evaluator, SearchSpace, int, Reporter], npt.NDArray[np.float64]]
+Estimator = Callable[[dse.Evaluator, dse.SearchSpace, int, Reporter], npt.NDArray[np.float64]]
 """Of the harm of each choice at each site."""
 
 
@@ -62,25 +55,46 @@ class SearchCell:
         return f"{self.network}-{sampler}-tie-{self.tie}-{self.seed}"
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ScoredNetwork(NamedNetwork):
+    """A float network of the study."""
+
+    validation_images: Annotated[int, setting("that candidates are scored on", ge=1)]
+
+
+@dataclasses.dataclass(frozen=True)
+class TiedSearch:
+    """Searches by one sampler in which sites share a choice."""
+
+    tie: Annotated[Tie, setting("which sites share a choice")]
+    budget: Annotated[int, setting("evaluations beyond the fixed multipliers", ge=1)]
+    networks: Annotated[tuple[str, ...], setting("only these; all if empty")] = ()
+
+
 @dataclasses.dataclass(frozen=True)
 class EfficiencyStudy:
     """The configuration file."""
 
-    seeds: tuple[int, ...]
-    data_seed: int
-    calibration_images: int
-    multipliers: str
-    networks: Mapping[str, Mapping[str, Any]]
-    unscreened: tuple[str, ...]
-    budgets: Mapping[str, int]
-    tied: Mapping[str, Mapping[str, Any]]
+    seeds: Annotated[tuple[int, ...], setting("of the searches", ge=0)]
+    data_seed: Annotated[int, setting("of the split and of the weights", ge=0)]
+    calibration_images: Annotated[int, setting("training images for ranges and routing", ge=1)]
+    multipliers: Annotated[str, setting("a set of the catalogue")]
+    networks: Annotated[Mapping[str, ScoredNetwork], setting("by name")]
+    unscreened: Annotated[tuple[str, ...], setting("samplers that start from nothing screened")]
+    budgets: Annotated[Mapping[str, int], setting("evaluations of every sampler")]
+    tied: Annotated[Mapping[str, TiedSearch], setting("by sampler")]
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+        catalog.names(self.multipliers)
+        check_known("sampler", [*self.unscreened, *self.budgets, *self.tied], SAMPLERS)
+        for tied in self.tied.values():
+            check_known("network", tied.networks, self.networks)
 
     @classmethod
     def read(cls) -> "EfficiencyStudy":
         """The committed one."""
-        values = read_config("search_efficiency")
-        lists = {name: tuple(values[name]) for name in ("seeds", "unscreened")}
-        return cls(**(values | lists))
+        return study_settings(cls, "search_efficiency")
 
     def is_screened(self, cell: SearchCell) -> bool:
         """Whether a search starts from the screened assignments too."""
@@ -92,9 +106,9 @@ class EfficiencyStudy:
         for sampler, network, seed in itertools.product(main, self.networks, self.seeds):
             yield SearchCell(network, sampler, "none", seed, self.budgets[sampler])
         for seed in self.seeds:
-            for sampler, settings in self.tied.items():
-                for network in settings.get("networks", self.networks):
-                    yield SearchCell(network, sampler, settings["tie"], seed, settings["budget"])
+            for sampler, tied in self.tied.items():
+                for network in tied.networks or self.networks:
+                    yield SearchCell(network, sampler, tied.tie, seed, tied.budget)
             for sampler, network in itertools.product(others, self.networks):
                 yield SearchCell(network, sampler, "none", seed, self.budgets[sampler])
 
@@ -111,7 +125,7 @@ class SearchedNetwork:
         weights_sha256: digest of the float network.
     """
 
-    evaluator: Evaluator
+    evaluator: dse.Evaluator
     model: CostModel
     classes: int
     seconds: float
@@ -122,32 +136,28 @@ class SearchedNetwork:
         cls, study: EfficiencyStudy, name: str, images: Images, reporter: Reporter
     ) -> "SearchedNetwork":
         """Load a network of the configuration, calibrate it, measure its routing."""
-        settings = study.networks[name]
-        network, data = load_network(
-            settings,
+        named = study.networks[name]
+        network, data = named.load(
             images,
             folder=HERE,
             seed=study.data_seed,
-            validation_images=settings["validation_images"],
+            validation_images=named.validation_images,
             reporter=reporter,
         )
         sha256 = state_digest(network.state_dict())
         calibration = study.calibration_images
-        evaluator = Evaluator(network, data, calibration_images=calibration, cached=True)
-        emulated = evaluator.emulated
-        routing = measure_routing(emulated.network, [evaluator.inputs], source="exact int8 network")
-        every = SearchSpace.of(emulated.sites, catalog.names(study.multipliers))
-        layers = expert_work(emulated.network, evaluator.inputs[:1])
-        model = CostModel(Workload(emulated.sites, routing, layers), every.every_choice)
+        evaluator = dse.Evaluator(network, data, calibration_images=calibration, cached=True)
+        every = dse.SearchSpace.of(evaluator.emulated.sites, catalog.names(study.multipliers))
+        model = CostModel(workload_of(evaluator), every.every_choice)
         return cls(evaluator, model, data.num_classes, _evaluation_seconds(evaluator), sha256)
 
-    def problem(self, multipliers: str, tie: Tie) -> Problem:
+    def problem(self, multipliers: str, tie: Tie) -> dse.Problem:
         """What a cell searches."""
-        space = SearchSpace.of(self.model.sites, catalog.names(multipliers), tie=tie)
-        return Problem.of(space, self.model)
+        space = dse.SearchSpace.of(self.model.sites, catalog.names(multipliers), tie=tie)
+        return dse.Problem.of(space, self.model)
 
 
-def _evaluation_seconds(evaluator: Evaluator) -> float:
+def _evaluation_seconds(evaluator: dse.Evaluator) -> float:
     """Processor time: what else the machine does must not count."""
     taken = []
     for name in ("mul8s_1L2H", "mul8s_1L1G", "mul8s_1L2D"):
@@ -160,7 +170,7 @@ def _evaluation_seconds(evaluator: Evaluator) -> float:
 
 
 def screened(
-    evaluator: Evaluator, space: SearchSpace, seed: int, reporter: Reporter
+    evaluator: dse.Evaluator, space: dse.SearchSpace, seed: int, reporter: Reporter
 ) -> npt.NDArray[np.float64]:
     """What `dse.search` starts from: shape ``(free sites, choices)``."""
     return evaluator.screen(space, seed=seed, reporter=reporter).distortion
@@ -197,16 +207,18 @@ def run_cell(
         screening_seconds = time.process_time() - started
         pooled = problem.space.pool(distortion)
         problem = dataclasses.replace(problem, distortion=pooled)
-    study = SearchStudy(database, problem, about=dataclasses.asdict(cell))
+    study = dse.SearchStudy(database, problem, about=dataclasses.asdict(cell))
     fixed = [(problem.space.uniform(code), "uniform") for code in range(problem.choices)]
     if study.needs_seeds:
-        swept = [] if estimate is None else first_trials(problem)[len(fixed) :]
+        swept = [] if estimate is None else dse.first_trials(problem)[len(fixed) :]
         study.seed(fixed + swept)
-    study.use(sampler_for(cell.sampler, problem, seed=cell.seed, budget=len(fixed) + cell.budget))
-    worker = ThisProcess(lambda pending: network.evaluator.score(pending.assignment))
+    study.use(
+        dse.sampler_for(cell.sampler, problem, seed=cell.seed, budget=len(fixed) + cell.budget)
+    )
+    worker = dse.ThisProcess(lambda pending: network.evaluator.score(pending.assignment))
     total = len(fixed) + cell.budget
     with reporter.bar(cell.name, total) as advance:
-        asking = run_trials(study, worker, total, advance)
+        asking = dse.run_trials(study, worker, total, advance)
     trials = study.trials()
     study.close()
     exact = network.evaluator.exact_searched

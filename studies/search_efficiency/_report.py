@@ -1,6 +1,6 @@
 """Hypervolume against evaluations and seconds, from the cells."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -54,7 +54,7 @@ def curve(cell: Record, box: Box = REFERENCE) -> pd.DataFrame:
         seconds), ``seconds`` and ``hypervolume`` (part of ``box``). Row 0 has the fixed multipliers
         alone.
     """
-    evaluated = len(cell["energy_rel"]) - int(cell["fixed"])
+    evaluated = _evaluated(cell)
     extra = cell["screening_seconds"] / cell["evaluation_seconds"]
     count = np.arange(evaluated + 1)
     asking = cell["asking_seconds"] / max(1, evaluated)
@@ -69,7 +69,9 @@ def curve(cell: Record, box: Box = REFERENCE) -> pd.DataFrame:
 
 
 def reached(curve_: pd.DataFrame, volume: float) -> float:
-    """Evaluations after which ``volume`` is reached, infinity if it never is."""
+    """Evaluations after which ``volume`` is reached, infinity if it never is, NaN of NaN."""
+    if np.isnan(volume):
+        return float("nan")
     there = curve_.loc[curve_["hypervolume"] >= volume, "evaluations"]
     return float(there.iloc[0]) if len(there) else float("inf")
 
@@ -83,26 +85,15 @@ def summary(cells: Sequence[Record]) -> pd.DataFrame:
         `BOXES` at the end, and of what was queued before the sampler proposed anything; and, of
         each seed's search, the evaluations until it has what `BASELINE` has at its end.
     """
-    curves = {(c["network"], c["sampler"], c["tie"], c["seed"]): curve(c) for c in cells}
-    goals = _goals(curves)
+    kinds: dict[tuple[str, str, str], list[Record]] = {}
+    for cell in cells:
+        kinds.setdefault((cell["network"], cell["sampler"], cell["tie"]), []).append(cell)
     rows = []
-    for network, sampler, tie in dict.fromkeys(key[:3] for key in curves):
-        own = [each for key, each in curves.items() if key[:3] == (network, sampler, tie)]
-        ends = [each["hypervolume"].iloc[-1] for each in own]
-        needed = [reached(each, goals[network]) for each in own if network in goals]
-        row = {"network": network, "sampler": sampler, "tie": tie, "seeds": len(own)}
-        row["fixed"] = float(np.median([each["hypervolume"].iloc[0] for each in own]))
-        for mark in MARKS:
-            row[f"at_{mark}"] = float(np.median([_at(each, mark) for each in own]))
-        row |= {"end_least": min(ends), "end_most": max(ends)}
-        kind = (network, sampler, tie)
-        searches = [c for c in cells if (c["network"], c["sampler"], c["tie"]) == kind]
-        row |= {name: _median_end(searches, box) for name, box in BOXES.items()}
-        row |= {f"seeds_{name}": _median_seeds(searches, box) for name, box in BOXES.items()}
-        row["evaluations"] = max(len(each) - 1 for each in own)
-        row[f"to_{BASELINE}"] = float(np.median(needed)) if needed else float("nan")
-        row["seconds"] = float(np.median([each["seconds"].iloc[-1] for each in own]))
-        rows.append(row)
+    for (network, sampler, tie), searches in kinds.items():
+        baseline = kinds.get((network, BASELINE, "none"), [])
+        goal = _median(volume(cell, _evaluated(cell)) for cell in baseline) if baseline else np.nan
+        kind = {"network": network, "sampler": sampler, "tie": tie}
+        rows.append(kind | _row(searches, goal))
     return pd.DataFrame(rows)
 
 
@@ -116,27 +107,30 @@ BOXES: dict[str, Box] = {
 """What hypervolume is a part of, by column of the table."""
 
 
-def _median_end(searches: Sequence[Record], box: Box) -> float:
-    ends = [volume(c, len(c["energy_rel"]) - int(c["fixed"]), box) for c in searches]
-    return float(np.median(ends))
+def _row(searches: Sequence[Record], goal: float) -> dict[str, float]:
+    """What the table says of one network, sampler and tie."""
+    curves = [curve(cell) for cell in searches]
+    starts, ends = ([each["hypervolume"].iloc[at] for each in curves] for at in (0, -1))
+    row = {"seeds": len(searches), "fixed": _median(starts)}
+    row |= {f"at_{mark}": _median(_at(each, mark) for each in curves) for mark in MARKS}
+    row |= {"end_least": min(ends), "end_most": max(ends)}
+    evaluated = [_evaluated(cell) for cell in searches]
+    queued = [sum(origin == "screening" for origin in cell["origins"]) for cell in searches]
+    for prefix, counts in (("", evaluated), ("seeds_", queued)):
+        for name, box in BOXES.items():
+            row[prefix + name] = _median(map(volume, searches, counts, [box] * len(searches)))
+    row["evaluations"] = max(evaluated)
+    row[f"to_{BASELINE}"] = _median(reached(each, goal) for each in curves)
+    return row | {"seconds": _median(each["seconds"].iloc[-1] for each in curves)}
 
 
-def _median_seeds(searches: Sequence[Record], box: Box) -> float:
-    """What the trials that were queued before any sampler proposed have of a box."""
-    return float(np.median([volume(c, _queued(c), box) for c in searches]))
+def _median(values: Iterable[float]) -> float:
+    return float(np.median([*values]))
 
 
-def _queued(cell: Record) -> int:
-    return sum(origin == "screening" for origin in cell["origins"])
-
-
-def _goals(curves: Mapping[tuple[Any, ...], pd.DataFrame]) -> dict[str, float]:
-    """By network, the median of what the baseline's seeds end with."""
-    ends: dict[str, list[float]] = {}
-    for (network, sampler, tie, _), curve_ in curves.items():
-        if sampler == BASELINE and tie == "none":
-            ends.setdefault(network, []).append(float(curve_["hypervolume"].iloc[-1]))
-    return {network: float(np.median(values)) for network, values in ends.items()}
+def _evaluated(cell: Record) -> int:
+    """Evaluations beyond the fixed multipliers."""
+    return len(cell["energy_rel"]) - int(cell["fixed"])
 
 
 def _at(curve_: pd.DataFrame, mark: int) -> float:

@@ -1,29 +1,46 @@
 """``python -m studies.search_overhead``: time and memory beside scoring; one table each."""
 
+import dataclasses
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Annotated
+
+import pandas as pd
 
 from luts.console import Reporter, quieten_libraries, run
+from luts.settings import setting
 from studies._files import write_table
-from studies._options import check_known, read_config, study_parser
+from studies._options import check_known, study_parser, study_settings
 from studies.search_overhead import _store, _workers
 
-PARTS = {"store": _store.measure, "workers": _workers.measure}
+
+@dataclasses.dataclass(frozen=True)
+class OverheadStudy:
+    """The configuration."""
+
+    worker_trials: Annotated[int, setting("of the main job's search by one and two", ge=1)]
+    store: Annotated[_store.StoreSettings, setting("asking, with many trials in the store")]
 
 
 def main() -> None:
     """Measure, print, write."""
+    study = study_settings(OverheadStudy, "search_overhead")
     parser = study_parser("search_overhead", __doc__)
-    parser.add_argument("parts", nargs="*", default=[*PARTS], metavar="store|workers")
+    parts: dict[str, tuple[Callable[..., pd.DataFrame], object]] = {
+        "store": (_store.measure, study.store),
+        "workers": (_workers.measure, study.worker_trials),
+    }
+    parser.add_argument("parts", nargs="*", default=[*parts], metavar="store|workers")
     options = parser.parse_args()
-    check_known("part", options.parts, PARTS)
+    check_known("part", options.parts, parts)
     quieten_libraries()
-    config = read_config("search_overhead")
     for part in options.parts:
+        measure, settings = parts[part]
         with tempfile.TemporaryDirectory() as folder:
-            frame = PARTS[part](config[part], Path(folder), Reporter())
+            frame = measure(settings, Path(folder), Reporter())
         print(frame.to_string(index=False))
-        write_table(options.results / f"{part}.csv", frame, config[part])
+        write_table(options.results / f"{part}.csv", frame, settings)
 
 
 if __name__ == "__main__":

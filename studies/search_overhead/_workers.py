@@ -8,7 +8,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -35,15 +34,15 @@ class Stopwatch(Reporter):
         self.seconds[title] = time.perf_counter() - started
 
 
-def measure(config: dict[str, Any], folder: Path, reporter: Reporter) -> pd.DataFrame:
+def measure(trials: int, folder: Path, reporter: Reporter) -> pd.DataFrame:
     """Seconds of the search alone, without training, calibration and close; one row per count.
 
     Args:
-        config: table ``workers`` of the configuration.
+        trials: of each search.
         folder: where the runs lie meanwhile.
         reporter: shows the progress.
     """
-    trials, rows = config["trials"], []
+    rows = []
     for workers in (1, 2):
         cache = folder / f"cache-{workers}"
         cache.mkdir()

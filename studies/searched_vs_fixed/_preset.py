@@ -5,12 +5,16 @@ import os
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from dse import Run, SearchConfig
 from luts.errors import InputError
+from luts.settings import check_settings, read_settings, setting
+from models import TOPOLOGIES
+from studies._files import check_free
 from studies._images import Images
-from studies._options import read_preset_table
+from studies._networks import check_template
+from studies._options import check_filled, read_preset_table
 
 HERE = Path(__file__).parent
 
@@ -20,26 +24,26 @@ Key = tuple[str, int]
 
 @dataclasses.dataclass(frozen=True)
 class SearchPreset:
-    """One matrix of searches.
+    """One matrix of searches; what the searches themselves refuse, `dse.SearchConfig` checks.
 
-    Attributes:
-        arch: architecture.
-        dataset: what it classifies; ``cifar10-images`` for the folder or archive of ``--images``.
-        topologies: of the network.
-        seeds: one search of each topology per seed.
-        trials: assignments scored in a search.
-        weights: file of the float network, relative to this folder, with ``{arch}``,
-            ``{topology}`` and ``{seed}``; empty where the search trains it.
-        options: further settings of the search by name.
+    Raises:
+        InputError: a setting is unknown, empty, of another type, or out of range.
     """
 
-    arch: str
-    dataset: str
-    topologies: tuple[str, ...]
-    seeds: tuple[int, ...]
-    trials: int
-    weights: str = ""
-    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    arch: Annotated[str, setting("architecture")]
+    dataset: Annotated[str, setting("what it classifies; cifar10-images for those of --images")]
+    topologies: Annotated[tuple[str, ...], setting("of the network", choices=TOPOLOGIES)]
+    seeds: Annotated[tuple[int, ...], setting("one search of each topology per seed", ge=0)]
+    trials: Annotated[int, setting("assignments scored in a search", ge=1)]
+    weights: Annotated[str, setting("file, with {topology} and {seed}; empty to train")] = ""
+    options: Annotated[Mapping[str, Any], setting("further ones of the search")] = (
+        dataclasses.field(default_factory=dict)
+    )
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+        check_filled(self, "topologies", "seeds")
+        check_template(self.weights)
 
     @property
     def searches(self) -> list[Key]:
@@ -70,7 +74,7 @@ class SearchPreset:
         if images.data_root is not None:
             settings["data_root"] = str(images.data_root)
         if self.weights:
-            names = {"arch": self.arch, "topology": topology, "seed": seed}
+            names = settings | {"dataset": self.dataset}
             file = (HERE / self.weights.format(**names)).resolve()
             if not file.exists():
                 raise InputError(
@@ -90,11 +94,10 @@ def read_preset(name: str) -> SearchPreset:
     """A table of config.toml.
 
     Raises:
-        InputError: there is no such table.
+        InputError: there is no such table, or it is not legal.
     """
     table = read_preset_table(HERE / "config.toml", name)
-    listed = {key: tuple(table[key]) for key in ("topologies", "seeds")}
-    return SearchPreset(**table | listed)
+    return read_settings(SearchPreset, table, title=f"preset {name}")
 
 
 def check_run(path: Path, config: SearchConfig, names: Iterable[str]) -> None:
@@ -131,12 +134,8 @@ def check_results(results: Path, name: str, preset: SearchPreset) -> None:
     file = results / f"{name}.config.toml"
     away = "name another folder with --results, or move it away"
     if not file.exists():
-        for made in (f"{name}.csv", f"{name}-equal.csv", f"{name}.png"):
-            if (results / made).exists():
-                raise InputError(
-                    f"{results / made} is there without {file.name}, which says what it is of; "
-                    f"{away}"
-                )
+        made = (f"{name}.csv", f"{name}-equal.csv", f"{name}.png")
+        check_free(results, made, f"{file.name}, which says what it is of")
         return
     try:
         about = tomllib.loads(file.read_text(encoding="utf-8"))

@@ -170,7 +170,7 @@ def test_the_order_of_cells():
 @pytest.mark.parametrize("name", ["smoke", "cifar10-cpu", "paper"])
 def test_the_committed_presets_are_legal(name):
     preset = read_preset(name)
-    assert preset.multipliers == catalog.names("paper")
+    assert preset.circuits == catalog.names("paper")
     for network in preset.networks:
         assert network.retrain_epochs >= 0.25
         assert network.weights_file("dense", seed=9) is None
@@ -203,44 +203,48 @@ def test_too_little_retraining_is_no_cell(config):
         (('"hard"]', '"harder"]'), "did you mean hard"),
         (('arch = "resnet20"', 'arch = "resnet2"'), "did you mean resnet20"),
         (("mul8s_1L1G", "mul8s_1L2G"), "did you mean"),
-        (("seeds = [0, 1]", "seeds = []"), "does not say its seeds"),
-        (("seeds = [0, 1]", "seeds = 3"), "a list of whole numbers from 0, as in [0, 1, 2], not 3"),
+        (("seeds = [0, 1]", "seeds = []"), "seeds must not be empty"),
+        (("seeds = [0, 1]", "seeds = 3"), "seeds is a list of whole numbers from 0 up, not 3"),
         (("seeds = [0, 1]", "seeds = [0, -1]"), "not [0, -1]"),
         (("seeds = [0, 1]", 'seeds = ["a"]'), "not ['a']"),
+        (('["dense", "hard"]', "[]"), "topologies must not be empty"),
         (
-            ('["dense", "hard"]', "[]"),
-            "a list of at least one of dense, hard, soft, cluster, not []",
+            ('["dense", "hard"]', "3"),
+            "topologies is a list of some of dense, hard, soft, cluster, not 3",
         ),
-        (('["dense", "hard"]', "3"), "topologies of preset tiny is a list"),
-        (('["dense", "hard"]', "[3]"), "unknown 3"),
-        (("[tiny]", "[tiny]\nrecoveries = []"), "at least one of none, recalibrated, retrained"),
+        (('["dense", "hard"]', "[3]"), "hard, soft, cluster, not [3]"),
+        (("[tiny]", "[tiny]\nrecoveries = []"), "recoveries must not be empty"),
+        (("[tiny]", '[tiny]\nrecoveries = ["nothing"]'), "unknown recoveries 'nothing'"),
+        ((NETWORK, "networks = []"), "networks must not be empty"),
+        ((NETWORK, NETWORK + NETWORK), "an architecture is named twice on one data set"),
         (("[[tiny.networks]]", "[[tiny.network]]"), "did you mean networks"),
         (("[tiny]", "[tiny"), "cannot read presets"),
-        ((TINY, "tiny = 3"), "preset tiny is a table, a line per setting, not 3"),
+        ((TINY, "tiny = 3"), "preset tiny is a table of settings, not 3"),
         (("[tiny]", '[tiny]\nname = "x"'), "preset tiny has no setting 'name'"),
-        (("[[tiny.networks]]", "[tiny.networks]"), "are tables headed [[tiny.networks]], not {"),
-        ((NETWORK, "networks = [3]"), "a network of preset tiny is a table"),
-        ((MULTIPLIERS, '["mul8s_1KV8"]'), "a set or names with commas between them"),
-        ((MULTIPLIERS, "3"), "in one pair of quotes"),
-        (("= 32", "= 0"), "calibration_images of preset tiny is a whole number from 1, not 0"),
-        (("= 32", "= true"), "a whole number from 1, not True"),
-        (("= 40", "= -1"), "validation_images of preset tiny is a whole number from 0, not -1"),
-        (("= 50", "= 2.5"), "test_images of preset tiny is a whole number from 0, not 2.5"),
-        (("= 50", "= 50\nswapped = 1"), "swapped of preset tiny is true or false, not 1"),
-        (("= 8", '= "8"'), "image_size of a network of preset tiny is a whole number from 1"),
-        (("= 8", "= 8\npatch_size = 0"), "patch_size of a network of preset tiny is a whole"),
-        (("= 1.0", "= nan"), "base_epochs of a network of preset tiny is a number from 0, not nan"),
-        (("= 1.0", '= "1"'), "a number from 0, not '1'"),
-        (("= 1.0", "= true"), "a number from 0, not True"),
-        (("= 1.0", f"= 1{400 * '0'}"), "a number from 0, not 1000"),
-        (("= 0.25", "= -1"), "retrain_epochs of a network of preset tiny is a number from 0"),
-        (("= 0.25", "= inf"), "a number from 0, not inf"),
-        (('"resnet20"', "3"), "arch of a network of preset tiny is text in quotes, not 3"),
-        (('"resnet20"', '""'), "does not say its arch"),
-        (('"digits"', "[]"), "dataset of a network of preset tiny is text in quotes"),
-        (("= 8", "= 8\nweights = 3"), "weights of a network of preset tiny is text in quotes"),
-        (("= 8", "= 8\nstands_for = 3"), "stands_for of a network of preset tiny is text"),
-        (("= 8", "= 8\nprecision = 3"), "precision of a network of preset tiny is text"),
+        (("[[tiny.networks]]", "[tiny.networks]"), "networks is a list of values, not {"),
+        ((NETWORK, "networks = [3]"), "networks[0] is a table of settings, not 3"),
+        ((MULTIPLIERS, '["mul8s_1KV8"]'), "multipliers is a text, not ['mul8s_1KV8']"),
+        ((MULTIPLIERS, "3"), "multipliers is a text, not 3"),
+        (("= 32", "= 0"), "calibration_images is a whole number from 1 up, not 0"),
+        (("= 32", "= true"), "a whole number from 1 up, not True"),
+        (("= 40", "= -1"), "validation_images is a whole number from 0 up, not -1"),
+        (("= 50", "= 2.5"), "test_images is a whole number from 0 up, not 2.5"),
+        (("= 50", "= 50\nswapped = 1"), "swapped is true or false, not 1"),
+        (("= 8", '= "8"'), "networks[0].image_size is a whole number from 1 up"),
+        (("= 8", "= 8\npatch_size = 0"), "networks[0].patch_size is a whole number from 1 up"),
+        (("= 1.0", "= nan"), "networks[0].base_epochs is a number from 0 up, not nan"),
+        (("= 1.0", '= "1"'), "a number from 0 up, not '1'"),
+        (("= 1.0", "= true"), "a number from 0 up, not True"),
+        (("= 1.0", f"= 1{400 * '0'}"), "a number from 0 up, not 1000"),
+        (("= 0.25", "= -1"), "networks[0].retrain_epochs is a number from 0 up"),
+        (("= 0.25", "= inf"), "a number from 0 up, not inf"),
+        (("= 0.25", f"= 1{400 * '0'}"), "a number from 0 up, not 1000"),
+        (('"resnet20"', "3"), "networks[0].arch is a text, not 3"),
+        (('"resnet20"', '""'), "arch must not be empty"),
+        (('"digits"', "[]"), "networks[0].dataset is a text"),
+        (("= 8", "= 8\nweights = 3"), "networks[0].weights is a text"),
+        (("= 8", "= 8\nstands_for = 3"), "networks[0].stands_for is a text"),
+        (("= 8", "= 8\nprecision = 3"), "networks[0].precision is a text"),
         *(
             (("= 8", f'= 8\nweights = "{name}"'), "takes {arch}, {topology}, {dataset}, {seed} in")
             for name in ("a{foo}", "a{", "a}", "{}", "{arch.x}", "{seed:d}", "{arch!x}")
@@ -254,6 +258,27 @@ def test_an_illegal_preset_is_one_line(config, change, message, tmp_path, capsys
     assert message in err
     assert len(err.strip().splitlines()) == 1
     assert not (tmp_path / "r").exists()
+
+
+def test_all_faults_of_a_preset_are_named_at_once(config):
+    config.write_text(TINY.replace("= 32", "= 0").replace('"digits"', "3").replace("seeds", "seed"))
+    with pytest.raises(InputError) as refused:
+        read_preset("tiny", config)
+    message = str(refused.value)
+    assert message.startswith("preset tiny: ")
+    for fault in (
+        "calibration_images is a whole number from 1 up, not 0",
+        "networks[0].dataset is a text, not 3",
+        "no setting 'networks[0].seed': did you mean seeds?",
+        "networks[0].seeds is missing",
+    ):
+        assert fault in message
+
+
+def test_whole_epochs_stay_whole_in_what_is_kept():
+    preset = read_preset("cifar10-cpu")
+    kept = preset.settings(preset.cells()[0])
+    assert kept["base_epochs"] == 20 and type(kept["base_epochs"]) is int
 
 
 def test_the_least_values_are_legal(config):

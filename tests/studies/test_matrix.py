@@ -8,9 +8,23 @@ import pytest
 
 from luts import InputError
 from luts.console import SILENT, Reporter
+from luts.settings import read_settings
+from studies import _options
 from studies._files import together, write_table
 from studies._matrix import CellStore, announce, measure_all
-from studies._options import STUDIES, check_known, read_config, read_preset_table, study_parser
+from studies._options import (
+    STUDIES,
+    check_known,
+    read_config,
+    read_preset_table,
+    study_parser,
+    study_settings,
+)
+from studies.emulation_speed._subjects import SpeedStudy
+from studies.energy_check._cases import EnergyCheck
+from studies.screening.__main__ import ScreeningStudy
+from studies.search_overhead.__main__ import OverheadStudy
+from studies.trained_weights.__main__ import WeightsStudy
 
 
 @dataclasses.dataclass(frozen=True)
@@ -153,6 +167,9 @@ def test_unknown_names_are_refused(tmp_path):
     assert read_preset_table(file, "smoke") == {"a": 1}
     with pytest.raises(InputError, match="unknown preset 'smok'; did you mean smoke"):
         read_preset_table(file, "smok")
+    file.write_text("smoke = 3\n")
+    with pytest.raises(InputError, match="preset smoke is a table of settings, not 3"):
+        read_preset_table(file, "smoke")
     with pytest.raises(InputError, match="cannot read presets from"):
         read_preset_table(tmp_path / "no.toml", "smoke")
 
@@ -169,6 +186,38 @@ def test_every_study_is_a_command_of_its_own_name(folder):
     assert f'study_parser("{study.name}"' in (study / "__main__.py").read_text(encoding="utf-8")
     if (study / "config.toml").exists():
         assert read_config(study.name)
+
+
+@pytest.mark.parametrize(
+    ("settings", "study"),
+    [
+        (EnergyCheck, "energy_check"),
+        (OverheadStudy, "search_overhead"),
+        (ScreeningStudy, "screening"),
+        (SpeedStudy, "emulation_speed"),
+    ],
+)
+def test_every_configuration_is_read_strictly(settings, study, monkeypatch):
+    assert study_settings(settings, study)
+    table = _options.read_config(study)
+    known = next(iter(table))
+    spoilt = table | {known: None, f"{known}x": 1}
+    monkeypatch.setattr(_options, "read_config", lambda name: spoilt)
+    with pytest.raises(InputError, match=f"no setting '{known}x': did you mean {known}") as refused:
+        study_settings(settings, study)
+    assert f"{known} is " in str(refused.value)
+
+
+def test_every_network_of_trained_weights_has_legal_recipes():
+    tables = read_config("trained_weights")
+    for table in tables.values():
+        study = read_settings(WeightsStudy, table, title="a network")
+        assert study.recipe("hard") != study.recipe("dense")
+    resnet = read_settings(WeightsStudy, tables["resnet20"], title="a network")
+    assert resnet.recipe("dense").weight_decay == resnet.recipe("soft").weight_decay == 1e-3
+    assert (resnet.recipe("soft").lr, resnet.recipe("hard").lr) == (0.015, 0.005)
+    with pytest.raises(InputError, match="no setting 'epoch': did you mean epochs"):
+        read_settings(WeightsStudy, tables["resnet20"] | {"dense": {"epoch": 3}}, title="a network")
 
 
 def test_committed_cells_are_readable():

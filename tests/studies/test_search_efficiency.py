@@ -35,7 +35,7 @@ def test_the_committed_configuration_is_legal():
     assert len({cell.name for cell in cells}) == len(cells)
     assert config.budgets["nsga2"] == config.budgets["guided"]
     assert catalog.names(config.multipliers)
-    networks = [network["topology"] for network in config.networks.values()]
+    networks = [network.topology for network in config.networks.values()]
     assert "dense" in networks and "hard" in networks
     first = {(c.sampler, c.network) for c in cells[: 2 * 3 * len(config.networks)]}
     assert first == {(s, n) for s in ("guided", "nsga2") for n in config.networks}

@@ -284,6 +284,24 @@ def test_a_search_of_the_study_is_the_commands(tmp_path, monkeypatch):
     assert (tmp_path / "runs/tiny-hard-0/study.db").read_bytes() == before
 
 
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ({"trial": 3}, r"preset digits: no setting 'trial': did you mean trials\?"),
+        ({"trials": "60", "seeds": 3}, r"seeds is a list .* not 3; trials is a whole .* not '60'"),
+        ({"topologies": ["fourth"]}, "unknown topologies 'fourth'"),
+        ({"seeds": []}, "seeds must not be empty"),
+        ({"weights": "{archi}.safetensors"}, "weights takes {arch}"),
+    ],
+)
+def test_an_illegal_preset_names_its_faults(table, message, tmp_path, monkeypatch):
+    whole = tomllib.loads((_preset.HERE / "config.toml").read_text())["digits"] | table
+    (tmp_path / "config.toml").write_text(tomli_w.dumps({"digits": whole}))
+    monkeypatch.setattr(_preset, "HERE", tmp_path)
+    with pytest.raises(InputError, match=message):
+        study.read_preset("digits")
+
+
 @pytest.mark.parametrize("table", [{"options": {"finetun": "none"}}, {"arch": "resnet2"}])
 def test_what_cannot_be_searched_is_refused_before_anything_is_made(table, tmp_path, monkeypatch):
     whole = tomllib.loads((_preset.HERE / "config.toml").read_text())["digits"] | table
