@@ -133,4 +133,5 @@ def _timed(
         vs_float32=median / fastest if part == "training" else fastest / median,
         vs_loop=median.get(_methods.LOOP, 0.0) / median,
     )
-    return table.rename_axis("method").reset_index().to_dict("records")
+    rows = table.rename_axis("method").reset_index().to_dict("records")
+    return [{str(name): value for name, value in row.items()} for row in rows]

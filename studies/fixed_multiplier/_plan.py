@@ -2,7 +2,7 @@
 
 import dataclasses
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import luts
 from luts.errors import InputError
@@ -19,6 +19,8 @@ FloatNetwork = tuple[str, str, str, int]
 RECOVERIES = ("none", "recalibrated", "retrained")
 LEAST_EPOCHS = 0.25
 """A network that is retrained for less counts as not measured."""
+
+Precision = Literal["float32", "bfloat16"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,7 +80,7 @@ class NetworkPlan:
     ] = ""
     stands_for: Annotated[str, setting("the paper's data set that this one is a proxy of")] = ""
     topologies: Annotated[tuple[str, ...], setting("its own", choices=TOPOLOGIES)] = TOPOLOGIES
-    precision: Annotated[str, setting("of products and gradients in training")] = "float32"
+    precision: Annotated[Precision, setting("of products and gradients in training")] = "float32"
 
     def __post_init__(self) -> None:
         check_settings(self)
