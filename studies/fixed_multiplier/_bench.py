@@ -113,9 +113,9 @@ class Bench:
         """The recovery in words; which of the two free steps depends on the network."""
         if cell.recovery == "none":
             return "as approximated"
-        count = len(evaluator.inputs)
+        count = len(evaluator.reference.images)
         what = "BatchNorm statistics" if has_batchnorm(evaluator.emulated) else "corrected biases"
-        free = f"{what} of {count} training images"
+        free = f"tuned weight codes, {what} of {count} training images"
         if cell.recovery == "recalibrated":
             return free
         training = evaluator.tuning.training

@@ -86,7 +86,9 @@ def test_every_cell_is_measured_and_says_how(finished):
         assert rows[column].notna().all()
     how = rows.set_index("recovery")["how"]
     assert set(how["none"]) == {"as approximated"}
-    assert set(how["recalibrated"]) == {"BatchNorm statistics of 32 training images"}
+    assert set(how["recalibrated"]) == {
+        "tuned weight codes, BatchNorm statistics of 32 training images"
+    }
     assert how["retrained"].str.contains("0.25 epochs of sgd").all()
     assert rows["retrain_epochs"].notna().tolist() == (rows["recovery"] == "retrained").tolist()
     # One float network a topology and seed.
