@@ -57,5 +57,5 @@ def _main(name: str, circuit: str | None, study: SpeedStudy) -> float:
 
 
 if __name__ == "__main__":
-    *_of_what, _values = json.loads(sys.argv[1])
-    sys.stdout.write(f"{_main(*_of_what, SpeedStudy(**_values))}\n")
+    _name, _circuit, _values = json.loads(sys.argv[1])
+    sys.stdout.write(f"{_main(_name, _circuit, SpeedStudy(**_values))}\n")

@@ -2,7 +2,7 @@
 
 import dataclasses
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import luts
 from luts.errors import InputError
@@ -78,7 +78,9 @@ class NetworkPlan:
     ] = ""
     stands_for: Annotated[str, setting("the paper's data set that this one is a proxy of")] = ""
     topologies: Annotated[tuple[str, ...], setting("its own", choices=TOPOLOGIES)] = TOPOLOGIES
-    precision: Annotated[str, setting("of products and gradients in training")] = "float32"
+    precision: Annotated[
+        Literal["float32", "bfloat16"], setting("of products and gradients in training")
+    ] = "float32"
 
     def __post_init__(self) -> None:
         check_settings(self)
