@@ -21,7 +21,8 @@ from studies.emulation_speed._subjects import (
 )
 from studies.emulation_speed._timing import Run, interleaved
 
-Rows = list[dict[str, Any]]
+Rows = list[Any]
+"""A mapping of columns for every row."""
 
 
 def measure(parts: list[str], study: SpeedStudy, reporter: Reporter) -> pd.DataFrame:

@@ -20,8 +20,6 @@ RECOVERIES = ("none", "recalibrated", "retrained")
 LEAST_EPOCHS = 0.25
 """A network that is retrained for less counts as not measured."""
 
-Precision = Literal["float32", "bfloat16"]
-
 
 @dataclasses.dataclass(frozen=True)
 class FixedCell:
@@ -80,7 +78,9 @@ class NetworkPlan:
     ] = ""
     stands_for: Annotated[str, setting("the paper's data set that this one is a proxy of")] = ""
     topologies: Annotated[tuple[str, ...], setting("its own", choices=TOPOLOGIES)] = TOPOLOGIES
-    precision: Annotated[Precision, setting("of products and gradients in training")] = "float32"
+    precision: Annotated[
+        Literal["float32", "bfloat16"], setting("of products and gradients in training")
+    ] = "float32"
 
     def __post_init__(self) -> None:
         check_settings(self)

@@ -115,7 +115,7 @@ def _write_log(making: dict[str, Any], path: Path) -> None:
     for name in ("accuracy", "cross_entropy"):
         log[f"validation_{name}"] = [epoch["validation"][name] for epoch in making["history"]]
     log["seconds"] = log["seconds"].map("{:.1f}".format)
-    log.to_csv(path, index=False, float_format="%.4f")
+    log.to_csv(path, index=False, float_format="%.4f", lineterminator="\r\n")
 
 
 if __name__ == "__main__":

@@ -56,7 +56,7 @@ def test_precision_counts_as_a_setting_only_where_it_is_not_the_usual_one(config
     assert low.settings(low.cells()[0])["precision"] == "bfloat16"
     assert low.networks[0].recipe().precision == "bfloat16"
     config.write_text(TINY + 'precision = "int3"\n')
-    with pytest.raises(InputError, match="unknown precision 'int3'"):
+    with pytest.raises(InputError, match=r"unknown networks\[0\].precision 'int3'"):
         read_preset("tiny", config)
 
 
@@ -246,7 +246,7 @@ def test_too_little_retraining_is_no_cell(config):
         (('"digits"', "[]"), "networks[0].dataset is a text"),
         (("= 8", "= 8\nweights = 3"), "networks[0].weights is a text"),
         (("= 8", "= 8\nstands_for = 3"), "networks[0].stands_for is a text"),
-        (("= 8", "= 8\nprecision = 3"), "networks[0].precision is a text"),
+        (("= 8", "= 8\nprecision = 3"), "networks[0].precision is one of float32, bfloat16, not 3"),
         *(
             (("= 8", f'= 8\nweights = "{name}"'), "takes {arch}, {topology}, {dataset}, {seed} in")
             for name in ("a{foo}", "a{", "a}", "{}", "{arch.x}", "{seed:d}", "{arch!x}")
