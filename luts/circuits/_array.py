@@ -9,7 +9,7 @@ The netlist is a carry-save array after Baugh and Wooley, "A two's complement pa
 multiplication algorithm", IEEE Transactions on Computers C-22(12), 1973,
 doi:10.1109/T-C.1973.223648, in the form in which EvoApproxLib publishes its signed circuits: a row
 of adders per bit of the first operand, then a ripple-carry adder. It is built here because
-`ariths-gen` 1.1.4 cuts rows and columns of unsigned arrays only.
+`ariths-gen` 1.1.4 has unsigned broken arrays with two cuts only.
 """
 
 import dataclasses

@@ -166,9 +166,9 @@ def estimate(netlist: Netlist, *, is_array: bool = False) -> Estimate:
     Args:
         netlist: the circuit.
         is_array: whether it is built as those that were calibrated on. Its error is then what nine
-            in ten of them stayed below when they were left out of the fit (where it is smaller than
-            all of them, when only larger ones were fitted); of any other circuit it is the error of
-            the worst.
+            in ten of them stayed below when they were left out of the fit (where it has fewer full
+            adders than all of them, when only larger ones were fitted). Of any other circuit, and
+            of one with less than half as many, it is the error of the worst.
 
     Raises:
         InputError: an operand has not 8 bits, or nothing is left to price.
@@ -179,7 +179,8 @@ def estimate(netlist: Netlist, *, is_array: bool = False) -> Estimate:
     known, models = features(netlist), figure_models()
     power, area, delay = (models[figure].value(known.terms[figure]) for figure in FIGURES)
     is_small = known.full_adders < FEWEST_ADDERS
-    errors = [models[figure].error_pct(is_array=is_array, is_small=is_small) for figure in FIGURES]
+    is_alike = is_array and 2 * known.full_adders >= FEWEST_ADDERS
+    errors = [models[figure].error_pct(is_array=is_alike, is_small=is_small) for figure in FIGURES]
     return Estimate(power, area, delay, FiguresError(*errors))
 
 

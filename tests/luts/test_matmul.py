@@ -68,3 +68,12 @@ def test_views_are_read_where_they_lie() -> None:
 def test_mistakes(x: torch.Tensor, w: torch.Tensor, message: str) -> None:
     with pytest.raises(InputError, match=message):
         matmul(x, w, catalog["mul8s_1KV8"])
+
+
+@pytest.mark.parametrize("name", ["array:a3b5d0", "array:a1b3d7", "array:a4b4d10", "array:a0b0d6"])
+@pytest.mark.parametrize("swapped", [False, True])
+def test_arrays_of_any_cut_are_exact(name: str, swapped: bool) -> None:
+    x, w = torch.randint(-128, 128, (9, 70)).char(), torch.randint(-128, 128, (70, 21)).char()
+    table = catalog[name].truth_table
+    expected = oracle.matrix_product(table.T if swapped else table, x, w)
+    assert torch.equal(matmul(x, w, catalog[name], swapped=swapped).long(), expected)

@@ -84,3 +84,12 @@ def test_bad_files(text, message):
 def test_missing_file(tmp_path):
     with pytest.raises(InputError, match=r"cannot read the assignment .*gone.json"):
         Assignment.read(tmp_path / "gone.json")
+
+
+def test_an_array_of_any_cut_is_kept_under_its_one_name_with_its_table():
+    assignment = Assignment.uniform(SITES, "array:a3b5d2")
+    assert assignment.choices["a"] == Choice("array:a3b5d0")
+    again = Assignment.from_json(assignment.to_json())
+    assert again == assignment
+    assert again.tables["array:a3b5d0"] == luts.catalog["array:a3b5d0"].sha256
+    assert again.multiplier("a") is luts.catalog["array:a3b5d0"]
