@@ -92,7 +92,7 @@ def test_the_answer_holds_on_all_images(study):
 def test_trials_of_another_fidelity_alone_cannot_be_closed(study):
     config = dataclasses.replace(SearchConfig(), finetune="every")
     with pytest.raises(InputError, match="none of 16 trials was scored after fine-tuning"):
-        close(study, None, problem_of(), config, SILENT)
+        close(study, None, problem_of(), None, config, SILENT)
 
 
 def test_a_search_on_fewer_images_says_so_everywhere(tmp_path):

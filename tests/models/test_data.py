@@ -65,13 +65,20 @@ def test_normalisation_is_that_of_pixels_from_0_to_1():
     ("pixels", "labels"),
     [
         (torch.zeros(3, 1, 2, 2), torch.zeros(2, dtype=torch.int64)),
-        (torch.zeros(3, 2, 2), torch.zeros(3, dtype=torch.int64)),
+        (torch.zeros(3), torch.zeros(3, dtype=torch.int64)),
         (torch.zeros(3, 1, 2, 2, dtype=torch.uint8), torch.zeros(3, dtype=torch.int64)),
     ],
 )
 def test_a_split_that_does_not_fit_together_is_refused(pixels, labels):
     with pytest.raises(InputError):
         Split(pixels, labels)
+
+
+def test_inputs_need_not_be_images():
+    labels = torch.zeros(3, dtype=torch.int64)
+    assert Split(torch.zeros(3, 1, 2, 2), labels).is_images
+    assert not Split(torch.zeros(3, 2, 2), labels).is_images
+    assert not Split(torch.zeros(3, 7), labels).is_images
 
 
 def test_unknown_data_set_names_the_nearest():

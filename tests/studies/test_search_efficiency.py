@@ -1,8 +1,11 @@
 """The comparison's arithmetic and bookkeeping; its figures are its results."""
 
+from pathlib import Path
+
 import pytest
 
 from luts import catalog
+from studies._matrix import CellStore
 from studies.search_efficiency import EfficiencyStudy, SearchCell, _report
 
 
@@ -79,3 +82,11 @@ def test_the_table_has_the_median_of_the_seeds():
 
 def test_names_of_cells_are_files():
     assert SearchCell("net", "pymoo:nsga2", "none", 1, 10).name == "net-pymoo-nsga2-tie-none-1"
+
+
+def test_the_committed_table_is_that_of_the_committed_cells():
+    results = Path(_report.__file__).parent / "results"
+    records = CellStore(results).records()
+    assert all(not record["making"]["commit"].endswith("+changes") for record in records)
+    text = _report.summary(records).to_csv(index=False, float_format="%.5g")
+    assert (results / "summary.csv").read_text(encoding="utf-8") == text
