@@ -23,7 +23,7 @@ from luts.circuits._family import ARRAYS_CSV
 from luts.circuits._figures import (
     FIGURES,
     MODEL_CSV,
-    Estimate,
+    FigureEstimate,
     FigureModel,
     estimate,
     figure_models,
@@ -104,7 +104,7 @@ def within_published(cuts: Cuts, power_mw: float, published: dict[Cuts, float]) 
     return min([max([power_mw, *below]), *above])
 
 
-def _figure_columns(found: Estimate) -> dict[str, float]:
+def _figure_columns(found: FigureEstimate) -> dict[str, float]:
     columns = {figure: float(f"{getattr(found, figure):.4g}") for figure in FIGURES}
     for figure in FIGURES:
         columns[f"{figure.split('_')[0]}_error_pct"] = getattr(found.error, figure)

@@ -15,8 +15,8 @@ from luts.settings import add_settings, given_settings
 from models.networks import ARCHITECTURES, NetworkConfig
 from models.training import (
     DATASETS,
-    Result,
     Start,
+    TrainedWeights,
     TrainingRecipe,
     default_recipe,
     is_first,
@@ -132,7 +132,7 @@ def _device(name: str | None) -> torch.device:
     return device
 
 
-def _show(result: Result) -> None:
+def _show(result: TrainedWeights) -> None:
     console = Console(highlight=False, soft_wrap=True)
     for title, score in (("validation", result.validation), ("test", result.test)):
         console.print(

@@ -8,14 +8,14 @@ from luts.circuits._array import PREFIX, Cuts, all_cuts, array_netlist, cuts_of
 from luts.circuits._dominance import undominated
 from luts.circuits._family import Member, array_multiplier, cuts_of_table, members, name_of_table
 from luts.circuits._figures import (
-    Estimate,
-    Features,
+    FigureEstimate,
     FigureModel,
+    NetlistFeatures,
     estimate,
     features,
     figure_models,
 )
-from luts.circuits._netlist import ONE, ZERO, Builder, Cell, Netlist
+from luts.circuits._netlist import ONE, ZERO, Builder, Netlist, NetlistCell
 from luts.circuits._rtl import array_testbench, array_verilog, module_name, netlist_verilog
 from luts.circuits._structural import ADDER_MODULES, CELLS, NotStructural, read_structural
 from luts.circuits._switching import Toggles, depth, toggles
@@ -27,13 +27,13 @@ __all__ = [
     "PREFIX",
     "ZERO",
     "Builder",
-    "Cell",
     "Cuts",
-    "Estimate",
-    "Features",
+    "FigureEstimate",
     "FigureModel",
     "Member",
     "Netlist",
+    "NetlistCell",
+    "NetlistFeatures",
     "NotStructural",
     "Toggles",
     "all_cuts",

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from scipy.optimize import nnls
 from scipy.stats import spearmanr
 
-from luts.circuits._figures import FIGURES, Features, FigureModel, features
+from luts.circuits._figures import FIGURES, FigureModel, NetlistFeatures, features
 from luts.circuits._netlist import Netlist
 from luts.circuits._structural import NotStructural, read_structural, without_comments
 from luts.errors import InputError
@@ -115,8 +115,8 @@ def fit(rows: list[dict[str, Any]]) -> dict[str, FigureModel]:
     return models
 
 
-def _features_of(row: dict[str, Any]) -> Features:
-    return Features(
+def _features_of(row: dict[str, Any]) -> NetlistFeatures:
+    return NetlistFeatures(
         full_adders=int(row["full_adders"]),
         half_adders=int(row["half_adders"]),
         exclusive=int(row["exclusive"]),

@@ -51,7 +51,7 @@ FEWEST_ADDERS = 8
 
 
 @dataclasses.dataclass(frozen=True)
-class Features:
+class NetlistFeatures:
     """What the estimate knows of a circuit.
 
     Attributes:
@@ -85,7 +85,7 @@ class Features:
 
 
 @dataclasses.dataclass(frozen=True)
-class Estimate:
+class FigureEstimate:
     """Estimated figures of a circuit.
 
     Attributes:
@@ -106,7 +106,7 @@ class FigureModel:
     """How one figure is estimated, and how well.
 
     Attributes:
-        weights: one per term of `Features.terms`.
+        weights: one per term of `NetlistFeatures.terms`.
         left_out_median_pct: median error of circuits left out of the fit, in percent.
         left_out_p90_pct: what nine in ten of them stay below.
         left_out_max_pct: the largest.
@@ -133,7 +133,9 @@ class FigureModel:
         return max(self.left_out_p90_pct, self.smaller_p90_pct if is_small else 0)
 
 
-def features(netlist: Netlist, first: Int64 | None = None, second: Int64 | None = None) -> Features:
+def features(
+    netlist: Netlist, first: Int64 | None = None, second: Int64 | None = None
+) -> NetlistFeatures:
     """What the estimate knows of ``netlist``.
 
     Args:
@@ -149,7 +151,7 @@ def features(netlist: Netlist, first: Int64 | None = None, second: Int64 | None 
     kinds = netlist.counts
     exclusive = sum(kinds.get(kind, 0) for kind in EXCLUSIVE)
     full, half = kinds.get("FA", 0), kinds.get("HA", 0)
-    return Features(
+    return NetlistFeatures(
         full_adders=full,
         half_adders=half,
         exclusive=exclusive,
@@ -160,7 +162,7 @@ def features(netlist: Netlist, first: Int64 | None = None, second: Int64 | None 
     )
 
 
-def estimate(netlist: Netlist, *, is_array: bool = False) -> Estimate:
+def estimate(netlist: Netlist, *, is_array: bool = False) -> FigureEstimate:
     """Power, area and delay of an 8×8 multiplier, at uniform random operands.
 
     Args:
@@ -181,7 +183,7 @@ def estimate(netlist: Netlist, *, is_array: bool = False) -> Estimate:
     is_small = known.full_adders < FEWEST_ADDERS
     is_alike = is_array and 2 * known.full_adders >= FEWEST_ADDERS
     errors = [models[figure].error_pct(is_array=is_alike, is_small=is_small) for figure in FIGURES]
-    return Estimate(power, area, delay, FiguresError(*errors))
+    return FigureEstimate(power, area, delay, FiguresError(*errors))
 
 
 @functools.cache

@@ -38,7 +38,7 @@ KINDS = tuple(FUNCTIONS)
 
 
 @dataclasses.dataclass(frozen=True)
-class Cell:
+class NetlistCell:
     """One cell.
 
     Attributes:
@@ -65,7 +65,7 @@ class Netlist:
 
     name: str
     widths: tuple[int, int]
-    cells: tuple[Cell, ...]
+    cells: tuple[NetlistCell, ...]
     product: tuple[int, ...]
 
     @property
@@ -162,7 +162,7 @@ class Builder:
 
     def __init__(self, widths: tuple[int, int]) -> None:
         self.widths = widths
-        self.cells: list[Cell] = []
+        self.cells: list[NetlistCell] = []
         self._next = FIRST_INPUT + sum(widths)
         self._inverse: dict[int, int] = {ZERO: ONE, ONE: ZERO}
 
@@ -228,7 +228,7 @@ class Builder:
     def build(self, name: str, product: Sequence[int]) -> Netlist:
         """The netlist with everything that ``product`` needs, nets numbered anew."""
         needed: set[int] = set(product)
-        kept: list[Cell] = []
+        kept: list[NetlistCell] = []
         for cell in reversed(_merged(self.cells, product)):
             used = [net in needed for net in cell.outputs]
             if not any(used):
@@ -242,24 +242,26 @@ class Builder:
             for net in cell.outputs:
                 number[net] = len(number)
             inputs = tuple(number[net] for net in cell.inputs)
-            cells.append(Cell(cell.kind, inputs, tuple(number[net] for net in cell.outputs)))
+            cells.append(NetlistCell(cell.kind, inputs, tuple(number[net] for net in cell.outputs)))
         return Netlist(name, self.widths, tuple(cells), tuple(number[net] for net in product))
 
     def _cell(self, kind: str, *inputs: int) -> tuple[int, ...]:
         outputs = tuple(range(self._next, self._next + len(FUNCTIONS[kind])))
         self._next += len(outputs)
-        self.cells.append(Cell(kind, inputs, outputs))
+        self.cells.append(NetlistCell(kind, inputs, outputs))
         return outputs
 
-    def _without_idle_outputs(self, cell: Cell, used: list[bool]) -> list[Cell]:
+    def _without_idle_outputs(self, cell: NetlistCell, used: list[bool]) -> list[NetlistCell]:
         if cell.kind == "HA" and not all(used):
-            return [Cell("XOR" if used[0] else "AND", cell.inputs, (cell.outputs[not used[0]],))]
+            return [
+                NetlistCell("XOR" if used[0] else "AND", cell.inputs, (cell.outputs[not used[0]],))
+            ]
         if cell.kind == "FA" and not used[1]:
             between = self._next
             self._next += 1
             a, b, c = cell.inputs
-            first = Cell("XOR", (a, b), (between,))
-            return [first, Cell("XOR", (between, c), (cell.outputs[0],))]
+            first = NetlistCell("XOR", (a, b), (between,))
+            return [first, NetlistCell("XOR", (between, c), (cell.outputs[0],))]
         return [cell]
 
 
@@ -267,7 +269,7 @@ _TWINS = {"AND": "NAND", "OR": "NOR", "XOR": "XNOR"}
 _TWINS |= {inverting: plain for plain, inverting in _TWINS.items()}
 
 
-def _merged(cells: Sequence[Cell], product: Sequence[int]) -> list[Cell]:
+def _merged(cells: Sequence[NetlistCell], product: Sequence[int]) -> list[NetlistCell]:
     """``cells`` with a gate and the inverter that alone reads it made one: AND and INV a NAND."""
     readers = collections.Counter(net for cell in cells for net in cell.inputs)
     readers.update(product)
@@ -276,7 +278,7 @@ def _merged(cells: Sequence[Cell], product: Sequence[int]) -> list[Cell]:
     for cell in cells:
         follower = inverter.get(cell.outputs[0])
         if follower and cell.kind in _TWINS and readers[cell.outputs[0]] == 1:
-            merged.append(Cell(_TWINS[cell.kind], cell.inputs, follower.outputs))
+            merged.append(NetlistCell(_TWINS[cell.kind], cell.inputs, follower.outputs))
             gone.add(follower.outputs)
         elif cell.outputs not in gone:
             merged.append(cell)

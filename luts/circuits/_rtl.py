@@ -6,7 +6,7 @@ knows nothing of how the array adds them.
 """
 
 from luts.circuits._array import Cuts, array_netlist
-from luts.circuits._netlist import FIRST_INPUT, Cell, Netlist
+from luts.circuits._netlist import FIRST_INPUT, Netlist, NetlistCell
 from luts.circuits._structural import ADDER_MODULES
 
 _GATES = {"INV": "~{0}", "AND": "{0} & {1}", "NAND": "~({0} & {1})", "OR": "{0} | {1}"} | {
@@ -115,7 +115,7 @@ def netlist_verilog(netlist: Netlist, module: str) -> str:
     return "\n".join(lines)
 
 
-def _statement(cell: Cell, at: int, names: dict[int, str]) -> str:
+def _statement(cell: NetlistCell, at: int, names: dict[int, str]) -> str:
     inputs = [names[net] for net in cell.inputs]
     if cell.kind not in ("HA", "FA"):
         return f"  assign {names[cell.outputs[0]]} = {_GATES[cell.kind].format(*inputs)};"

@@ -13,7 +13,7 @@ import numpy as np
 from luts._catalog import catalog
 from luts._multiplier import FiguresError, Multiplier, Table, signed_values
 from luts.circuits import (
-    Estimate,
+    FigureEstimate,
     Netlist,
     array_netlist,
     cuts_of_table,
@@ -74,7 +74,7 @@ class Imported:
     source: str
     netlist: Callable[[], Netlist | None] | None = None
 
-    def estimate(self) -> Estimate | None:
+    def estimate(self) -> FigureEstimate | None:
         """Figures estimated from the netlist, or None where the file gives none.
 
         A circuit in Verilog has a netlist where it is a flat one of known adders and gates, or
@@ -124,7 +124,7 @@ class Imported:
         return multiplier
 
 
-def _error_of(estimated: Estimate | None, figures: list[str]) -> FiguresError | None:
+def _error_of(estimated: FigureEstimate | None, figures: list[str]) -> FiguresError | None:
     if estimated is None:
         return None
     return FiguresError(**{figure: getattr(estimated.error, figure) for figure in figures})

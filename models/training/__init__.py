@@ -16,8 +16,8 @@ from models.training._recipe import (
 )
 from models.training._source import check_seed
 from models.training._train_to_file import (
-    Result,
     Start,
+    TrainedWeights,
     prepare_out,
     starting_network,
     train_to_file,
@@ -57,11 +57,11 @@ __all__ = [
     "Recovered",
     "Recovery",
     "Reference",
-    "Result",
     "Score",
     "Split",
     "Start",
     "Step",
+    "TrainedWeights",
     "TrainingHistory",
     "TrainingRecipe",
     "atomically",

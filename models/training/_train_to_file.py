@@ -37,7 +37,7 @@ class Start:
 
 
 @dataclass(frozen=True)
-class Result:
+class TrainedWeights:
     """The scores of a trained network, and where its weights are."""
 
     path: Path
@@ -83,7 +83,7 @@ def train_to_file(
     making: dict[str, Any],
     resume: bool = False,
     reporter: Reporter = SILENT,
-) -> Result:
+) -> TrainedWeights:
     """Train, score, and write the weights with how they were made; until then a checkpoint is kept.
 
     Args:
@@ -124,7 +124,7 @@ def train_to_file(
     if is_first():
         save_weights(net, out, {**making, "data": data.making, **record, **scores})
         checkpoint.unlink(missing_ok=True)
-    return Result(out, validation, test)
+    return TrainedWeights(out, validation, test)
 
 
 def prepare_out(out: Path, *, resume: bool) -> Path:

@@ -16,7 +16,7 @@ from dse import provenance
 from luts.console import run
 from studies._files import together
 from studies._options import study_parser, study_settings
-from studies.energy_check._cases import Case, EnergyCheck, MatrixProduct, drawn_cases
+from studies.energy_check._cases import Case, EnergyCheck, LayerProduct, drawn_cases
 from studies.energy_check._zigzag import zigzag_memory_pj, zigzag_pj
 
 
@@ -73,7 +73,7 @@ def _ranking(
 
 
 def _per_site(
-    cases: list[Case], ours: list[energy.CostBreakdown], memory_pj: dict[MatrixProduct, float]
+    cases: list[Case], ours: list[energy.CostBreakdown], memory_pj: dict[LayerProduct, float]
 ) -> pd.DataFrame:
     lines = {}
     for case, breakdown in zip(cases, ours, strict=True):

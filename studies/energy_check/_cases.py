@@ -30,7 +30,7 @@ class EnergyCheck:
 
 
 @dataclasses.dataclass(frozen=True)
-class MatrixProduct:
+class LayerProduct:
     """A site as matrix products ``(rows, inner) · (inner, columns)``, ``count`` of them."""
 
     rows: int
@@ -63,7 +63,7 @@ class Case:
             model="memory",
         )
 
-    def products(self) -> dict[str, MatrixProduct]:
+    def products(self) -> dict[str, LayerProduct]:
         """What one image computes at every site that works for it."""
         products = {site.name: product_of(site, self.sites, self.routing) for site in self.sites}
         return {name: product for name, product in products.items() if product.rows}
@@ -124,7 +124,7 @@ def mixed_assignment(
 
 def product_of(
     site: models.Site, sites: Sequence[models.Site], routing: models.Routing
-) -> MatrixProduct:
+) -> LayerProduct:
     """What one image computes at ``site``."""
     if site.kind in ("qk", "av"):
         attention = site.name.rsplit(".", 1)[0]
@@ -133,8 +133,8 @@ def product_of(
         tokens, width = av.fan_in, qk.fan_in
         heads = site.macs // (tokens * tokens * width)
         inner, columns = (width, tokens) if site.kind == "qk" else (tokens, width)
-        return MatrixProduct(tokens, inner, columns, heads)
+        return LayerProduct(tokens, inner, columns, heads)
     rows = site.macs // site.weights
     if site.expert_layer is not None and site.expert is not None:
         rows = round(rows * routing.rate(site.expert_layer, site.expert))
-    return MatrixProduct(rows, site.fan_in, site.weights // site.fan_in)
+    return LayerProduct(rows, site.fan_in, site.weights // site.fan_in)

@@ -9,10 +9,10 @@ from typing import Any
 import energy
 from luts.console import Reporter
 from luts.errors import InputError
-from studies.energy_check._cases import Case, EnergyCheck, MatrixProduct
+from studies.energy_check._cases import Case, EnergyCheck, LayerProduct
 
 
-def zigzag_pj(case: Case, memory_pj: dict[MatrixProduct, float], figures: energy.Figures) -> float:
+def zigzag_pj(case: Case, memory_pj: dict[LayerProduct, float], figures: energy.Figures) -> float:
     """Energy of one image in picojoule: ZigZag's memories, our products and accumulations."""
     total = 0.0
     for name, product in case.products().items():
@@ -21,9 +21,7 @@ def zigzag_pj(case: Case, memory_pj: dict[MatrixProduct, float], figures: energy
     return total
 
 
-def zigzag_memory_pj(
-    products: list[MatrixProduct], study: EnergyCheck
-) -> dict[MatrixProduct, float]:
+def zigzag_memory_pj(products: list[LayerProduct], study: EnergyCheck) -> dict[LayerProduct, float]:
     """Energy of all memory accesses by product, in picojoule, under ZigZag's best mapping.
 
     Raises:
@@ -56,7 +54,7 @@ def zigzag_memory_pj(
     return memory_pj
 
 
-def _layer(product: MatrixProduct) -> dict[str, Any]:
+def _layer(product: LayerProduct) -> dict[str, Any]:
     return {
         "id": 0,
         "name": "product",
