@@ -28,7 +28,7 @@ def main() -> None:
         reporter.note(notice)
     console = Console(quiet=arguments.quiet)
     if not console.is_terminal:
-        console = Console(width=150, quiet=arguments.quiet)
+        console = Console(width=170, quiet=arguments.quiet)
     try:
         if folder.config.topology == ALL:
             _search_each_topology(folder, console, reporter)

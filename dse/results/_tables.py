@@ -86,19 +86,18 @@ def closing_table(closing: Closing) -> Table:
         title="The front against the best fixed multiplier",
         title_justify="left",
         caption="energy of products, of products and accumulations (+ adders), and with weight and "
-        "activation traffic for each input (+ memory); how many circuits a chip needs, and their "
-        "area in exact multipliers",
+        "activation traffic for each input (+ memory); how many circuits a chip needs",
         caption_justify="left",
     )
     table.add_column("what", no_wrap=True)
     for _, title, _ in columns:
         table.add_column(title, justify="right")
-    table.add_column("multipliers (sites)", overflow="fold")
+    table.add_column("multipliers (sites)", overflow="fold", min_width=32)
     for index, row in frame.iterrows():
         cells = [
             "" if pd.isna(row[key]) else f"{row[key]:.{digits}f}" for key, _, digits in columns
         ]
-        mixed = "" if pd.isna(row["multipliers"]) else row["multipliers"]
+        mixed = "" if pd.isna(row["multipliers"]) else row["multipliers"].replace("mul8s_", "")
         is_best = not pd.isna(row["trial"]) and row["trial"] == closing.best_fixed
         is_last = index == len(closing.fixed)
         style = "bold" if is_best else None
@@ -113,7 +112,6 @@ _SHOWN = (
     ("energy_rel_datapath", "+ adders", 3),
     ("energy_rel_memory", "+ memory", 3),
     ("circuits", "circuits", 0),
-    ("circuits_area_rel", "area", 2),
     ("validation_accuracy_pct", "validation %", 2),
     ("tuned_accuracy_pct", "tuned %", 2),
     ("test_accuracy_pct", "test %", 2),
