@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 import models
-from energy.run_files import CONFIG, FRONT
+from energy.run_files import CONFIG, FRONT, IN_MEMORY
 from luts.errors import InputError
 from luts.settings import read_settings
 
@@ -49,7 +49,7 @@ def described_network(run: Path) -> dict[str, Any]:
     section = config.get("network", config)
     fields = {field.name for field in dataclasses.fields(models.NetworkConfig)}
     described = {key: value for key, value in section.items() if key in fields}
-    in_memory = str(config.get("search", {}).get("arch", "")).startswith("memory:")
+    in_memory = str(config.get("search", {}).get("arch", "")).startswith(IN_MEMORY)
     if in_memory:
         raise InputError(
             f"the network of {run} was in memory only, so that nothing says how to build it; "

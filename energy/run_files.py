@@ -3,6 +3,8 @@
 `dse.search` writes them; energy reports, comparisons of runs and studies read them.
 """
 
+IN_MEMORY = "memory:"
+"""Begins the architecture's name in `CONFIG` where the network was in memory only."""
 CONFIG = "config.toml"
 """What was searched, on which network, and how the run was made."""
 DATABASE = "study.db"

@@ -130,6 +130,20 @@ class Trial:
             del record[known]
         return record
 
+    def closed(self, record: Mapping[str, Any]) -> "Trial":
+        """The trial with what the close of its search added.
+
+        Args:
+            record: scores ``tuned_validation`` (or None) and ``test``, and ``note``.
+        """
+        tuned = record["tuned_validation"]
+        return dataclasses.replace(
+            self,
+            tuned_validation=None if tuned is None else Score.from_dict(tuned),
+            test=Score.from_dict(record["test"]),
+            note=record["note"],
+        )
+
     @classmethod
     def from_record(
         cls,

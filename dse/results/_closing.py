@@ -242,14 +242,8 @@ def _closed(
     if record is None:
         record = _close_one(evaluator, config, trial)
         study.keep_closing(key, record)
-    tuned, routing = record["tuned_validation"], record.get("routing")
-    closed = dataclasses.replace(
-        trial,
-        tuned_validation=None if tuned is None else Score.from_dict(tuned),
-        test=Score.from_dict(record["test"]),
-        note=record["note"],
-    )
-    return closed, None if routing is None else Routing(**routing)
+    routing = record.get("routing")
+    return trial.closed(record), None if routing is None else Routing(**routing)
 
 
 def _close_one(evaluator: Evaluator, config: SearchConfig, trial: Trial) -> dict[str, Any]:

@@ -51,13 +51,7 @@ def _closed(study: StoredStudy, number: int, trial: Trial) -> Trial:
     """The trial with what the close of the search added."""
     record, whole = study.closings.get(f"trial-{number}"), study.closings.get(f"whole-{number}")
     if record is not None:
-        tuned = record["tuned_validation"]
-        trial = dataclasses.replace(
-            trial,
-            tuned_validation=None if tuned is None else Score.from_dict(tuned),
-            test=Score.from_dict(record["test"]),
-            note=record["note"],
-        )
+        trial = trial.closed(record)
         if whole is not None:
             score = Score.from_dict(whole["validation"])
             trial = dataclasses.replace(trial, whole_validation=score)

@@ -9,7 +9,7 @@ import tomli_w
 
 from dse.problem import Third, Tie
 from dse.samplers import NAMES as SAMPLERS
-from energy import EnergyModel
+from energy import EnergyModel, run_files
 from luts import catalog
 from luts.errors import InputError
 from luts.settings import check_settings, read_settings, setting, to_toml
@@ -19,8 +19,8 @@ from models.training import Start
 ALL = "all"
 """Stands for every topology."""
 
-IN_MEMORY = "memory:"
-"""Prefix of the architecture's name where the network was in memory only."""
+IN_MEMORY = run_files.IN_MEMORY
+"""Begins the architecture's name where the network was in memory only."""
 
 Objective = Literal["pareto", "energy", "accuracy"]
 FineTune = Literal["every", "promising", "front", "none"]

@@ -127,7 +127,6 @@ class _RecoveryRun:
         self.data = data
         self.seed = seed
         self.reporter = reporter
-        self.before: Score | None = None
 
     def take_reference(self) -> StepReport:
         images = self.data.train.take(self.recipe.images).images
