@@ -13,7 +13,7 @@ from models.emulation import (
     tune_weights_,
 )
 from models.training._data import Data
-from models.training._loop import Score, evaluate
+from models.training._loop import evaluate
 from models.training.recovery._batchnorm import has_batchnorm
 from models.training.recovery._fine_tune import fine_tune_
 from models.training.recovery._recipe import Recovery
