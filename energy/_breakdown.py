@@ -6,6 +6,7 @@ import math
 import pandas as pd
 
 from luts.errors import InputError
+from models import Choice
 
 COMPONENTS = ("multiplier", "adder", "router", "weight_traffic", "activation_traffic")
 """Parts of a row's energy."""
@@ -22,6 +23,7 @@ class SiteCost:
         expert: index of the expert in that layer, or None.
         multiplier: name of the multiplier, or ``float32``.
         swapped: the weight goes to the multiplier's first port.
+        rounded: operands are rounded to the bits that the multiplier looks at, not cut.
         macs: multiply-accumulates for one input if every item came here.
         rate: part of the items that do come here.
         activation_bits: bits of an activation that the multiplier looks at.
@@ -43,11 +45,17 @@ class SiteCost:
     rate: float
     activation_bits: int = 8
     weight_bits: int = 8
+    rounded: bool = False
     multiplier_pj: float = 0.0
     adder_pj: float = 0.0
     router_pj: float = 0.0
     weight_traffic_pj: float = 0.0
     activation_traffic_pj: float = 0.0
+
+    @property
+    def choice(self) -> str:
+        """The multiplier with its operand order and how its operands are made, for a person."""
+        return str(Choice(self.multiplier, self.swapped, self.rounded))
 
     @property
     def macs_expected(self) -> float:

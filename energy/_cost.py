@@ -168,6 +168,7 @@ def site_cost(activity: Activity, choice: Choice, figures: Figures, model: Energ
         rate=activity.rate,
         activation_bits=activation_bits,
         weight_bits=weight_bits,
+        rounded=choice.rounded,
         multiplier_pj=0.0 if is_router else products_pj,
         adder_pj=0.0 if is_router else additions_pj,
         router_pj=products_pj + additions_pj if is_router else 0.0,

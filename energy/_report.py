@@ -121,7 +121,7 @@ def site_table(breakdown: CostBreakdown) -> Table:
         table.add_row(
             row.site,
             row.kind,
-            row.multiplier + (" (swapped)" if row.swapped else ""),
+            row.choice,
             *([f"{row.activation_bits}, {row.weight_bits}"] if with_bits else []),
             f"{row.macs:,}",
             f"{row.rate:.3f}",

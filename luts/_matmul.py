@@ -14,7 +14,12 @@ MAX_K = 65_536
 
 
 def matmul(
-    x: torch.Tensor, w: torch.Tensor, multiplier: Multiplier, *, swapped: bool = False
+    x: torch.Tensor,
+    w: torch.Tensor,
+    multiplier: Multiplier,
+    *,
+    swapped: bool = False,
+    rounded: bool = False,
 ) -> torch.Tensor:
     """``Y[..., m, n] = Σ_k T[x[..., m, k], w[..., k, n]]``, exact.
 
@@ -24,6 +29,7 @@ def matmul(
             dimensions that broadcast against those of ``x``.
         multiplier: the circuit that makes every product.
         swapped: give ``w`` to the circuit's first port: ``T[w, x]``.
+        rounded: round the operands to the bits that the circuit does not ignore.
 
     Returns:
         int32 of shape ``(..., M, N)``.
@@ -34,18 +40,23 @@ def matmul(
     _check(x, w)
     batched = w.dim() > 2
     task = Task(x.device, x.shape[-1], w.shape[-1], batched=batched)
-    selection = select(Arithmetic(multiplier, swapped), task)
+    selection = select(Arithmetic(multiplier, swapped, rounded), task)
     if batched:
         return selection.batched(x, w)
     return selection.linear(x, selection.prepare(w.t()))
 
 
 def matmul_reference(
-    x: torch.Tensor, w: torch.Tensor, multiplier: Multiplier, *, swapped: bool = False
+    x: torch.Tensor,
+    w: torch.Tensor,
+    multiplier: Multiplier,
+    *,
+    swapped: bool = False,
+    rounded: bool = False,
 ) -> torch.Tensor:
     """`matmul` by looking every product up: slow and obvious."""
     _check(x, w)
-    return REFERENCE.multiply(x, w, Arithmetic(multiplier, swapped))
+    return REFERENCE.multiply(x, w, Arithmetic(multiplier, swapped, rounded))
 
 
 def _check(x: torch.Tensor, w: torch.Tensor) -> None:

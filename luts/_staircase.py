@@ -47,7 +47,7 @@ class CircuitTerms:
     @functools.cached_property
     def u_offset(self) -> npt.NDArray[np.uint8]:
         """``u_t + 128`` by code, shape ``(terms, 256)``."""
-        return (self.factors.u.astype(np.int16) + 128).astype(np.uint8)
+        return np.ascontiguousarray((self.factors.u.astype(np.int16) + 128).astype(np.uint8))
 
     @functools.cached_property
     def v_bytes(self) -> npt.NDArray[np.uint8]:
@@ -75,7 +75,7 @@ def breaks_of(table: Table) -> tuple[int, int, int] | None:
     return (break_a, break_b, diagonal) if np.array_equal(expected, table) else None
 
 
-_STAIRCASES: dict[tuple[str, bool], CircuitTerms | None] = {}
+_STAIRCASES: dict[tuple[str, bool, bool], CircuitTerms | None] = {}
 
 
 def terms_of(arithmetic: Arithmetic, *, max_depth: int) -> CircuitTerms | None:
@@ -85,20 +85,21 @@ def terms_of(arithmetic: Arithmetic, *, max_depth: int) -> CircuitTerms | None:
         arithmetic: the multiplier and operand order.
         max_depth: deepest corner that bits may be counted for; 0 for int8 products only.
     """
-    key = (arithmetic.multiplier.sha256, arithmetic.swapped)
+    key = arithmetic.key
     if key not in _STAIRCASES:
-        _STAIRCASES[key] = _staircase(arithmetic.table)
+        # The kernels count bits of the codes as they are, not of rounded ones.
+        _STAIRCASES[key] = None if arithmetic.rounds else _staircase(arithmetic.table)
     staircase = _STAIRCASES[key]
     if staircase is not None and 0 < staircase.depth <= max_depth:
         return staircase
     return _plain(arithmetic)
 
 
-_PLAIN: dict[tuple[str, bool], CircuitTerms | None] = {}
+_PLAIN: dict[tuple[str, bool, bool], CircuitTerms | None] = {}
 
 
 def _plain(arithmetic: Arithmetic) -> CircuitTerms | None:
-    key = (arithmetic.multiplier.sha256, arithmetic.swapped)
+    key = arithmetic.key
     if key not in _PLAIN:
         factors = arithmetic.factorisation
         _PLAIN[key] = None if factors is None else CircuitTerms(factors)

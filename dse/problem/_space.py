@@ -3,6 +3,7 @@
 import dataclasses
 import fnmatch
 import functools
+import itertools
 import re
 from collections.abc import Mapping, Sequence
 from typing import Literal
@@ -10,7 +11,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from luts import EXACT, Catalog
+from luts import EXACT, Catalog, ignored_bits
 from luts import catalog as evoapprox
 from luts.errors import InputError
 from models import Assignment, Choice, Site
@@ -24,8 +25,9 @@ class SearchSpace:
     """The free sites, and the choices at each in a meaningful order.
 
     A *code* is the index of a choice. Choices are ordered by falling power, then operand order
-    (unswapped first), so that neighbouring codes are similar circuits. A swapped order is not
-    offered where a table is commutative: it would be the same choice twice. Sites of a *group*
+    (unswapped first), cut operands before rounded ones, so that neighbouring codes are similar
+    circuits. A swapped order is not offered where a table is commutative, nor rounded operands
+    where it depends on every bit of them: it would be the same choice twice. Sites of a *group*
     share their choice; an assignment has one code per group.
 
     Attributes:
@@ -61,6 +63,7 @@ class SearchSpace:
         *,
         exact: Sequence[str] = (),
         tie: Tie = "none",
+        rounded: bool = False,
     ) -> "SearchSpace":
         """All sites but the routers, which stay exact.
 
@@ -71,6 +74,7 @@ class SearchSpace:
             exact: patterns as of a shell (``*``, ``?``, ``[…]``); sites whose name matches one of
                 them stay exact.
             tie: which sites share their choice.
+            rounded: offer rounded operands too.
 
         Raises:
             InputError: an unknown multiplier, too few of them, or a pattern that matches no site.
@@ -92,7 +96,7 @@ class SearchSpace:
         return cls(
             sites=tuple(sites),
             groups=tuple(tuple(group) for group in tied.values()),
-            choices=ordered_choices(multipliers, catalog),
+            choices=ordered_choices(multipliers, catalog, rounded=rounded),
             fixed={name: Choice(EXACT) for name in names if name in pinned},
             catalog=catalog,
         )
@@ -145,9 +149,12 @@ class SearchSpace:
         return np.array(codes, dtype=np.int64)
 
     def _canonical(self, choice: Choice) -> Choice:
-        if self.catalog[choice.multiplier].is_commutative:
-            return Choice(choice.multiplier)
-        return choice
+        multiplier = self.catalog[choice.multiplier]
+        return Choice(
+            choice.multiplier,
+            swapped=choice.swapped and not multiplier.is_commutative,
+            rounded=choice.arithmetic(self.catalog).rounds,
+        )
 
     def decode(self, codes: Codes) -> Assignment:
         """The assignment that ``codes``, shape ``(groups,)``, stand for."""
@@ -186,8 +193,15 @@ def group_key(site: Site, tie: Tie) -> str:
     return site.expert_layer + inner
 
 
-def ordered_choices(multipliers: Sequence[str], catalog: Catalog = evoapprox) -> tuple[Choice, ...]:
-    """Choices by falling power, unswapped before swapped, without commutative swaps.
+def ordered_choices(
+    multipliers: Sequence[str], catalog: Catalog = evoapprox, *, rounded: bool = False
+) -> tuple[Choice, ...]:
+    """Choices by falling power, unswapped before swapped, cut before rounded, none of them twice.
+
+    Args:
+        multipliers: names in the catalogue.
+        catalog: where they are looked up.
+        rounded: offer rounded operands where a circuit ignores bits.
 
     Raises:
         UnknownMultiplierError: a name is not in the catalogue.
@@ -196,7 +210,7 @@ def ordered_choices(multipliers: Sequence[str], catalog: Catalog = evoapprox) ->
     by_power = sorted(named.values(), key=lambda m: (-m.power_mw, m.name))
     choices = []
     for multiplier in by_power:
-        choices.append(Choice(multiplier.name))
-        if not multiplier.is_commutative:
-            choices.append(Choice(multiplier.name, swapped=True))
+        operands = (False, True) if rounded and any(ignored_bits(multiplier)) else (False,)
+        orders = (False,) if multiplier.is_commutative else (False, True)
+        choices += [Choice(multiplier.name, *how) for how in itertools.product(orders, operands)]
     return tuple(choices)

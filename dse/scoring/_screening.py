@@ -91,9 +91,7 @@ def screen(
         if choice.multiplier != EXACT:
             raise InputError(f"screening starts at the exact network, but {name} has {choice}")
     batch = inputs[:SAMPLED_IMAGES]
-    arithmetics = [
-        Arithmetic(space.catalog[choice.multiplier], choice.swapped) for choice in space.choices
-    ]
+    arithmetics = [choice.arithmetic(space.catalog) for choice in space.choices]
     rows = []
     with emulated.restored():
         calls = one_gradient_pass(emulated, batch, space.free, seed=seed)

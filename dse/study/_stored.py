@@ -83,11 +83,11 @@ class StoredStudy:
 
 def _assignment(space: Mapping[str, Any], codes: Sequence[int]) -> Assignment:
     """What codes stand for in the space of a study's identity."""
-    tables = {EXACT: catalog[EXACT].sha256} | {name: sha for name, _, sha in space["choices"]}
+    tables = {EXACT: catalog[EXACT].sha256} | {name: sha for name, _, sha, *_ in space["choices"]}
     choices = {site: Choice(*kept) for site, kept in space["fixed"].items()}
     for group, code in zip(space["groups"], codes, strict=True):
-        name, swapped, _ = space["choices"][code]
-        choices |= dict.fromkeys(group, Choice(name, swapped))
+        name, swapped, _, *rounded = space["choices"][code]
+        choices |= dict.fromkeys(group, Choice(name, swapped, *rounded))
     return Assignment(choices=choices, tables=tables)
 
 
@@ -97,8 +97,8 @@ def space_record(problem: Problem) -> dict[str, Any]:
     return {
         "groups": [list(group) for group in space.groups],
         "choices": [
-            [choice.multiplier, choice.swapped, space.catalog[choice.multiplier].sha256]
-            for choice in space.choices
+            [c.multiplier, c.swapped, space.catalog[c.multiplier].sha256, *[True] * c.rounded]
+            for c in space.choices
         ],
         "fixed": {
             name: [choice.multiplier, choice.swapped] for name, choice in space.fixed.items()

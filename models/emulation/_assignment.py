@@ -7,12 +7,16 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from luts import EXACT, Catalog, Multiplier, catalog
+from luts import EXACT, Arithmetic, Catalog, Multiplier, catalog
 from luts.errors import InputError, suggest
 from models.emulation._sites import Site
 
-VERSION = 1
+VERSION = 2
+READABLE = (1, VERSION)
+"""Version 1 knew no rounded operands."""
+
 _ORDERS = {"normal": False, "swapped": True}
+_OPERANDS = {"cut": False, "rounded": True}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,13 +26,25 @@ class Choice:
     Attributes:
         multiplier: the circuit's name in the catalogue.
         swapped: the weight goes to the circuit's first port: ``T[w, x]``.
+        rounded: ports that ignore low bits of their operands get codes rounded to the bits that
+            they look at (`luts.Arithmetic`), where otherwise these bits are cut.
     """
 
     multiplier: str
     swapped: bool = False
+    rounded: bool = False
 
     def __str__(self) -> str:
-        return self.multiplier + (" (swapped)" if self.swapped else "")
+        words = ["swapped"] * self.swapped + ["rounded"] * self.rounded
+        return self.multiplier + (f" ({', '.join(words)})" if words else "")
+
+    def arithmetic(self, catalog: Catalog = catalog) -> Arithmetic:
+        """What a site with this choice multiplies with.
+
+        Raises:
+            UnknownMultiplierError: the multiplier is not in the catalogue.
+        """
+        return Arithmetic(catalog[self.multiplier], self.swapped, self.rounded)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,6 +89,7 @@ class Assignment:
         multiplier: str,
         *,
         swapped: bool = False,
+        rounded: bool = False,
         approximate_routers: bool = False,
         catalog: Catalog = catalog,
     ) -> "Assignment":
@@ -81,13 +98,22 @@ class Assignment:
         Raises:
             UnknownMultiplierError: the multiplier is not in the catalogue.
         """
-        chosen = Choice(catalog[multiplier].name, swapped)
+        chosen = Choice(catalog[multiplier].name, swapped, rounded)
         exact = Choice(EXACT)
         choices = {
             site.name: exact if site.kind == "router" and not approximate_routers else chosen
             for site in sites
         }
         return cls.of(choices, catalog)
+
+    def arithmetic(self, site: str, catalog: Catalog = catalog) -> Arithmetic:
+        """What ``site`` multiplies with, the table verified.
+
+        Raises:
+            InputError: the catalogue's table under that name is another one.
+        """
+        self.multiplier(site, catalog)
+        return self.choices[site].arithmetic(catalog)
 
     def multiplier(self, site: str, catalog: Catalog = catalog) -> Multiplier:
         """The multiplier at ``site``, its table verified.
@@ -129,7 +155,8 @@ class Assignment:
     def digest(self) -> str:
         """SHA-256 of choices and tables, the same whatever their order, in hexadecimal."""
         parts = sorted(
-            (site, self.tables[c.multiplier], c.swapped) for site, c in self.choices.items()
+            (site, self.tables[c.multiplier], c.swapped, c.rounded)
+            for site, c in self.choices.items()
         )
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
@@ -142,6 +169,7 @@ class Assignment:
                 site: {
                     "multiplier": choice.multiplier,
                     "operand_order": "swapped" if choice.swapped else "normal",
+                    "operands": "rounded" if choice.rounded else "cut",
                 }
                 for site, choice in self.choices.items()
             },
@@ -157,14 +185,12 @@ class Assignment:
         """
         try:
             record: dict[str, Any] = json.loads(text)
-            if record["version"] != VERSION:
+            if record["version"] not in READABLE:
                 raise InputError(
-                    f"assignment of version {record['version']}; this program reads {VERSION}"
+                    f"assignment of version {record['version']}; this program reads "
+                    f"{' and '.join(map(str, READABLE))}"
                 )
-            choices = {
-                site: Choice(str(entry["multiplier"]), _ORDERS[entry["operand_order"]])
-                for site, entry in record["sites"].items()
-            }
+            choices = {site: _choice(entry) for site, entry in record["sites"].items()}
             tables = {name: str(m["sha256"]) for name, m in record["multipliers"].items()}
             return cls(choices=choices, tables=tables)
         except InputError:
@@ -186,3 +212,11 @@ class Assignment:
         except (OSError, UnicodeDecodeError) as error:
             raise InputError(f"cannot read the assignment {path}: {error}") from error
         return cls.from_json(text)
+
+
+def _choice(entry: Mapping[str, Any]) -> Choice:
+    return Choice(
+        str(entry["multiplier"]),
+        _ORDERS[entry["operand_order"]],
+        _OPERANDS[entry.get("operands", "cut")],
+    )

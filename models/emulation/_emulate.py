@@ -89,10 +89,7 @@ class EmulatedNetwork(nn.Module):
             assignment = Assignment.uniform(self.sites, assignment, catalog=catalog)
         assignment.check(self.sites)
         chosen = {
-            site.name: Arithmetic(
-                assignment.multiplier(site.name, catalog), assignment.choices[site.name].swapped
-            )
-            for site in self.sites
+            site.name: assignment.arithmetic(site.name, catalog) for site in self.sites
         }
         for name, arithmetic in chosen.items():
             self.layer(name).assign_(arithmetic)

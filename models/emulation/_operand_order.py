@@ -91,7 +91,9 @@ def choose_operand_order(
         layer = emulated.layer(site.name)
         multiplier = layer.arithmetic.multiplier
         given = choices[site.name].swapped
-        both = [Arithmetic(multiplier, swapped) for swapped in (given, not given)]
+        both = [
+            dataclasses.replace(layer.arithmetic, swapped=swapped) for swapped in (given, not given)
+        ]
         if multiplier.is_commutative:
             continue
         if site.name in operands:
@@ -124,5 +126,5 @@ def set_operand_order_(emulated: EmulatedNetwork, assignment: Assignment) -> Non
     for site in emulated.sites:
         layer = emulated.layer(site.name)
         swapped = assignment.choices[site.name].swapped
-        layer.assign_(Arithmetic(layer.arithmetic.multiplier, swapped))
+        layer.assign_(dataclasses.replace(layer.arithmetic, swapped=swapped))
     emulated.assignment = assignment

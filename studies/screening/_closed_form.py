@@ -38,7 +38,7 @@ def closed_form(
     histograms = code_histograms(emulated, inputs)
     fan_in = {site.name: site.fan_in for site in emulated.sites}
     arithmetics = [
-        Arithmetic(space.catalog[choice.multiplier], choice.swapped) for choice in space.choices
+        choice.arithmetic(space.catalog) for choice in space.choices
     ]
     rows = []
     for name in reporter.track(space.free, "moments"):

@@ -70,7 +70,7 @@ def one_forward(images: int) -> Estimator:
             layer, row = emulated.layer(name), []
             with emulated.restored():
                 for choice in space.choices:
-                    layer.assign_(Arithmetic(space.catalog[choice.multiplier], choice.swapped))
+                    layer.assign_(choice.arithmetic(space.catalog))
                     row.append(float(F.cross_entropy(emulated(inputs), labels)) - exact)
             rows.append(row)
         return np.array(rows)

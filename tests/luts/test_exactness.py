@@ -49,8 +49,9 @@ def _multipliers() -> dict[str, Multiplier]:
 
 MULTIPLIERS = _multipliers()
 ARITHMETICS = st.builds(
-    lambda name, swapped: Arithmetic(MULTIPLIERS[name], swapped),
+    lambda name, swapped, rounded: Arithmetic(MULTIPLIERS[name], swapped, rounded),
     st.sampled_from(sorted(MULTIPLIERS)),
+    st.booleans(),
     st.booleans(),
 )
 
