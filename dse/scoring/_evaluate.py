@@ -13,7 +13,7 @@ from torch import nn
 from dse.problem import Outcome, SearchSpace
 from dse.scoring._score_cache import ScoreCache
 from dse.scoring._screening import Screening, screen
-from luts import EXACT, Arithmetic
+from luts import EXACT
 from luts.console import SILENT, Reporter
 from luts.errors import InputError
 from models import (
@@ -24,6 +24,7 @@ from models import (
     Recovery,
     Routing,
     Score,
+    Site,
     emulate,
     evaluate,
     recover,
@@ -146,7 +147,7 @@ class Evaluator:
         self.reference = Reference.of(
             self.emulated,
             recovery_images.images.images,
-            with_histograms=recovery.criterion is not None,
+            with_histograms=recovery.needs_histograms,
             with_teacher=tuning.needs_teacher,
         )
         self.exact_validation = self._score(self.emulated, total)
@@ -190,6 +191,7 @@ class Evaluator:
         words = {
             "recalibrated": recalibrated,
             "bias-corrected": self.recovery.correct_bias and not recalibrated,
+            "rescaled": self.recovery.rescale != "none",
             "code-tuned": self.recovery.criterion is not None,
         }
         recovered = " and ".join(word for word, is_so in words.items() if is_so)
@@ -253,10 +255,8 @@ class Evaluator:
         # No step but fine-tuning draws anything.
         recover(emulated, self.recovery, self.data, seed=0, reference=self.reference)
 
-    def weight_map(self, site: str, arithmetic: Arithmetic) -> torch.Tensor | None:
-        """Codes that recovery gives a layer's circuit in the place of its weights', or None."""
-        criterion = self.recovery.criterion
-        return None if criterion is None else self.reference.weight_map(site, arithmetic, criterion)
+    def _prepare_(self, emulated: EmulatedNetwork, site: Site) -> None:
+        self.reference.prepare_(emulated, site, self.recovery)
 
     def screen(
         self,
@@ -273,7 +273,7 @@ class Evaluator:
             space,
             seed=seed,
             routing=routing,
-            weight_map=self.weight_map,
+            prepare_=self._prepare_,
             reporter=reporter,
         )
 

@@ -24,8 +24,8 @@ from dse.problem import Codes, SearchSpace, group_key
 from luts import EXACT, Arithmetic
 from luts.console import SILENT, Reporter
 from luts.errors import InputError
-from models import EmulatedNetwork, Routing
-from models.emulation import EmulatedConv2d, EmulatedSite, EmulatedWeightSite
+from models import EmulatedNetwork, Routing, Site
+from models.emulation import EmulatedConv2d, EmulatedSite
 from models.networks import expert_layers
 
 SAMPLED_ROWS = 192
@@ -35,15 +35,15 @@ Matrix = npt.NDArray[np.float64]
 
 PRIOR_VISITS = 4.0
 
-WeightMap = Callable[[str, Arithmetic], torch.Tensor | None]
-"""By a site's name and an arithmetic: the code to use for each weight code, or None for itself."""
+Prepare = Callable[[EmulatedNetwork, Site], None]
+"""Does what recovery does at a site once its circuit is assigned."""
 
 Call = tuple[tuple[torch.Tensor, ...], torch.Tensor]
 """A site's operands in one call, and the gradient at its output."""
 
 
-def as_they_are(site: str, arithmetic: Arithmetic) -> None:
-    """Every weight code stands for itself."""
+def as_assigned(emulated: EmulatedNetwork, site: Site) -> None:
+    """Nothing is recovered."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,7 +69,7 @@ def screen(
     *,
     seed: int,
     routing: Routing | None = None,
-    weight_map: WeightMap = as_they_are,
+    prepare_: Prepare = as_assigned,
     reporter: Reporter = SILENT,
 ) -> Screening:
     """Predict the distortion of every choice at every free site.
@@ -81,7 +81,7 @@ def screen(
         space: sites and choices.
         seed: of the random projection.
         routing: how often each expert works; that of the inputs used if it is not given.
-        weight_map: the codes that recovery gives a layer's circuit in the place of its weights'.
+        prepare_: what recovery does at a site once its circuit is assigned.
         reporter: shows progress, one step per site.
 
     Raises:
@@ -92,6 +92,7 @@ def screen(
             raise InputError(f"screening starts at the exact network, but {name} has {choice}")
     batch = inputs[:SAMPLED_IMAGES]
     arithmetics = [choice.arithmetic(space.catalog) for choice in space.choices]
+    site_of = {site.name: site for site in space.sites}
     rows = []
     with emulated.restored():
         calls = one_gradient_pass(emulated, batch, space.free, seed=seed)
@@ -99,9 +100,15 @@ def screen(
         for name in reporter.track(space.free, "screen"):
             # An expert that the batch did not reach has no call, a shared layer several.
             row, layer = np.zeros(len(arithmetics)), emulated.layer(name)
-            maps = [weight_map(name, arithmetic) for arithmetic in arithmetics]
+
+            def assign_(
+                arithmetic: Arithmetic, layer: EmulatedSite = layer, site: Site = site_of[name]
+            ) -> None:
+                layer.assign_(arithmetic)
+                prepare_(emulated, site)
+
             for operands, gradient in calls.get(name, ()):
-                row += _distortions(layer, operands, gradient, arithmetics, maps)
+                row += _distortions(layer, operands, gradient, arithmetics, assign_)
             rows.append(row / len(batch))
     distortion = np.stack(rows)
     counted = len(batch) if routing is None else len(inputs)
@@ -194,7 +201,7 @@ def _distortions(
     operands: tuple[torch.Tensor, ...],
     gradient: torch.Tensor,
     arithmetics: list[Arithmetic],
-    maps: list[torch.Tensor | None],
+    assign_: Callable[[Arithmetic], None],
 ) -> npt.NDArray[np.float64]:
     """Summed squared first-order change of the projected logits, one per arithmetic."""
     sampled, gradient, factor = _sample(layer, operands, gradient)
@@ -202,10 +209,8 @@ def _distortions(
     exact = layer.arithmetic
     reference = layer(*sampled)
     changes = []
-    for arithmetic, codes in zip(arithmetics, maps, strict=True):
-        layer.assign_(arithmetic)
-        if codes is not None and isinstance(layer, EmulatedWeightSite):
-            layer.map_weights_(codes)
+    for arithmetic in arithmetics:
+        assign_(arithmetic)
         error = layer(*sampled) - reference
         others = [d for d in range(error.dim()) if d != channel % error.dim()]
         error = error - error.mean(dim=others, keepdim=True)

@@ -11,8 +11,7 @@ from models.emulation._expected import (
     best_weight_map,
     code_histograms,
     error_moments,
-    expected_error,
-    known_weight_map,
+    tune_layer_,
     tune_weights_,
 )
 from models.emulation._layers import (
@@ -29,6 +28,7 @@ from models.emulation._operand_order import (
     set_operand_order_,
 )
 from models.emulation._quantise import CALIBRATION_METHODS, weight_scale
+from models.emulation._rescale import Rescaling, best_scales, expected_error
 from models.emulation._sites import Site, SiteKind, sites
 from models.emulation._slopes import GRADIENTS, Gradient, GradientKind
 
@@ -51,9 +51,11 @@ __all__ = [
     "Plan",
     "PlanRow",
     "ProductOperands",
+    "Rescaling",
     "Site",
     "SiteKind",
     "WeightMaps",
+    "best_scales",
     "best_weight_map",
     "channel_means",
     "choose_operand_order",
@@ -63,12 +65,12 @@ __all__ = [
     "error_moments",
     "expected_error",
     "inputs_of",
-    "known_weight_map",
     "product_operands",
     "quantise",
     "set_operand_order_",
     "sites",
     "sites_before_batchnorm",
+    "tune_layer_",
     "tune_weights_",
     "weight_scale",
 ]

@@ -88,9 +88,7 @@ class EmulatedNetwork(nn.Module):
         if isinstance(assignment, str):
             assignment = Assignment.uniform(self.sites, assignment, catalog=catalog)
         assignment.check(self.sites)
-        chosen = {
-            site.name: assignment.arithmetic(site.name, catalog) for site in self.sites
-        }
+        chosen = {site.name: assignment.arithmetic(site.name, catalog) for site in self.sites}
         for name, arithmetic in chosen.items():
             self.layer(name).assign_(arithmetic)
         self.assignment = assignment
@@ -132,13 +130,14 @@ class EmulatedNetwork(nn.Module):
         """
         state = {key: value.clone() for key, value in self.state_dict().items()}
         layers = [self.layer(site.name) for site in self.sites]
-        kept = [(layer, layer.arithmetic, layer.weight_map) for layer in layers]
+        kept = [(layer, layer.arithmetic, layer.weight_map, layer.unscaled) for layer in layers]
         assignment = self.assignment
         try:
             yield
         finally:
-            for layer, arithmetic, weight_map in kept:
+            for layer, arithmetic, weight_map, unscaled in kept:
                 layer.assign_(arithmetic)
+                layer.unscaled = unscaled
                 if isinstance(layer, EmulatedWeightSite) and weight_map is not None:
                     layer.map_weights_(weight_map)
             self.assignment = assignment

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from luts import Arithmetic, quantise
+from luts import MAX_CODE, Arithmetic, quantise
 from models.emulation._emulate import EmulatedNetwork
 from models.emulation._hooks import looking_at
 from models.emulation._layers import EmulatedSite, EmulatedWeightSite
@@ -80,6 +80,21 @@ def _counts(codes: torch.Tensor) -> torch.Tensor:
 
 def _shares(counts: torch.Tensor) -> Vector:
     return counts.double().numpy() / float(counts.sum())
+
+
+def rescaled_codes(factor: float) -> npt.NDArray[np.uint8]:
+    """Code under a scale ``factor`` times as large, for every code; uint8 of shape ``(256,)``."""
+    values = np.clip(np.rint(VALUES / factor), -MAX_CODE, MAX_CODE)
+    codes: npt.NDArray[np.uint8] = values.astype(np.int8).view(np.uint8)
+    return codes
+
+
+def rescaled_shares(shares: Vector, factor: float) -> Vector:
+    """``shares`` by code, shape ``(256,)``, under a scale ``factor`` times as large."""
+    if factor == 1:
+        return shares
+    moved = np.bincount(rescaled_codes(factor), weights=shares, minlength=CODES)
+    return moved.astype(np.float64)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -225,41 +240,29 @@ def tune_weights_(
         How many layers' codes were changed.
     """
     changed = 0
-    known = {} if known is None else known
     for site in emulated.sites:
         layer = emulated.layer(site.name)
-        if not isinstance(layer, EmulatedWeightSite) or site.name not in histograms:
-            continue
-        shares = histograms[site.name][0]
-        codes, _ = layer.meant_codes()
-        layer.map_weights_(known_weight_map(known, layer.arithmetic, shares, criterion))
-        changed += not torch.equal(layer.weight_codes()[0], codes)
+        if isinstance(layer, EmulatedWeightSite) and site.name in histograms:
+            tune_layer_(layer, histograms[site.name][0], criterion=criterion, known=known)
+            changed += not torch.equal(layer.weight_codes()[0], layer.meant_codes()[0])
     return changed
 
 
-def expected_error(
-    layer: EmulatedSite,
-    arithmetic: Arithmetic,
-    shares: tuple[Vector, ...],
+def tune_layer_(
+    layer: EmulatedWeightSite,
+    shares: Vector,
     *,
-    fan_in: int,
-    corrected: bool,
-    tune: str | None = None,
-) -> float:
-    """Expected squared error of a site's outputs under ``arithmetic``.
+    criterion: str = "squared",
+    known: WeightMaps | None = None,
+) -> None:
+    """`tune_weights_` of one layer.
 
     Args:
-        layer: the site's layer.
-        arithmetic: the multiplier and operand order to judge.
-        shares: how frequent each code of the operands is.
-        fan_in: products summed into one output.
-        corrected: the mean of every channel is removed afterwards.
-        tune: criterion by which weight codes would be replaced, or None to leave them.
+        layer: in place.
+        shares: how frequent each activation code is under the calibrated scale, shape ``(256,)``.
+        criterion: see `best_weight_map`.
+        known: maps that were found before; a found one is added.
     """
-    if not isinstance(layer, EmulatedWeightSite):
-        return error_moments(arithmetic, shares[0]).product_error(shares[1], fan_in)
-    mapped = None if tune is None else best_weight_map(arithmetic, shares[0], criterion=tune)
-    codes, scale = layer.meant_codes()
-    return error_moments(arithmetic, shares[0], mapped).layer_error(
-        codes, scale, corrected=corrected
-    )
+    shares = rescaled_shares(shares, float(layer.x_factor))
+    known = {} if known is None else known
+    layer.map_weights_(known_weight_map(known, layer.arithmetic, shares, criterion))

@@ -49,10 +49,14 @@ class EmulatedSite(nn.Module):
         log_scale: logarithm of `x_scale` while that is learnt, else None.
         weight_map: code that the circuit gets for each weight code, int8 of shape ``(256,)``, or
             None for the code itself.
+        x_scale: value of one code of each operand that is an activation.
+        unscaled: what `x_scale` was before it was made to suit the circuit, and is again when
+            another one is assigned; None if it was not changed.
     """
 
     operands = 1
     x_scale: torch.Tensor
+    unscaled: torch.Tensor | None
     weight_map: torch.Tensor | None
 
     def __init__(self) -> None:
@@ -63,6 +67,7 @@ class EmulatedSite(nn.Module):
         self.gradient = Gradient()
         self.log_scale: nn.Parameter | None = None
         self.register_buffer("x_scale", torch.ones(self.operands))
+        self.register_buffer("unscaled", None, persistent=False)
         self.register_buffer("weight_map", None)
         self._selection: Selection | None = None
 
@@ -87,9 +92,27 @@ class EmulatedSite(nn.Module):
         self.observers = None
 
     def assign_(self, arithmetic: Arithmetic) -> None:
-        """Multiply with ``arithmetic`` from now on."""
+        """Multiply with ``arithmetic`` from now on, at the scales from before any rescaling."""
         self.arithmetic = arithmetic
         self._selection = None
+        if self.unscaled is not None:
+            self.x_scale.copy_(self.unscaled)
+            self.unscaled = None
+
+    def rescale_(self, factors: torch.Tensor) -> None:
+        """Represent activations by other scales until assigned anew.
+
+        Args:
+            factors: of the scales from before any rescaling, one per operand.
+        """
+        if self.unscaled is None:
+            self.unscaled = self.x_scale.clone()
+        self.x_scale.copy_(self.unscaled * factors)
+
+    @property
+    def x_factor(self) -> torch.Tensor:
+        """Factors by which the activation scales were changed to suit the circuit."""
+        return self.x_scale / (self.x_scale if self.unscaled is None else self.unscaled)
 
     def learn_scale_(self, learn: bool) -> None:
         """Make the activation scales a parameter, or fix them where they are now."""
@@ -130,18 +153,22 @@ class EmulatedWeightSite(EmulatedSite):
     Attributes:
         correction: added to every output of a channel (bias correction), float32 of shape
             ``(out,)``.
+        weight_factor: of the scale that represents a channel's largest weight, float32 of shape
+            ``(out,)``.
         watcher: if set, called with every output's channel means, shape ``(out,)``; what it
             returns is added to `correction` and to the output at hand.
     """
 
     channel_dim = -1
     correction: torch.Tensor
+    weight_factor: torch.Tensor
 
     def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None) -> None:
         super().__init__()
         self.weight = weight
         self.bias = bias
         self.register_buffer("correction", torch.zeros(len(weight)))
+        self.register_buffer("weight_factor", torch.ones(len(weight)))
         self.watcher: Callable[[torch.Tensor], torch.Tensor | None] | None = None
         self._prepared: tuple[Any, ...] | None = None
 
@@ -150,6 +177,16 @@ class EmulatedWeightSite(EmulatedSite):
         super().assign_(arithmetic)
         self.correction.zero_()
         self.weight_map = None
+        self.rescale_weights_(torch.ones_like(self.weight_factor))
+
+    @torch.no_grad()
+    def rescale_weights_(self, factors: torch.Tensor) -> None:
+        """Represent weights by other scales until assigned anew.
+
+        Args:
+            factors: of the scales that represent each channel's largest weight, shape ``(out,)``.
+        """
+        self.weight_factor.copy_(factors)
         self._prepared = None
 
     def map_weights_(self, weight_map: torch.Tensor) -> None:
@@ -183,6 +220,12 @@ class EmulatedWeightSite(EmulatedSite):
 
     def meant_codes(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Codes nearest to the weight, before `weight_map`, and their scales."""
+        weight = self.weight.detach()
+        scale = weight_scale(weight) * self.weight_factor
+        return quantise(weight, scale.view(-1, *[1] * (weight.dim() - 1))), scale
+
+    def calibrated_codes(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """`meant_codes` under the scales that represent each channel's largest weight."""
         weight = self.weight.detach()
         scale = weight_scale(weight)
         return quantise(weight, scale.view(-1, *[1] * (weight.dim() - 1))), scale

@@ -8,9 +8,10 @@ import torch
 from luts import EXACT, Arithmetic, catalog
 from models.emulation._assignment import Assignment, Choice
 from models.emulation._emulate import EmulatedNetwork
-from models.emulation._expected import Histograms, expected_error
+from models.emulation._expected import Histograms
 from models.emulation._hooks import looking_at
 from models.emulation._layers import EmulatedMatmul, EmulatedSite
+from models.emulation._rescale import expected_error
 
 ProductOperands = Mapping[str, tuple[torch.Tensor, ...]]
 """By site, real operands of products of two activations."""
@@ -70,6 +71,7 @@ def choose_operand_order(
     operands: ProductOperands,
     corrected: Collection[str] = (),
     tune: str | None = None,
+    rescale: str = "none",
 ) -> Assignment:
     """The network's assignment with the operand order of less expected error at every site.
 
@@ -85,6 +87,7 @@ def choose_operand_order(
         operands: from `product_operands`.
         corrected: names of the sites whose channel means are corrected afterwards.
         tune: criterion by which weight codes will be replaced, or None if they will not be.
+        rescale: whose scales will be chosen for the circuit: see `expected_error`.
     """
     choices: dict[str, Choice] = dict(emulated.assignment.choices)
     for site in emulated.sites:
@@ -104,7 +107,15 @@ def choose_operand_order(
         elif site.name in histograms:
             shares, removed = histograms[site.name], site.name in corrected
             errors = [
-                expected_error(layer, one, shares, fan_in=site.fan_in, corrected=removed, tune=tune)
+                expected_error(
+                    layer,
+                    one,
+                    shares,
+                    fan_in=site.fan_in,
+                    corrected=removed,
+                    tune=tune,
+                    rescale=rescale,
+                )
                 for one in both
             ]
         else:

@@ -5,7 +5,6 @@ import numpy.typing as npt
 import torch
 
 from dse import SearchSpace
-from luts import Arithmetic
 from luts.console import SILENT, Reporter
 from models import EmulatedNetwork
 from models.emulation import EmulatedMatmul, code_histograms, expected_error
@@ -37,9 +36,7 @@ def closed_form(
     """
     histograms = code_histograms(emulated, inputs)
     fan_in = {site.name: site.fan_in for site in emulated.sites}
-    arithmetics = [
-        choice.arithmetic(space.catalog) for choice in space.choices
-    ]
+    arithmetics = [choice.arithmetic(space.catalog) for choice in space.choices]
     rows = []
     for name in reporter.track(space.free, "moments"):
         layer, shares = emulated.layer(name), histograms.get(name)

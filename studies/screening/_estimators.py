@@ -7,7 +7,6 @@ import torch.nn.functional as F
 
 from dse import Evaluator, SearchSpace
 from dse.scoring import SAMPLED_IMAGES, one_gradient_pass
-from luts import Arithmetic
 from luts.console import Reporter
 from models import EmulatedNetwork
 from studies.screening._closed_form import closed_form

@@ -9,6 +9,7 @@ from models.emulation import CRITERIA, Gradient, GradientKind
 from models.training._recipe import TrainingRecipe
 
 WeightTuning = Literal["none", "squared", "centred", "mean"]
+Rescale = Literal["none", "activations", "both"]
 OperandOrder = Literal["given", "choose"]
 IMAGES = 1_000
 
@@ -112,6 +113,13 @@ class Recovery:
             "the order as given"
         ),
     ] = "given"
+    rescale: Annotated[
+        Rescale,
+        setting(
+            "take the scales of least expected error under each site's circuit, in place of those "
+            "that suit 8 exact bits: of activations, of weights as well (both), or none"
+        ),
+    ] = "none"
     fine_tuning: Annotated[FineTuning | None, setting("train through the circuits, or None")] = None
     images: Annotated[int, setting("training images that statistics are taken on", ge=1)] = IMAGES
 
@@ -122,6 +130,13 @@ class Recovery:
     def criterion(self) -> str | None:
         """The error by which weight codes are replaced, or None if they are not."""
         return None if self.tune_weights == "none" else self.tune_weights
+
+    @property
+    def needs_histograms(self) -> bool:
+        """Whether a step rests on how often each activation code occurs."""
+        return (
+            self.rescale != "none" or self.criterion is not None or self.operand_order == "choose"
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for TOML and JSON; what is None is left out."""

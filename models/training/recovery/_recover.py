@@ -10,7 +10,6 @@ from models.emulation import (
     choose_operand_order,
     correct_bias_,
     set_operand_order_,
-    tune_weights_,
 )
 from models.training._data import Data
 from models.training._loop import evaluate
@@ -78,6 +77,7 @@ def recover(
         run.reference = reference
     for name, is_wanted, action in (
         ("operand order", recipe.operand_order == "choose", run.choose_order),
+        ("rescale", recipe.rescale != "none", run.rescale),
         ("tune weights", recipe.criterion is not None, run.tune_weights),
         ("recalibrate", recipe.recalibrate, run.recalibrate),
         ("correct bias", recipe.correct_bias, run.correct_bias),
@@ -89,17 +89,13 @@ def recover(
     return Recovered(emulated, emulated.assignment, tuple(steps))
 
 
-def _needs_histograms(recipe: Recovery) -> bool:
-    return recipe.criterion is not None or recipe.operand_order == "choose"
-
-
 def _needs_teacher(recipe: Recovery) -> bool:
     return recipe.fine_tuning is not None and recipe.fine_tuning.needs_teacher
 
 
 def _check(reference: Reference, recipe: Recovery) -> None:
     for is_needed, is_there, what, argument in (
-        (_needs_histograms(recipe), bool(reference.histograms), "histograms", "with_histograms"),
+        (recipe.needs_histograms, bool(reference.histograms), "histograms", "with_histograms"),
         (_needs_teacher(recipe), reference.teacher is not None, "float network", "with_teacher"),
     ):
         if is_needed and not is_there:
@@ -134,7 +130,7 @@ class _RecoveryRun:
         self.reference = Reference.of(
             self.emulated,
             images,
-            with_histograms=_needs_histograms(self.recipe),
+            with_histograms=self.recipe.needs_histograms,
             with_teacher=_needs_teacher(self.recipe),
         )
         return "", False
@@ -146,19 +142,22 @@ class _RecoveryRun:
         return "", False
 
     def correct_bias(self) -> StepReport:
-        names = self._corrected_sites()
+        names = self.reference.corrected(self.recipe)
         if not names:
             return "skipped, BatchNorm follows every layer", True
         correct_bias_(self.emulated, self.reference.images, self.reference.exact_means, names=names)
         return "", False
 
+    def rescale(self) -> StepReport:
+        changed = sum(
+            self.reference.rescale_(self.emulated, site, self.recipe)
+            for site in self.emulated.sites
+        )
+        return f"other scales at {changed} sites" if changed else "all scales suit", False
+
     def tune_weights(self) -> StepReport:
-        assert self.recipe.criterion is not None
-        changed = tune_weights_(
-            self.emulated,
-            self.reference.histograms,
-            criterion=self.recipe.criterion,
-            known=self.reference.weight_maps,
+        changed = sum(
+            self.reference.tune_(self.emulated, site, self.recipe) for site in self.emulated.sites
         )
         if not changed:
             return "no weight code has a better one", False
@@ -170,8 +169,9 @@ class _RecoveryRun:
             self.emulated,
             self.reference.histograms,
             operands=self.reference.operands,
-            corrected=self._sites_without_mean(),
+            corrected=self.reference.without_mean(self.recipe),
             tune=self.recipe.criterion,
+            rescale=self.recipe.rescale,
         )
         turned = sum(chosen.choices[site] != choice for site, choice in given.choices.items())
         if not turned:
@@ -193,13 +193,3 @@ class _RecoveryRun:
             teacher=self.reference.teacher,
         )
         return tuned.note, False
-
-    def _corrected_sites(self) -> set[str]:
-        """Layers whose bias is corrected: BatchNorm undoes that in those before it."""
-        names = set(self.reference.exact_means)
-        return names - self.reference.before_batchnorm if self.recipe.recalibrate else names
-
-    def _sites_without_mean(self) -> set[str]:
-        """Sites whose mean error is gone after the recipe's first two steps."""
-        names = set(self.reference.before_batchnorm) if self.recipe.recalibrate else set()
-        return names | self._corrected_sites() if self.recipe.correct_bias else names

@@ -8,14 +8,18 @@ import torch
 from models.emulation import (
     Arithmetic,
     EmulatedNetwork,
+    EmulatedWeightSite,
     Histograms,
     ProductOperands,
+    Rescaling,
+    Site,
     WeightMaps,
+    best_scales,
     channel_means,
     code_histograms,
-    known_weight_map,
     product_operands,
     sites_before_batchnorm,
+    tune_layer_,
 )
 from models.networks import expert_layers
 from models.training.recovery._batchnorm import (
@@ -26,6 +30,7 @@ from models.training.recovery._batchnorm import (
     statistics,
     transport_,
 )
+from models.training.recovery._recipe import Recovery
 
 HISTOGRAM_IMAGES = 128
 """Images whose codes are counted: even so few give a layer millions of codes."""
@@ -55,6 +60,7 @@ class Reference:
         teacher: the float network, or None where nobody distils.
         weight_maps: codes that were found to err least; kept, as they depend on the circuit and on
             the histogram alone, not on what the other sites compute.
+        rescalings: scales that were found to err least, by site, arithmetic and recipe; likewise.
     """
 
     images: torch.Tensor
@@ -67,6 +73,9 @@ class Reference:
     exact_batchnorm: Statistics
     teacher: EmulatedNetwork | None = None
     weight_maps: WeightMaps = dataclasses.field(default_factory=dict, repr=False)
+    rescalings: dict[tuple[str, Arithmetic, Recovery], Rescaling] = dataclasses.field(
+        default_factory=dict, repr=False
+    )
 
     @classmethod
     def of(
@@ -109,15 +118,53 @@ class Reference:
             teacher=emulated.in_float() if with_teacher else None,
         )
 
-    def weight_map(self, site: str, arithmetic: Arithmetic, criterion: str) -> torch.Tensor | None:
-        """Codes of a layer's weights that err least, int8 of shape ``(256,)``.
+    def prepare_(self, emulated: EmulatedNetwork, site: Site, recipe: Recovery) -> None:
+        """The recipe's steps that a site's circuit and histograms alone decide, at this site.
 
-        None for products of two activations, and for layers that no image reached.
+        A site that no image reached stays as it is.
         """
-        if site not in self.histograms or site not in self.exact_means:
-            return None
-        shares = self.histograms[site][0]
-        return known_weight_map(self.weight_maps, arithmetic, shares, criterion)
+        self.rescale_(emulated, site, recipe)
+        self.tune_(emulated, site, recipe)
+
+    def rescale_(self, emulated: EmulatedNetwork, site: Site, recipe: Recovery) -> bool:
+        """Give a site the scales that suit its circuit; whether they are others than before."""
+        if recipe.rescale == "none" or site.name not in self.histograms:
+            return False
+        layer = emulated.layer(site.name)
+        key = (site.name, layer.arithmetic, dataclasses.replace(recipe, fine_tuning=None))
+        if key not in self.rescalings:
+            self.rescalings[key] = best_scales(
+                layer,
+                layer.arithmetic,
+                self.histograms[site.name],
+                fan_in=site.fan_in,
+                weights=recipe.rescale == "both",
+                corrected=site.name in self.without_mean(recipe),
+                tunes=recipe.criterion is not None,
+            )
+        self.rescalings[key].apply_(layer)
+        return self.rescalings[key].is_change
+
+    def tune_(self, emulated: EmulatedNetwork, site: Site, recipe: Recovery) -> bool:
+        """Give a site the weight codes that its circuit errs least with; whether any is another."""
+        layer = emulated.layer(site.name)
+        if recipe.criterion is None or site.name not in self.histograms:
+            return False
+        if not isinstance(layer, EmulatedWeightSite):
+            return False
+        shares = self.histograms[site.name][0]
+        tune_layer_(layer, shares, criterion=recipe.criterion, known=self.weight_maps)
+        return not torch.equal(layer.weight_codes()[0], layer.meant_codes()[0])
+
+    def corrected(self, recipe: Recovery) -> frozenset[str]:
+        """Layers whose bias is corrected, if any is: BatchNorm undoes that in those before it."""
+        names = frozenset(self.exact_means)
+        return names - self.before_batchnorm if recipe.recalibrate else names
+
+    def without_mean(self, recipe: Recovery) -> frozenset[str]:
+        """Sites whose mean error is gone once statistics and biases are taken anew."""
+        names = self.before_batchnorm if recipe.recalibrate else frozenset()
+        return names | self.corrected(recipe) if recipe.correct_bias else names
 
     def recalibrate_(self, emulated: EmulatedNetwork) -> None:
         """BatchNorm's statistics as training would have left them under the arithmetic at hand."""
