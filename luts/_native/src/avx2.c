@@ -94,11 +94,16 @@ static void mask_codes(const uint8_t *codes, int64_t n, uint8_t mask, uint8_t fl
     kernels_portable.mask(codes, n, mask, flip, out);
 }
 
+static void map_codes(const uint8_t *codes, int64_t n, const uint8_t *map, uint8_t *out)
+{
+    kernels_portable.map(codes, n, map, out);
+}
+
 static void store(const int32_t *sums, int rows, int64_t n, const float *scale, const float *bias,
                   const int64_t *outputs, float *out)
 {
     kernels_portable.store(sums, rows, n, scale, bias, outputs, out);
 }
 
-const Kernels kernels_avx2 = {"avx2", quantise, mask_codes, 0, tile, 0, 0, store, lookup, 0};
+const Kernels kernels_avx2 = {"avx2", quantise, mask_codes, map_codes, 0, tile, 0, 0, store, lookup, 0};
 #endif

@@ -61,6 +61,23 @@ TARGET static void mask_codes(const uint8_t *codes, int64_t n, uint8_t mask, uin
         out[i] = (uint8_t)((codes[i] & mask) ^ flip);
 }
 
+TARGET static void map_codes(const uint8_t *codes, int64_t n, const uint8_t *map, uint8_t *out)
+{
+    __m512i m[4];
+    for (int k = 0; k < 4; k++)
+        m[k] = _mm512_loadu_si512(map + 64 * k);
+    int64_t i = 0;
+    for (; i + 64 <= n; i += 64) {
+        __m512i index = _mm512_loadu_si512(codes + i);
+        _mm512_storeu_si512(out + i, _mm512_mask_blend_epi8(
+                                         _mm512_movepi8_mask(index),
+                                         _mm512_permutex2var_epi8(m[0], index, m[1]),
+                                         _mm512_permutex2var_epi8(m[2], index, m[3])));
+    }
+    for (; i < n; i++)
+        out[i] = map[codes[i]];
+}
+
 /* n is a multiple of 64. */
 TARGET static void bit_plane(const uint8_t *codes, int64_t n, int bit, uint8_t *plane)
 {
@@ -347,6 +364,6 @@ static void lookup(const Lookup *job, const Columns *columns, const uint8_t *row
     lookups[columns->form][(columns->n + 63) / 64 - 1](job, columns, row_codes, sums);
 }
 
-const Kernels kernels_avx512 = {"avx512", quantise, mask_codes, bit_plane,   tile,
+const Kernels kernels_avx512 = {"avx512", quantise, mask_codes, map_codes, bit_plane, tile,
                                 correct,  pack_planes, store,   lookup, 1};
 #endif

@@ -110,6 +110,8 @@ typedef struct {
     void (*quantise)(const float *x, int64_t n, float scale, uint8_t *codes);
     /* out = (codes & mask) ^ flip */
     void (*mask)(const uint8_t *codes, int64_t n, uint8_t mask, uint8_t flip, uint8_t *out);
+    /* out = map[codes], with 256 entries */
+    void (*map)(const uint8_t *codes, int64_t n, const uint8_t *map, uint8_t *out);
     void (*planes)(const uint8_t *codes, int64_t n, int bit, uint8_t *plane);
     TileKernel tile;
     /* Both NULL where bits cannot be counted fast. */

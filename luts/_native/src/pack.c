@@ -66,8 +66,7 @@ void pack_second(const ProductJob *job, const uint8_t *codes, int along_k, int8_
         if (job->v_masks)
             kernels()->mask(codes, k * n, job->v_masks[t], 0, values);
         else
-            for (int64_t i = 0; i < k * n; i++)
-                values[i] = job->v[256 * t + codes[i]];
+            kernels()->map(codes, k * n, job->v + 256 * t, values);
         for (int64_t p = 0; p < panels; p++) {
             int8_t *to = w + (p * dwords + t * per_term) * 4 * LANES;
             if (along_k)

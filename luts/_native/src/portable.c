@@ -19,6 +19,12 @@ static void mask_codes(const uint8_t *codes, int64_t n, uint8_t mask, uint8_t fl
         out[i] = (uint8_t)((codes[i] & mask) ^ flip);
 }
 
+static void map_codes(const uint8_t *codes, int64_t n, const uint8_t *map, uint8_t *out)
+{
+    for (int64_t i = 0; i < n; i++)
+        out[i] = map[codes[i]];
+}
+
 static void tile(const Tile *tile, int rows, int panels)
 {
     for (int m = 0; m < rows; m++)
@@ -57,4 +63,4 @@ static void lookup(const Lookup *job, const Columns *columns, const uint8_t *row
     }
 }
 
-const Kernels kernels_portable = {"portable", quantise, mask_codes, 0, tile, 0, 0, store, lookup, 0};
+const Kernels kernels_portable = {"portable", quantise, mask_codes, map_codes, 0, tile, 0, 0, store, lookup, 0};

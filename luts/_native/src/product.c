@@ -110,12 +110,10 @@ static void apply_terms(const Plan *plan, const uint8_t *codes, int64_t bytes, u
     const ProductJob *job = plan->job;
     for (int64_t t = 0; t < job->terms; t++) {
         uint8_t *to = blocks + t * bytes;
-        if (job->u_masks) {
+        if (job->u_masks)
             plan->kernels->mask(codes, bytes, job->u_masks[t], 0x80, to);
-        } else {
-            for (int64_t i = 0; i < bytes; i++)
-                to[i] = job->u[256 * t + codes[i]];
-        }
+        else
+            plan->kernels->map(codes, bytes, job->u + 256 * t, to);
     }
 }
 
