@@ -16,7 +16,7 @@ from dse.problem._pareto import (
     tight_hypervolume,
 )
 from dse.problem._problem import Problem, Third
-from dse.problem._space import Codes, SearchSpace, Tie, group_key, ordered_choices
+from dse.problem._space import Codes, Operands, SearchSpace, Tie, group_key, ordered_choices
 from dse.problem._trial import FINE_TUNED, Outcome, Pending, Trial, objective_score
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "TIGHT_FACTORS",
     "TIGHT_POINTS",
     "Codes",
+    "Operands",
     "Outcome",
     "Pending",
     "Problem",

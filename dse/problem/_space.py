@@ -18,6 +18,8 @@ from models import Assignment, Choice, Site
 
 Codes = npt.NDArray[np.int64]
 Tie = Literal["none", "expert", "layer", "block"]
+Operands = Literal["rounded", "cut", "both"]
+_ROUNDED = {"rounded": (True,), "cut": (False,), "both": (False, True)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,7 +65,7 @@ class SearchSpace:
         *,
         exact: Sequence[str] = (),
         tie: Tie = "none",
-        rounded: bool = False,
+        operands: Operands = "cut",
     ) -> "SearchSpace":
         """All sites but the routers, which stay exact.
 
@@ -74,7 +76,7 @@ class SearchSpace:
             exact: patterns as of a shell (``*``, ``?``, ``[…]``); sites whose name matches one of
                 them stay exact.
             tie: which sites share their choice.
-            rounded: offer rounded operands too.
+            operands: see `ordered_choices`.
 
         Raises:
             InputError: an unknown multiplier, too few of them, or a pattern that matches no site.
@@ -96,7 +98,7 @@ class SearchSpace:
         return cls(
             sites=tuple(sites),
             groups=tuple(tuple(group) for group in tied.values()),
-            choices=ordered_choices(multipliers, catalog, rounded=rounded),
+            choices=ordered_choices(multipliers, catalog, operands=operands),
             fixed={name: Choice(EXACT) for name in names if name in pinned},
             catalog=catalog,
         )
@@ -194,14 +196,15 @@ def group_key(site: Site, tie: Tie) -> str:
 
 
 def ordered_choices(
-    multipliers: Sequence[str], catalog: Catalog = evoapprox, *, rounded: bool = False
+    multipliers: Sequence[str], catalog: Catalog = evoapprox, *, operands: Operands = "cut"
 ) -> tuple[Choice, ...]:
     """Choices by falling power, unswapped before swapped, cut before rounded, none of them twice.
 
     Args:
         multipliers: names in the catalogue.
         catalog: where they are looked up.
-        rounded: offer rounded operands where a circuit ignores bits.
+        operands: what ports that ignore low bits get: ``cut`` codes, ``rounded`` ones, or
+            ``both``, each as a choice.
 
     Raises:
         UnknownMultiplierError: a name is not in the catalogue.
@@ -210,7 +213,7 @@ def ordered_choices(
     by_power = sorted(named.values(), key=lambda m: (-m.power_mw, m.name))
     choices = []
     for multiplier in by_power:
-        operands = (False, True) if rounded and any(ignored_bits(multiplier)) else (False,)
+        rounded = _ROUNDED[operands] if any(ignored_bits(multiplier)) else (False,)
         orders = (False,) if multiplier.is_commutative else (False, True)
-        choices += [Choice(multiplier.name, *how) for how in itertools.product(orders, operands)]
+        choices += [Choice(multiplier.name, *how) for how in itertools.product(orders, rounded)]
     return tuple(choices)

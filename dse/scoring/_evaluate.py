@@ -50,8 +50,10 @@ CACHE_FORMAT = 3
 def default_recovery(network: nn.Module, dataset: str, *, is_images: bool = True) -> Recovery:
     """What every candidate gets, and every fixed multiplier and study alike.
 
-    Weight codes of least expected error, BatchNorm's statistics, biases corrected where no
-    BatchNorm follows. The operand order is part of the assignment, so that the search chooses it.
+    Activation scales and weight codes of least expected error, BatchNorm's statistics, biases
+    corrected where no BatchNorm follows. The operand order is part of the assignment, so that the
+    search chooses it. The weights' scales stay what they are: those of least expected error cut the
+    largest weights off, and accuracy falls (`studies/recovery`).
 
     Args:
         network: the float network.
@@ -65,6 +67,7 @@ def default_recovery(network: nn.Module, dataset: str, *, is_images: bool = True
     return Recovery(
         recalibrate=normalised,
         correct_bias=True,
+        rescale="activations",
         tune_weights="squared",
         fine_tuning=FineTuning(training),
     )
@@ -194,7 +197,8 @@ class Evaluator:
             "rescaled": self.recovery.rescale != "none",
             "code-tuned": self.recovery.criterion is not None,
         }
-        recovered = " and ".join(word for word, is_so in words.items() if is_so)
+        done = [word for word, is_so in words.items() if is_so]
+        recovered = " and ".join(filter(None, [", ".join(done[:-1]), *done[-1:]]))
         part = f", {images} images" if images < len(self.data.validation) else ""
         return (recovered or "as approximated") + part
 

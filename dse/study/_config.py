@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 import tomli_w
 
-from dse.problem import Third, Tie
+from dse.problem import Operands, Third, Tie
 from dse.samplers import NAMES as SAMPLERS
 from energy import EnergyModel, run_files
 from luts import catalog
@@ -66,6 +66,13 @@ class SearchConfig:
     multipliers: Annotated[
         str, setting("a set of the catalogue, or names", metavar="SET|NAME,…")
     ] = "mul8s"
+    operands: Annotated[
+        Operands,
+        setting(
+            "what circuits that ignore low bits of their operands get: codes rounded to the other "
+            "bits, codes that are cut, or both as choices",
+        ),
+    ] = "rounded"
     finetune: Annotated[
         FineTune,
         setting(

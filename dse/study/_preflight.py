@@ -27,7 +27,13 @@ def problem_of(config: SearchConfig, workload: Workload) -> Problem:
     Raises:
         InputError: a pattern matches no site, or no assignment meets the constraints.
     """
-    space = SearchSpace.of(workload.sites, config.names(), exact=config.exact, tie=config.tie)
+    space = SearchSpace.of(
+        workload.sites,
+        config.names(),
+        exact=config.exact,
+        tie=config.tie,
+        operands=config.operands,
+    )
     model = CostModel(workload, space.every_choice, model=config.energy_model)
     problem = Problem.of(
         space, model, max_distinct=config.max_distinct, max_energy=config.max_energy

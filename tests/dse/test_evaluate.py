@@ -11,7 +11,7 @@ import models
 from dse.scoring import Evaluator, default_recovery
 from luts import InputError
 from models import Assignment, Data, FineTuning, Recovery, Split, TrainingRecipe
-from models.emulation import code_histograms, tune_weights_
+from models.emulation import best_scales, code_histograms, tune_weights_
 
 
 def split(count, seed):
@@ -49,7 +49,7 @@ def fixed(evaluator, name):
 def test_default_recovery_follows_the_network(evaluator):
     has_batchnorm = len(evaluator.emulated.network) == 5
     step = "recalibrated" if has_batchnorm else "bias-corrected"
-    assert evaluator.fidelity == f"{step} and code-tuned"
+    assert evaluator.fidelity == f"{step}, rescaled and code-tuned"
     assert evaluator.recovery == dataclasses.replace(
         default_recovery(evaluator.emulated.network, evaluator.data.name), fine_tuning=None
     )
@@ -68,7 +68,7 @@ def test_scores_do_not_depend_on_what_was_scored_before(evaluator):
     assert evaluator.exact_validation.images == 96
 
 
-def test_plain_networks_get_tuned_codes_and_bias_correction(data):
+def test_plain_networks_get_scales_tuned_codes_and_bias_correction(data):
     evaluator = Evaluator(network(batchnorm=False), data, calibration_images=64)
     emulated = evaluator.recovered(fixed(evaluator, "mul8s_1KR3"))
     by_hand = models.emulate(
@@ -78,6 +78,10 @@ def test_plain_networks_get_tuned_codes_and_bias_correction(data):
     means = models.channel_means(by_hand, images)
     histograms = code_histograms(by_hand, images)
     by_hand.assign_("mul8s_1KR3")
+    for site in by_hand.sites:
+        layer = by_hand.layer(site.name)
+        how = {"fan_in": site.fan_in, "weights": False, "corrected": True, "tunes": True}
+        best_scales(layer, layer.arithmetic, histograms[site.name], **how).apply_(layer)
     tune_weights_(by_hand, histograms)
     models.correct_bias_(by_hand, images, means)
     assert torch.equal(emulated(data.test.images), by_hand(data.test.images))

@@ -100,7 +100,7 @@ def test_a_search_on_fewer_images_says_so_everywhere(tmp_path):
     flags = ("--rung-images", 100, "--trials", 6, "--finetune-epochs", "0.1", "--quiet")
     assert command(*DENSE, *flags, "--out", out) == 0
     trials = pd.read_csv(out / "trials.csv")
-    assert set(trials["fidelity"]) == {"bias-corrected and code-tuned, 100 images"}
+    assert set(trials["fidelity"]) == {"bias-corrected, rescaled and code-tuned, 100 images"}
     assert set(trials["finetune"] if "finetune" in trials else ["promising"]) == {"promising"}
     told = trials.dropna(subset="test_accuracy_pct")
     assert told["whole_validation_accuracy_pct"].notna().all()
@@ -117,7 +117,7 @@ def test_a_network_with_batchnorm_is_closed_too(tmp_path):
     flags = ("--arch", "resnet20", "--topology", "dense", "--image-size", "16", "--trials", 5)
     assert command(*CIRCUITS, *flags, "--finetune-epochs", "0.1", "--quiet", "--out", out) == 0
     trials = pd.read_csv(out / "trials.csv")
-    assert set(trials["fidelity"]) == {"recalibrated and code-tuned"}
+    assert set(trials["fidelity"]) == {"recalibrated, rescaled and code-tuned"}
     tuned = trials.dropna(subset="tuned_validation_cross_entropy")
     assert len(tuned) >= 3
     worse = tuned["tuned_validation_cross_entropy"] > tuned["validation_cross_entropy"] + 1e-9

@@ -57,7 +57,7 @@ def test_the_run_folder_holds_everything(finished):
     # 1KV8 and 1L1G commute; 1KTY has two operand orders
     assert trials["origin"].tolist()[:4] == ["uniform"] * 4
     assert "screening" in set(trials["origin"])
-    assert set(trials["fidelity"]) == {"bias-corrected and code-tuned"}
+    assert set(trials["fidelity"]) == {"bias-corrected, rescaled and code-tuned"}
     assert 1 < trials.loc[0, "energy_rel"] < 1.05  # the routers' share
     front = pd.read_csv(finished / "front.csv")
     assert front["energy_rel"].is_monotonic_increasing
@@ -118,7 +118,7 @@ def test_promising_and_front_fine_tuning_never_lower_the_validation_score(tmp_pa
         trials = pd.read_csv(out / "trials.csv")
         tuned = trials.dropna(subset="tuned_validation_cross_entropy")
         assert len(tuned) >= 1
-        assert set(trials["fidelity"]) == {"bias-corrected and code-tuned"}
+        assert set(trials["fidelity"]) == {"bias-corrected, rescaled and code-tuned"}
         assert (
             tuned["tuned_validation_cross_entropy"] <= tuned["validation_cross_entropy"] + 1e-12
         ).all()

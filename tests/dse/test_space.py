@@ -111,3 +111,26 @@ def test_sites_can_be_kept_exact():
         SearchSpace.of(VIT, luts.catalog.names("paper"), exact=["head"])
     with pytest.raises(InputError, match="no site is free"):
         SearchSpace.of(VIT, luts.catalog.names("paper"), exact=["*"])
+
+
+@pytest.mark.parametrize("operands", ["cut", "rounded", "both"])
+def test_rounded_operands_are_offered_where_a_port_ignores_bits(operands):
+    names = luts.catalog.names("mul8s")
+    choices = ordered_choices(names, operands=operands)
+    ignoring = {name for name in names if any(luts.ignored_bits(luts.catalog[name]))}
+    assert ignoring and ignoring != set(names)
+    for name in names:
+        found = {c.rounded for c in choices if c.multiplier == name}
+        expected = {"cut": {False}, "rounded": {True}, "both": {False, True}}[operands]
+        assert found == (expected if name in ignoring else {False})
+    space = SearchSpace.of(SITES, names, operands=operands)
+    for code, choice in enumerate(space.choices):
+        decoded = space.decode(space.uniform(code))
+        assert (space.encode(decoded) == code).all()
+        assert decoded.choices[space.free[0]] == choice
+
+
+def test_rounding_that_changes_nothing_is_the_same_choice():
+    space = SearchSpace.of(SITES, luts.catalog.names("mul8s"), operands="both")
+    same = Assignment.uniform(SITES, "mul8s_1KV8", rounded=True)
+    assert (space.encode(same) == space.encode(Assignment.uniform(SITES, "mul8s_1KV8"))).all()
