@@ -6,7 +6,15 @@ from models.training._data import Data, Normalisation, Split
 from models.training._distributed import is_first, local_device
 from models.training._files import atomically, cache_folder
 from models.training._load import DATASETS, check_dataset, load_data
-from models.training._loop import FEW_IMAGES, Epoch, Score, TrainingHistory, evaluate, fit
+from models.training._loop import (
+    FEW_IMAGES,
+    Epoch,
+    Score,
+    TrainingHistory,
+    evaluate,
+    evaluate_images,
+    fit,
+)
 from models.training._own_data import check_classifier, data_of
 from models.training._recipe import (
     TrainingRecipe,
@@ -73,6 +81,7 @@ __all__ = [
     "data_of",
     "default_recipe",
     "evaluate",
+    "evaluate_images",
     "expert_images",
     "fine_tune_",
     "finetuning_recipe",

@@ -40,7 +40,7 @@ def _measure(results: Results, options: argparse.Namespace, reporter: Reporter) 
         # A database that has its settings accepts no corrected preset.
         check_data(preset, cells, images, reporter)
         results = SharedResults(options.storage, results.path, preset)
-    bench = Bench(preset, images, device, reporter, results.check_weights)
+    bench = Bench(preset, images, device, reporter, results.check_weights, results.check_recipe)
     try:
         announce(results.missing(cells), CellSeconds(bench), reporter)
         measure_all(results, cells, bench.measure, _said, reporter)

@@ -4,7 +4,7 @@ import dataclasses
 import time
 from collections.abc import Callable, Iterable
 
-from torch import nn
+from torch import Tensor, nn
 
 import energy
 import models
@@ -17,6 +17,7 @@ from studies._images import Images
 from studies._matrix import Record
 from studies._networks import workload_of
 from studies.fixed_multiplier._plan import FixedCell, FloatNetwork, MatrixPreset, NetworkPlan
+from studies.fixed_multiplier._sampling import packed
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -44,6 +45,7 @@ class Bench:
         reporter: shows how training goes.
         check_weights: called with a float network and its SHA-256 before the first of its cells
             is measured.
+        check_recipe: called with a cell and how it will be recovered before it is measured.
     """
 
     def __init__(
@@ -53,12 +55,14 @@ class Bench:
         device: str,
         reporter: Reporter,
         check_weights: Callable[[FloatNetwork, str], None],
+        check_recipe: Callable[[FixedCell, Record], None],
     ) -> None:
         self.preset = preset
         self.images = images
         self.device = device
         self.reporter = reporter
         self.check_weights = check_weights
+        self.check_recipe = check_recipe
         self._making = provenance()
         self._data: dict[tuple[str, int | None, int], models.Data] = {}
         self._network: tuple[FloatNetwork, MeasuredNetwork] | None = None
@@ -81,18 +85,22 @@ class Bench:
         """Compute a cell; every figure in the record comes from here."""
         network = self._of(cell)
         evaluator, workload, swapped = network.evaluator, network.workload, self.preset.swapped
+        recipe = self._recipe(cell, evaluator)
+        self.check_recipe(cell, recipe)
         assignment = models.Assignment.uniform(workload.sites, cell.multiplier, swapped=swapped)
         cost = energy.cost(workload, assignment)
         started = time.perf_counter()
-        test, validation, note = self._scores(cell, evaluator, assignment)
+        (test, right), validation, note = self._scores(cell, evaluator, assignment)
         return {
             "cell": dataclasses.asdict(cell),
             "settings": self.preset.settings(cell),
             "test": dataclasses.asdict(test),
+            "right": packed(right),
             "validation": None if validation is None else dataclasses.asdict(validation),
             "energy_rel": cost.energy_rel,
             "power_rel": power_rel(cell.multiplier),
             "how": self._how(cell, evaluator),
+            "recipe": recipe,
             "note": note,
             "seconds": round(time.perf_counter() - started, 2),
             "base": network.base,
@@ -101,13 +109,27 @@ class Bench:
 
     def _scores(
         self, cell: FixedCell, evaluator: Evaluator, assignment: models.Assignment
-    ) -> tuple[models.Score, models.Score | None, str]:
+    ) -> tuple[tuple[models.Score, Tensor], models.Score | None, str]:
+        images = evaluator.data.test
         if cell.recovery == "retrained":
             epochs = self.preset.plan(cell).retrain_epochs
             tuned = evaluator.fine_tune(assignment, epochs=epochs, seed=cell.seed)
-            return evaluator.test(tuned.network), tuned.validation, tuned.note
+            scored = models.evaluate_images(tuned.network, images, batch_size=BATCH_SIZE)
+            return scored, tuned.validation, tuned.note
         with evaluator.under(assignment, recovered=cell.recovery == "recalibrated") as emulated:
-            return evaluator.test(emulated), None, ""
+            return models.evaluate_images(emulated, images, batch_size=BATCH_SIZE), None, ""
+
+    def _recipe(self, cell: FixedCell, evaluator: Evaluator) -> Record:
+        """All steps of the recovery and their settings, as plain values."""
+        if cell.recovery == "none":
+            return {}
+        recovery = evaluator.recovery
+        if cell.recovery == "retrained":
+            epochs = self.preset.plan(cell).retrain_epochs
+            training = dataclasses.replace(evaluator.tuning.training, epochs=epochs)
+            tuning = dataclasses.replace(evaluator.tuning, training=training)
+            recovery = dataclasses.replace(recovery, fine_tuning=tuning)
+        return recovery.to_dict() | {"images": self.preset.calibration_images}
 
     def _how(self, cell: FixedCell, evaluator: Evaluator) -> str:
         """The recovery in words; which of the two free steps depends on the network."""
@@ -154,6 +176,7 @@ class Bench:
             "weights": origin,
             "weights_sha256": sha256,
             "data": data.making,
+            "classes": data.num_classes,
             "float_test": dataclasses.asdict(float_test),
         }
         return MeasuredNetwork(evaluator, workload_of(evaluator), base)

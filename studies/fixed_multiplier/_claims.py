@@ -27,7 +27,15 @@ FAIL_POINTS = 5.0
 AGGRESSIVE_POWER = 0.5
 """A multiplier below this relative power is aggressive, one from there to 1 moderate."""
 
-COLUMNS = ("drop_points", "test_accuracy_pct", "energy_rel", "power_rel")
+COLUMNS = (
+    "drop_points",
+    "drop_share_pct",
+    "drop_error_points",
+    "test_accuracy_pct",
+    "accuracy_error_points",
+    "energy_rel",
+    "power_rel",
+)
 """Of the table of cells, as `Grid` holds them."""
 
 
@@ -61,7 +69,10 @@ class Grid:
         arch: architecture.
         dataset: what it classifies.
         drop: percentage points lost to the exact multiplier, ``[topology, multiplier, seed]``.
+        share: the same in percent of what the exact multiplier has above chance, same shape.
+        drop_error: standard error of the drop from the sample of test images, same shape.
         accuracy: test accuracy in percent, same shape.
+        accuracy_error: standard error of the accuracy from the test images, same shape.
         energy: relative energy, same shape.
         power: relative power of each multiplier, falling.
         seeds: of which all cells are there.
@@ -71,7 +82,10 @@ class Grid:
     arch: str
     dataset: str
     drop: np.ndarray
+    share: np.ndarray
+    drop_error: np.ndarray
     accuracy: np.ndarray
+    accuracy_error: np.ndarray
     energy: np.ndarray
     power: np.ndarray
     seeds: tuple[int, ...]
@@ -94,7 +108,7 @@ class Grid:
     def basis(self) -> str:
         """Network, data set and how many seeds."""
         count = len(self.seeds)
-        seeds = f"{count} seeds" if count > 1 else "1 seed, so without a spread"
+        seeds = f"{count} seeds" if count > 1 else "1 seed, ± is the test images' sampling error"
         return f"{self.arch} on {self.dataset}, {seeds}"
 
     @property
@@ -163,24 +177,45 @@ def complete_grid(
         if drop.empty:
             continue
         shape = (len(topologies), len(names), len(drop.columns))
-        lost, accuracy, energy, power = (
+        lost, share, lost_error, accuracy, accuracy_error, energy, power = (
             by_seed.reindex(wanted)[drop.columns].to_numpy(np.float64).reshape(shape)
             for by_seed in (cells[column].unstack("seed") for column in COLUMNS)
         )
         seeds = tuple(int(seed) for seed in drop.columns)
-        return Grid(arch, dataset, lost, accuracy, energy, power[0, :, 0], seeds, topologies)
+        return Grid(
+            arch=arch,
+            dataset=dataset,
+            drop=lost,
+            share=share,
+            drop_error=lost_error,
+            accuracy=accuracy,
+            accuracy_error=accuracy_error,
+            energy=energy,
+            power=power[0, :, 0],
+            seeds=seeds,
+            topologies=topologies,
+        )
     return None
 
 
 def _dense_is_most_resilient(grid: Grid) -> Finding:
     """Mean drop over the seven circuits that err: dense's against every other topology's."""
-    mean = grid.drop[:, grid.inexact].mean(axis=1)  # [topology, seed]
-    dense = mean[grid.of("dense")]
-    more = {t: estimate(mean[grid.of(t)] - dense) for t in grid.topologies if t != "dense"}
-    beyond = ", ".join(f"{topology} {its.text('+')}" for topology, its in more.items())
+    mean, share, error = (  # [topology, seed]
+        # Errors of circuits on the same images add up at worst.
+        values[:, grid.inexact].mean(axis=1)
+        for values in (grid.drop, grid.share, grid.drop_error)
+    )
+    dense = grid.of("dense")
+    others = [at for at in range(len(grid.topologies)) if at != dense]
+    more = [estimate(mean[at] - mean[dense], np.hypot(error[at], error[dense])) for at in others]
+    beyond = ", ".join(
+        f"{grid.topologies[at]} {its.text('+')} ({(share[at] - share[dense]).mean():+.1f} %)"
+        for at, its in zip(others, more, strict=True)
+    )
+    lost = estimate(mean[dense], error[dense]).text()
     return (
-        all_of(its.above(0) for its in more.values()),
-        f"dense loses {estimate(dense).text()} points on average, beyond that {beyond}",
+        all_of(its.above(0) for its in more),
+        f"dense loses {lost} points ({share[dense].mean():.1f} %) on average, beyond that {beyond}",
     )
 
 
@@ -191,13 +226,19 @@ def _all_degrade_alike(grid: Grid) -> Finding:
     the noise of the 42 from which it is taken, and would tell apart what only scatters.
     """
     pairs = list(itertools.permutations(range(len(grid.topologies)), 2))
-    differences = np.stack([grid.drop[one] - grid.drop[other] for one, other in pairs])
+    differences, shares = (
+        np.stack([values[one] - values[other] for one, other in pairs])
+        for values in (grid.drop, grid.share)
+    )
+    errors = np.stack(
+        [np.hypot(grid.drop_error[one], grid.drop_error[other]) for one, other in pairs]
+    )
 
     def name(pair: int, at: int) -> str:
         one, other = (grid.topologies[index] for index in pairs[pair])
         return f"{one} less {other} at {grid.names[at]}"
 
-    verdict, text = _all_at_most(differences, ALIKE_POINTS, name)
+    verdict, text = _all_at_most(differences, shares, errors, ALIKE_POINTS, name)
     return verdict, f"points between drops of two topologies: {text}"
 
 
@@ -226,32 +267,46 @@ def _cluster_is_the_exception(grid: Grid) -> Finding:
 
 def _each_fails(grid: Grid, topologies: tuple[str, ...]) -> tuple[str, str]:
     """Whether each loses too much at every aggressive circuit, and how much."""
-    lost = {
-        t: [estimate(there) for there in grid.drop[grid.of(t), grid.aggressive]] for t in topologies
-    }
-    names = grid.names_of(grid.aggressive)
-    text = "; ".join(
-        f"{topology} {_listed(names, [its.text() for its in each])}"
-        for topology, each in lost.items()
-    )
-    return all_of(its.above(FAIL_POINTS) for each in lost.values() for its in each), text
+    names, told, verdicts = grid.names_of(grid.aggressive), [], []
+    for topology in topologies:
+        drop, share, error = (
+            values[grid.of(topology), grid.aggressive]
+            for values in (grid.drop, grid.share, grid.drop_error)
+        )
+        lost = [estimate(*there) for there in zip(drop, error, strict=True)]
+        verdicts += [its.above(FAIL_POINTS) for its in lost]
+        texts = [
+            f"{its.text()} ({there.mean():.1f} %)" for its, there in zip(lost, share, strict=True)
+        ]
+        told.append(f"{topology} {_listed(names, texts)}")
+    return all_of(verdicts), "; ".join(told)
 
 
 def _stays_lost(
     grid: Grid, topologies: tuple[str, ...], circuits: np.ndarray, limit: float
 ) -> tuple[str, str]:
     """Whether the drops of some are all at most ``limit``, and the largest."""
-    drop = grid.drop[[grid.of(topology) for topology in topologies]][:, circuits]
+    chosen = [grid.of(topology) for topology in topologies]
+    drop, share, error = (
+        values[chosen][:, circuits] for values in (grid.drop, grid.share, grid.drop_error)
+    )
     names = grid.names_of(circuits)
-    return _all_at_most(drop, limit, lambda row, column: f"{topologies[row]} at {names[column]}")
+    return _all_at_most(
+        drop, share, error, limit, lambda row, column: f"{topologies[row]} at {names[column]}"
+    )
 
 
 def _all_at_most(
-    values: np.ndarray, limit: float, name: Callable[[int, int], str]
+    values: np.ndarray,
+    shares: np.ndarray,
+    errors: np.ndarray,
+    limit: float,
+    name: Callable[[int, int], str],
 ) -> tuple[str, str]:
     """Whether all are, and the largest mean, and what decides where that is another point."""
-    (top, most), (point, its) = largest(values), deciding(values, limit)
-    text = f"up to {most.text()} ({name(*top)})"
+    top, most = largest(values, errors)
+    point, its = deciding(values, errors, limit)
+    text = f"up to {most.text()} ({name(*top)}, {shares[top].mean():.1f} %)"
     if point != top:
         text += f", decided by {its.text()} ({name(*point)})"
     return its.at_most(limit), text
@@ -266,9 +321,10 @@ def _hard_beats_dense(grid: Grid) -> Finding:
     dense, hard = grid.of("dense"), grid.of("hard")
     by_seed = [_at_equal_energy(grid, hard, dense, seed) for seed in range(len(grid.seeds))]
     differences = np.array(by_seed).T[grid.aggressive]  # [multiplier, seed]
-    told = [estimate(there).text("+") for there in differences]
-    each = _listed(grid.names_of(grid.aggressive), told)
-    mean = estimate(differences.mean(axis=0))
+    errors = np.hypot(grid.accuracy_error[hard], grid.accuracy_error[dense])[grid.aggressive]
+    pairs = zip(differences, errors, strict=True)
+    each = _listed(grid.names_of(grid.aggressive), [estimate(*there).text("+") for there in pairs])
+    mean = estimate(differences.mean(axis=0), errors.mean(axis=0))
     return mean.above(0), f"hard less dense: {mean.text('+')} points ({each})"
 
 

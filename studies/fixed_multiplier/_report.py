@@ -57,12 +57,15 @@ def making(rows: pd.DataFrame, preset: MatrixPreset) -> str:
         for device, threads in rows[["device", "threads"]].drop_duplicates().itertuples(index=False)
     )
     hours = rows["seconds"].sum() / 3600
+    free = rows[rows["recovery"] == "recalibrated"].drop_duplicates(["arch", "dataset", "how"])
+    steps = "; ".join(f"{row.arch} on {row.dataset} by {row.how}" for row in free.itertuples())
     retrained = rows[rows["recovery"] == "retrained"]
     in_vain = int(retrained["note"].str.contains("did not help|before it restored").sum())
     return (
         f"preset {preset.name}: {len(rows)} of {len(preset.cells())} cells; epochs of retraining "
         f"after those of training: {epochs}; in {in_vain} of {len(retrained)} retrained cells the "
-        f"recalibrated state was the better one by validation and was kept\n{devices}; "
+        f"recalibrated state was the better one by validation and was kept; recalibrated: "
+        f"{steps or 'none'}\n{devices}; "
         f"{hours:.2f} hours without float training; commit {commits}"
     )
 

@@ -49,11 +49,12 @@ class Results(CellStore[FixedCell]):
 
     Raises:
         InputError: as `CellStore`; or somebody else's files have the names of ours, or a cell is
-            there twice or was computed with other settings.
+            there twice, was computed with other settings or recovered by another recipe.
     """
 
     def __init__(self, path: Path, preset: MatrixPreset) -> None:
         self.preset = preset
+        self._recipes: dict[tuple[str, str, str], tuple[Record, str]] = {}
         super().__init__(path)
         if not (path / "cells").exists():
             check_free(path, WRITTEN, "cells that it could be of")
@@ -89,6 +90,46 @@ class Results(CellStore[FixedCell]):
                     f"{path} was computed with {key} {theirs.get(key)!r}, not {mine.get(key)!r}; "
                     f"{another}"
                 )
+        self._check_same_recipe(cell, recipe_of(record), path.name)
+
+    def keep(self, cell: FixedCell, record: Record) -> None:
+        """As `CellStore.keep`.
+
+        Raises:
+            InputError: another cell of its float network was recovered by another recipe, or
+                started from other weights.
+        """
+        self._check_same_recipe(cell, recipe_of(record), cell.name)
+        super().keep(cell, record)
+
+    def check_recipe(self, cell: FixedCell, recipe: Record) -> None:
+        """Check how a cell will be recovered against those of its network that are there.
+
+        Raises:
+            InputError: they were recovered otherwise.
+        """
+        self._check_same_recipe(cell, recipe, f"{cell.name}, which is to be measured,")
+
+    def _check_same_recipe(self, cell: FixedCell, recipe: Record, name: str) -> None:
+        kind = (cell.arch, cell.dataset, cell.recovery)
+        theirs, first = self._recipes.setdefault(kind, (recipe, name))
+        if theirs != recipe:
+            keys = sorted(key for key in {*theirs, *recipe} if theirs.get(key) != recipe.get(key))
+            raise InputError(
+                f"{first} and {name} in {self.path} are recovered by different recipes "
+                f"({', '.join(keys)}), which do not compare: name another folder with --results"
+            )
+
+
+def recipe_of(record: Record) -> Record:
+    """How a cell was recovered: its steps with their settings.
+
+    Cells from before these were kept have what they say in words; no recipe of today equals that.
+    """
+    if record["cell"]["recovery"] == "none":
+        return {}
+    recipe: Record = record.get("recipe") or {"how": record["how"]}
+    return recipe
 
 
 def cell_of(record: Record) -> FixedCell:

@@ -1,5 +1,6 @@
 """Tables of the study: one row per cell, and means with their spread over seeds."""
 
+import math
 from collections.abc import Iterable
 
 import pandas as pd
@@ -9,6 +10,7 @@ from models import TOPOLOGIES
 from studies._matrix import Record
 from studies._spread import half_width
 from studies.fixed_multiplier._plan import RECOVERIES
+from studies.fixed_multiplier._sampling import accuracy_error, paired_error, unpacked
 
 SUBJECT = ["arch", "dataset"]
 POINT = [*SUBJECT, "recovery", "topology", "multiplier"]
@@ -18,28 +20,33 @@ def matrix(records: Iterable[Record]) -> pd.DataFrame:
     """One row per cell, with what it was made with.
 
     ``drop_points`` is the test accuracy lost to the exact multiplier of the same network, recovery
-    and seed, in percentage points; empty where that cell was not measured.
+    and seed, in percentage points; ``drop_share_pct`` the same in percent of what the exact one has
+    above chance; ``drop_error_points`` the standard error of the drop that comes from the sample of
+    test images. They are empty where the exact multiplier's cell was not measured.
     """
-    rows = pd.DataFrame([_row(record) for record in records])
+    cells = list(records)
+    exact = {_alike(record): record for record in cells if record["power_rel"] == 1}
+    rows = pd.DataFrame([_row(record, exact.get(_alike(record))) for record in cells])
     if rows.empty:
         return rows
-    exact = rows[rows["power_rel"] == 1].set_index([*SUBJECT, "recovery", "topology", "seed"])
-    reference = exact["test_accuracy_pct"].rename("exact_pct")
-    rows = rows.join(reference, on=[*SUBJECT, "recovery", "topology", "seed"])
-    rows.insert(8, "drop_points", (rows.pop("exact_pct") - rows["test_accuracy_pct"]).round(6))
     return rows.sort_values([*POINT, "seed"], key=_places, kind="stable", ignore_index=True)
 
 
-def _row(record: Record) -> dict[str, object]:
+def _alike(record: Record) -> tuple[object, ...]:
+    """All of a cell but its multiplier."""
+    return tuple(value for key, value in record["cell"].items() if key != "multiplier")
+
+
+def _row(record: Record, exact: Record | None) -> dict[str, object]:
     base, making = record["base"], record["making"]
     validation = record["validation"]
     return {
         **record["cell"],
         "power_rel": round(record["power_rel"], 6),
         "test_accuracy_pct": 100 * record["test"]["accuracy"],
+        **_drop(record, exact),
         "energy_rel": record["energy_rel"],
         "test_cross_entropy": record["test"]["cross_entropy"],
-        "test_images": record["test"]["images"],
         "validation_accuracy_pct": None if validation is None else 100 * validation["accuracy"],
         "float_test_accuracy_pct": 100 * base["float_test"]["accuracy"],
         "seconds": record["seconds"],
@@ -49,11 +56,43 @@ def _row(record: Record) -> dict[str, object]:
         "float_weights_sha256": base["weights_sha256"][:12],
         "data": base["data"]["name"],
         **{key: value for key, value in record["settings"].items()},
+        # Not the setting, where 0 stands for all.
+        "test_images": record["test"]["images"],
         "commit": making["commit"],
         "device": making["device"],
         "threads": making["threads"],
         "torch": making["versions"]["torch"],
     }
+
+
+def _drop(record: Record, exact: Record | None) -> dict[str, float]:
+    accuracy, images = record["test"]["accuracy"], record["test"]["images"]
+    own = {"accuracy_error_points": accuracy_error(accuracy, images)}
+    if exact is None:
+        names = ("drop_points", "drop_share_pct", "drop_error_points")
+        return dict.fromkeys(names, float("nan")) | own
+    reference = exact["test"]["accuracy"]
+    drop, above_chance = reference - accuracy, reference - 1 / _classes(record)
+    return {
+        "drop_points": round(100 * drop, 6),
+        "drop_share_pct": 100 * drop / above_chance if above_chance > 0 else float("nan"),
+        "drop_error_points": 0.0 if exact is record else _drop_error(record, exact),
+        **own,
+    }
+
+
+def _classes(record: Record) -> int:
+    # Cells from before this was kept are of digits or CIFAR-10.
+    classes: int = record["base"].get("classes", 10)
+    return classes
+
+
+def _drop_error(record: Record, exact: Record) -> float:
+    """Of two accuracies on the same images; where these are not kept, as if of different ones."""
+    images = record["test"]["images"]
+    if "right" in record and "right" in exact:
+        return paired_error(unpacked(exact["right"], images), unpacked(record["right"], images))
+    return math.hypot(*(accuracy_error(one["test"]["accuracy"], images) for one in (record, exact)))
 
 
 def _places(column: pd.Series) -> pd.Series:
@@ -70,7 +109,11 @@ def _places(column: pd.Series) -> pd.Series:
 
 
 def summary(rows: pd.DataFrame) -> pd.DataFrame:
-    """Mean over seeds of every point, and half the width of its 95 % confidence interval."""
+    """Mean over seeds of every point, and half the width of its 95 % confidence interval.
+
+    Of a single seed that width is not known; ``drop_error_points``, the largest standard error that
+    comes from the test images, is.
+    """
     grouped = rows.groupby(POINT, sort=False)
     accuracy, drop = grouped["test_accuracy_pct"], grouped["drop_points"]
     columns = {
@@ -82,6 +125,8 @@ def summary(rows: pd.DataFrame) -> pd.DataFrame:
         "accuracy_max_pct": accuracy.max(),
         "drop_points": drop.mean(),
         "drop_half_width": drop.agg(half_width),
+        "drop_share_pct": grouped["drop_share_pct"].mean(),
+        "drop_error_points": grouped["drop_error_points"].max(),
         "seeds": accuracy.count(),
         "seconds": grouped["seconds"].sum(),
         "of_seeds": grouped["seed"].agg(_listed),

@@ -1,4 +1,4 @@
-"""What means over seeds say against a limit: yes, no, or neither within their spread."""
+"""What means over seeds say against a limit: yes, no, or neither within their error."""
 
 import dataclasses
 from collections.abc import Iterable
@@ -6,6 +6,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from studies._spread import half_width
+from studies.fixed_multiplier._sampling import NORMAL_95
 
 HOLDS, FAILS, OPEN = "holds", "does not hold", "open within the spread"
 MISSING = "not measured here"
@@ -17,21 +18,21 @@ class Estimate:
 
     Attributes:
         mean: in percentage points, as everything here.
-        half_width: of the interval; None for a single seed, where the mean decides.
+        half_width: of the interval; of a single seed, of that from the sample of test images.
     """
 
     mean: float
-    half_width: float | None
+    half_width: float
 
     @property
     def low(self) -> float:
         """Lower end of the interval."""
-        return self.mean - (self.half_width or 0.0)
+        return self.mean - self.half_width
 
     @property
     def high(self) -> float:
         """Upper end of the interval."""
-        return self.mean + (self.half_width or 0.0)
+        return self.mean + self.half_width
 
     def at_most(self, limit: float) -> str:
         """Whether it is at or below a limit, with all of its interval: a verdict."""
@@ -44,27 +45,32 @@ class Estimate:
         return {HOLDS: FAILS, FAILS: HOLDS, OPEN: OPEN}[self.at_most(limit)]
 
     def text(self, sign: str = "") -> str:
-        """The mean, ± half its interval where that is known; ``sign="+"`` shows a plus."""
-        mean = f"{self.mean:{sign}.2f}"
-        return mean if self.half_width is None else f"{mean} ± {self.half_width:.2f}"
+        """The mean, ± half its interval; ``sign="+"`` shows a plus."""
+        return f"{self.mean:{sign}.2f} ± {self.half_width:.2f}"
 
 
-def estimate(values: np.ndarray) -> Estimate:
-    """Of one value per seed."""
-    width = half_width(values)
-    return Estimate(float(values.mean()), None if np.isnan(width) else width)
+def estimate(values: np.ndarray, errors: np.ndarray) -> Estimate:
+    """Of one value per seed.
+
+    Args:
+        values: shape ``(seeds,)``.
+        errors: standard error of each from the sample of test images. The spread over seeds has
+            it in it already, so that it counts only where there is one seed.
+    """
+    width = half_width(values) if len(values) > 1 else NORMAL_95 * float(errors[0])
+    return Estimate(float(values.mean()), width)
 
 
 Point = tuple[tuple[int, ...], Estimate]
 """An index along all axes but the last, which is that of seeds, and what is there."""
 
 
-def largest(values: np.ndarray) -> Point:
+def largest(values: np.ndarray, errors: np.ndarray) -> Point:
     """Of several points, ``[..., seed]``, the one with the largest mean."""
-    return max(_points(values), key=lambda point: point[1].mean)
+    return max(_points(values, errors), key=lambda point: point[1].mean)
 
 
-def deciding(values: np.ndarray, limit: float) -> Point:
+def deciding(values: np.ndarray, errors: np.ndarray, limit: float) -> Point:
     """The point that decides whether all are at most ``limit``, and whether any is above it.
 
     It is the one that is most clearly above, or else the one that may reach highest; so its own
@@ -73,15 +79,17 @@ def deciding(values: np.ndarray, limit: float) -> Point:
 
     Args:
         values: ``[..., seed]``.
+        errors: of the test images, same shape.
         limit: in the values' unit.
     """
-    points = _points(values)
+    points = _points(values, errors)
     surest = max(points, key=lambda point: point[1].low)
     return surest if surest[1].low > limit else max(points, key=lambda point: point[1].high)
 
 
-def _points(values: np.ndarray) -> list[Point]:
-    return [(index, estimate(values[index])) for index in np.ndindex(values.shape[:-1])]
+def _points(values: np.ndarray, errors: np.ndarray) -> list[Point]:
+    indices = np.ndindex(values.shape[:-1])
+    return [(index, estimate(values[index], errors[index])) for index in indices]
 
 
 def all_of(verdicts: Iterable[str]) -> str:

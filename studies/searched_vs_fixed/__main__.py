@@ -6,6 +6,7 @@ not searched again, what was stopped goes on.
 
 import argparse
 import dataclasses
+import time
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -29,6 +30,9 @@ from studies.searched_vs_fixed._preset import (
     read_preset,
 )
 from studies.searched_vs_fixed._table import at_equal_accuracy, outcomes, sentences
+
+PROCESSOR_SECONDS = "processor_seconds"
+"""File in a run's folder: what its search took, training of the float network included."""
 
 
 def main() -> None:
@@ -65,7 +69,19 @@ def _search(config: SearchConfig, path: Path, reporter: Reporter) -> None:
     """One search, begun, or gone on with where an earlier call left it."""
     check(config)
     is_begun = (path / "config.toml").exists()
-    explore_run(Run.open(path) if is_begun else Run.create(config, path), reporter)
+    of_run = Run.open(path) if is_begun else Run.create(config, path)
+    started = time.process_time()
+    try:
+        explore_run(of_run, reporter)
+    finally:
+        spent = _processor_seconds(path) + time.process_time() - started
+        (path / PROCESSOR_SECONDS).write_text(f"{spent:.1f}\n", encoding="utf-8")
+
+
+def _processor_seconds(path: Path) -> float:
+    """Of all calls that searched a run so far, as far as they were not killed."""
+    file = path / PROCESSOR_SECONDS
+    return float(file.read_text(encoding="utf-8")) if file.exists() else 0.0
 
 
 def write(results: Path, name: str, preset: SearchPreset, runs: Mapping[Key, Path]) -> list[str]:
@@ -103,7 +119,9 @@ def _making(path: Path) -> dict[str, Any]:
     """Where, when, how and how long a search ran."""
     making: dict[str, Any] = tomllib.loads((path / "config.toml").read_text("utf-8"))["making"]
     seconds = float(pd.read_csv(path / "trials.csv")["seconds"].sum())
-    return {"seconds_of_scoring": round(seconds, 1)} | making
+    spent = _processor_seconds(path)
+    known = {"processor_seconds": spent} if spent else {}
+    return {"seconds_of_scoring": round(seconds, 1)} | known | making
 
 
 def _caption(searches: list[dict[str, Any]]) -> str:

@@ -5,14 +5,39 @@ import dataclasses
 import pandas as pd
 import pytest
 
-from dse.problem import Outcome
+from dse.problem import Outcome, Trial
 from dse.results import Halving, close, dominated_ranks
+from dse.results._closing import fixed_baselines
 from dse.study import SearchConfig
 from luts import InputError
 from luts.console import SILENT
-from models import Score
+from models import Assignment, Choice, Score
 from tests.dse._stand_in import open_study, problem_of, run_to
 from tests.dse.test_search import CIRCUITS, DENSE, command, one_cache  # noqa: F401
+
+
+@pytest.fixture
+def trials_of_orders():
+    """A circuit in both operand orders, of which the second recovers; before and after that."""
+    chance = (Score(0.11, 2.30, 400), Score(0.10, 2.31, 400))
+    trials = [
+        Trial(
+            number=number,
+            origin="uniform",
+            assignment=Assignment.of({"0": Choice("mul8s_1KR3", swapped=swapped)}),
+            energy_rel=0.12,
+            validation=score,
+            fidelity="recalibrated",
+            seconds=1.0,
+        )
+        for number, (swapped, score) in enumerate(zip((False, True), chance, strict=True))
+    ]
+    tuned = (Score(0.11, 2.30, 400), Score(0.84, 0.48, 400))
+    recovered = [
+        dataclasses.replace(trial, tuned_validation=score)
+        for trial, score in zip(trials, tuned, strict=True)
+    ]
+    return trials, recovered
 
 
 class Evaluator:
@@ -122,3 +147,10 @@ def test_a_network_with_batchnorm_is_closed_too(tmp_path):
     assert len(tuned) >= 3
     worse = tuned["tuned_validation_cross_entropy"] > tuned["validation_cross_entropy"] + 1e-9
     assert not worse.any()
+
+
+def test_the_order_that_recovers_stands_for_a_fixed_multiplier(trials_of_orders):
+    """Unrecovered both orders of 1KR3 are at chance, and noise says which loses less."""
+    unrecovered, recovered = trials_of_orders
+    assert fixed_baselines(unrecovered) == (0,)
+    assert fixed_baselines(recovered) == (1,)

@@ -7,6 +7,7 @@ from torch import nn
 
 import luts
 import models
+from dse._steps import starved
 from dse.problem import SearchSpace
 from dse.scoring import Evaluator, screen
 from luts import InputError
@@ -160,3 +161,12 @@ def test_frozen_rates_decide_how_much_an_expert_counts(evaluator):
     layer = expert_layers(made.emulated.network)["0"]
     share = (layer.work / layer.items).tolist()
     assert ratio == pytest.approx([w / s for w, s in zip(work, share, strict=True)])
+
+
+def test_an_expert_that_too_few_images_reach_is_named_with_the_numbers():
+    never = Evaluator(network(1e9), DATA, calibration_images=64)
+    (line,) = starved(never)
+    assert "0: experts 0, 1 see fewer than 100 items of 64 calibration images" in line
+    means = DATA.train.images.mean(dim=(1, 2, 3))
+    often = Evaluator(network(float(means.median())), DATA, calibration_images=256)
+    assert list(starved(often)) == []

@@ -59,6 +59,9 @@ def table(drop=as_the_paper_says, *, seeds=(0, 1, 2), archs=("resnet20", "vgg11_
                 "power_rel": POWER[multiplier],
                 "energy_rel": POWER[multiplier] * (1.01 if topology == "hard" else 1.0),
                 "drop_points": lost + noise,
+                "drop_share_pct": 100 * (lost + noise) / 80,
+                "drop_error_points": 0.1 if lost else 0.0,
+                "accuracy_error_points": 0.3,
                 "test_accuracy_pct": 90 - lost - noise,
                 "seconds": 2.0,
                 "commit": f"c0ffee{seed}",
@@ -78,7 +81,7 @@ def test_all_claims_hold_where_the_world_is_as_the_paper_says():
     mean = np.mean([60 * (1 - POWER[name]) for name in NAMES[1:]])
     said = claims[0].figure.removeprefix("resnet20: dense loses ").split()[0]
     assert float(said) == pytest.approx(mean, abs=0.06)
-    assert "beyond that hard +5.00 ± 0.00, soft" in claims[0].figure
+    assert "beyond that hard +5.00 ± 0.00 (+6.3 %), soft" in claims[0].figure
     assert "vgg11_bn on cifar10-images, 3 seeds" in claims[0].basis
     assert "not measured: vgg19_bn" in claims[0].basis
     assert "0.2" in claims[2].figure
@@ -138,6 +141,7 @@ def scattered(shifts, **where):
         chosen &= rows[column].isin(values)
     more = rows.loc[chosen, "seed"].map(dict(enumerate(shifts)))
     rows.loc[chosen, "drop_points"] += more
+    rows.loc[chosen, "drop_share_pct"] += 100 * more / 80
     rows.loc[chosen, "test_accuracy_pct"] -= more
     return rows
 
@@ -187,23 +191,28 @@ def test_a_network_that_does_not_goes_before_one_that_is_open():
 
 def test_a_limit_is_held_against_the_whole_interval():
     narrow, wide = np.array([0.9, 0.9, 0.9]), np.array([-9.0, 11.0, 0.7])
-    assert (estimate(narrow).at_most(1), estimate(narrow).above(1)) == (HOLDS, FAILS)
-    assert estimate(wide).mean == pytest.approx(0.9)
-    assert (estimate(wide).at_most(1), estimate(wide).above(1)) == (OPEN, OPEN)
-    assert (estimate(narrow).at_most(0.5), estimate(narrow).above(0.5)) == (FAILS, HOLDS)
+
+    def of(*values, error=0.3):
+        return estimate(np.array(values), np.full(len(values), error))
+
+    assert (of(*narrow).at_most(1), of(*narrow).above(1)) == (HOLDS, FAILS)
+    assert of(*wide).mean == pytest.approx(0.9)
+    assert (of(*wide).at_most(1), of(*wide).above(1)) == (OPEN, OPEN)
+    assert (of(*narrow).at_most(0.5), of(*narrow).above(0.5)) == (FAILS, HOLDS)
     # A limit that is reached exactly is not passed.
-    assert (estimate(np.ones(2)).at_most(1), estimate(np.ones(2)).above(1)) == (HOLDS, FAILS)
-    # A single seed: the mean decides.
-    assert estimate(np.array([1.1])).at_most(1) == FAILS
-    assert estimate(np.array([-1.234])).text("+") == "-1.23"
-    assert estimate(np.array([1.0, 2.0])).text() == "1.50 ± 6.35"
+    assert (of(1.0, 1.0).at_most(1), of(1.0, 1.0).above(1)) == (HOLDS, FAILS)
+    # A single seed has the error of its test images.
+    assert (of(1.1).at_most(1), of(1.1, error=0.01).at_most(1)) == (OPEN, FAILS)
+    assert of(-1.234).text("+") == "-1.23 ± 0.59"
+    assert of(1.0, 2.0).text() == "1.50 ± 6.35"
 
 
 def test_one_point_decides_for_all():
     low, wide, sure = [0.0, 0.1, 0.2], [-20.0, 0.0, 20.0], [3.0, 3.1, 3.2]
-    assert deciding(np.array([[low, wide], [low, sure]]), 1.0)[0] == (1, 1)
-    assert deciding(np.array([[low, wide], [low, low]]), 1.0)[0] == (0, 1)
-    assert largest(np.array([[low, wide], [sure, low]]))[0] == (1, 0)
+    none = np.zeros((2, 2, 3))
+    assert deciding(np.array([[low, wide], [low, sure]]), none, 1.0)[0] == (1, 1)
+    assert deciding(np.array([[low, wide], [low, low]]), none, 1.0)[0] == (0, 1)
+    assert largest(np.array([[low, wide], [sure, low]]), none)[0] == (1, 0)
     assert all_of([HOLDS, OPEN]) == OPEN
     assert all_of([HOLDS, OPEN, FAILS]) == FAILS
     assert all_of([HOLDS]) == HOLDS
@@ -214,13 +223,13 @@ def test_the_figure_is_the_largest_and_what_decides_if_that_is_another():
     rows = scattered((59.8, 59.9, 59.7), multiplier=["mul8s_1KR3"], **where)
     alone = _claims.judge(rows)[2].figure
     assert "up to 60.0" in alone
-    assert "(soft at 1KR3)" in alone
+    assert "(soft at 1KR3, 75.0 %)" in alone
     assert "decided by" not in alone
     loose = (rows["arch"] == "resnet20") & (rows["topology"] == "dense")
     loose &= (rows["recovery"] == "retrained") & (rows["multiplier"] == "mul8s_1KR3")
     rows.loc[loose, "drop_points"] = [0.0, 100.0, 100.0]
     both = _claims.judge(rows)[2].figure
-    assert "up to 66.67 ± 143.42 (dense at 1KR3), decided by 60.0" in both
+    assert "up to 66.67 ± 143.42 (dense at 1KR3, 0.3 %), decided by 60.0" in both
     assert both.endswith("(soft at 1KR3)")
 
 
@@ -253,11 +262,21 @@ def test_hard_against_dense_needs_no_other_topology():
     assert verdicts(rows) == [MISSING] * 5 + [HOLDS]
 
 
-def test_one_seed_has_no_spread():
-    claims = _claims.judge(table(seeds=(0,)))
+def test_one_seed_has_the_error_of_its_test_images():
+    rows = table(seeds=(0,))
+    claims = _claims.judge(rows)
     assert all(claim.verdict == HOLDS for claim in claims)
-    assert "1 seed, so without a spread" in claims[0].basis
-    assert "±" not in claims[2].figure
+    assert "1 seed, ± is the test images' sampling error" in claims[0].basis
+    assert "± 0.20" in claims[2].figure
+    # The same figures from fewer images: every limit is within the error of some point.
+    few = rows.assign(
+        drop_error_points=40 * rows["drop_error_points"],
+        accuracy_error_points=40 * rows["accuracy_error_points"],
+    )
+    assert verdicts(few) == [OPEN] * 6
+    # Several seeds have it in their spread.
+    more = table().assign(drop_error_points=4.0, accuracy_error_points=12.0)
+    assert verdicts(more) == [HOLDS] * 6
 
 
 def test_equal_cost_is_interpolated():

@@ -1,12 +1,13 @@
 """The results folder of the fixed-multiplier matrix: what is refused, and what is written anew."""
 
+import dataclasses
 import json
 
 import pytest
 
 from luts import InputError
 from studies.fixed_multiplier import _report, _tables
-from studies.fixed_multiplier._plan import read_preset
+from studies.fixed_multiplier._plan import HERE, read_preset
 from studies.fixed_multiplier._results import _SHAPE, WRITTEN, Results
 from tests.studies.tiny_matrix import TINY, command, record
 
@@ -60,6 +61,50 @@ def test_a_cell_that_lacks_nothing_can_be_told_of(retrained, config):
     rows = _tables.matrix([cut_to(_SHAPE, retrained[1])])
     assert len(_tables.summary(rows)) == 1
     assert "1 of 24 cells" in _report.making(rows, read_preset("tiny", config))
+
+
+def retrained_cells(preset, count):
+    return [cell for cell in preset.cells() if cell.recovery == "retrained"][:count]
+
+
+def test_cells_of_another_recipe_are_refused(tmp_path, config):
+    """What settles a recovery beside the preset's settings: its steps and their settings."""
+    preset = read_preset("tiny", config)
+    results, (one, other) = Results(tmp_path, preset), retrained_cells(preset, 2)
+    full = {"tune_weights": "squared", "images": 32}
+    results.check_recipe(one, full)
+    results.keep(one, record(one, preset) | {"recipe": full})
+    less = full | {"tune_weights": "none"}
+    with pytest.raises(InputError, match=r"different recipes \(tune_weights\).*--results"):
+        Results(tmp_path, preset).check_recipe(other, less)
+    Results(tmp_path, preset).check_recipe(other, full)
+    # Another recovery of the same network has a recipe of its own.
+    Results(tmp_path, preset).check_recipe(dataclasses.replace(other, recovery="none"), {})
+    mixed = record(other, preset) | {"recipe": less}
+    with pytest.raises(InputError, match="are recovered by different recipes"):
+        results.keep(other, mixed)
+    # Put there by hand, as cells of several machines are.
+    (tmp_path / f"cells/{other.name}.json").write_text(json.dumps(mixed))
+    with pytest.raises(InputError, match="are recovered by different recipes"):
+        Results(tmp_path, preset)
+
+
+def test_a_cell_from_before_recipes_were_kept_is_told_by_its_words(tmp_path, config):
+    preset = read_preset("tiny", config)
+    results, (one, other) = Results(tmp_path, preset), retrained_cells(preset, 2)
+    results.keep(one, record(one, preset) | {"how": "BatchNorm statistics of 32 images"})
+    results.keep(other, record(other, preset) | {"how": "BatchNorm statistics of 32 images"})
+    again = Results(tmp_path, preset)
+    with pytest.raises(InputError, match=f"{one.name}.json and {other.name}, which is to be"):
+        again.check_recipe(other, {"tune_weights": "squared", "images": 32})
+
+
+def test_committed_cells_are_not_continued_by_another_recipe():
+    preset = read_preset("cifar10-cpu")
+    results = Results(HERE / "results/cifar10-cpu", preset)
+    cell = next(cell for cell in preset.cells() if cell.recovery == "recalibrated")
+    with pytest.raises(InputError, match="different recipes"):
+        results.check_recipe(cell, {"tune_weights": "squared", "images": 1000})
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,13 @@ from torch import nn
 
 import luts
 import models
+from dse import Evaluator
 from dse.problem import SearchSpace
+from luts.console import SILENT
+from models import Assignment
+from models.training import state_digest
 from studies.screening._closed_form import closed_form
-from studies.screening._estimators import geometric_mean
+from studies.screening._estimators import estimators, geometric_mean
 
 
 def test_two_estimates_are_joined_in_the_units_of_the_first():
@@ -44,3 +48,28 @@ def test_the_closed_form_is_the_squared_error_that_is_measured():
             # Operands are taken as independent, which these nearly are.
             assert found[1, code] == pytest.approx(float((error**2).mean()), rel=0.5, abs=1e-9)
     emulated.assign_(models.Assignment.uniform(emulated.sites, luts.EXACT))
+
+
+@pytest.fixture(scope="module")
+def evaluator():
+    torch.manual_seed(3)
+    net = nn.Sequential(
+        nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(36, 3)
+    )
+    images, labels = torch.rand(96, 1, 5, 5), torch.randint(3, (96,))
+    parts = (models.Split(images[i::3], labels[i::3]) for i in range(3))
+    return Evaluator(
+        net.eval(), models.Data("random", *parts, num_classes=3), calibration_images=32
+    )
+
+
+@pytest.mark.parametrize("name", estimators(8))
+def test_no_estimate_depends_on_what_was_scored_before_or_leaves_a_trace(name, evaluator):
+    emulated, estimate = evaluator.emulated, estimators(8)[name]
+    space = SearchSpace.of(emulated.sites, luts.catalog.names("paper"))
+    before = state_digest(emulated.state_dict())
+    first = estimate(evaluator, space, 0, SILENT)
+    assert state_digest(emulated.state_dict()) == before
+    evaluator.score(Assignment.uniform(emulated.sites, "mul8s_1KR3"))
+    np.testing.assert_array_equal(estimate(evaluator, space, 0, SILENT), first)
+    assert first.max() > 0

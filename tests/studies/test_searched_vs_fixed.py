@@ -268,6 +268,8 @@ def test_a_search_of_the_study_is_the_commands(tmp_path, monkeypatch):
     folders = ("--runs", tmp_path / "runs", "--results", tmp_path / "results")
     assert call(study, "--preset", "tiny", *folders) == 0
     assert len(list((tmp_path / "results").iterdir())) == 4
+    made = tomllib.loads((tmp_path / "results/tiny.config.toml").read_text())["searches"]
+    assert all(one["processor_seconds"] > 0 for one in made)
     flags = [word for name, value in options.items() for word in (f"--{name}", value)]
     flags += ["--arch", TINY, "--topology", "hard", "--dataset", "digits", "--seed", 1]
     assert call(search, *flags, "--trials", 10, "--out", tmp_path / "run", "--quiet") == 0
@@ -282,6 +284,9 @@ def test_a_search_of_the_study_is_the_commands(tmp_path, monkeypatch):
     assert call(study, "--preset", "tiny", *folders) == 0
     assert (tmp_path / "runs/tiny-hard-1/front.csv").exists()
     assert (tmp_path / "runs/tiny-hard-0/study.db").read_bytes() == before
+    later = tomllib.loads((tmp_path / "results/tiny.config.toml").read_text())["searches"]
+    assert later[0]["processor_seconds"] == made[0]["processor_seconds"]
+    assert later[1]["processor_seconds"] > made[1]["processor_seconds"]
 
 
 @pytest.mark.parametrize(
