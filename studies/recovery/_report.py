@@ -42,6 +42,7 @@ def ladder(cells: list[dict[str, Any]]) -> pd.DataFrame:
                     "epochs_in_all": spent / cell["epoch_seconds"],
                     "regained": (accuracy - start) / lost if lost > LEAST_LOST else None,
                     "note": step["note"],
+                    "commit": cell.get("making", {}).get("commit", ""),
                 }
             )
     return pd.DataFrame(rows)
@@ -51,6 +52,7 @@ def summary(rows: pd.DataFrame) -> pd.DataFrame:
     """Mean over seeds of the accuracy after each recipe, in percent, what it regained, its cost.
 
     The cost is in percent of one epoch of training the float network, timed in the same run.
+    ``clean_runs`` of the ``runs`` name a commit without changes beside it.
     """
     last = rows.groupby(["network", "recipe", "multiplier", "seed"], sort=False).last()
     grouped = last.groupby(["network", "recipe", "multiplier"], sort=False)
@@ -63,8 +65,14 @@ def summary(rows: pd.DataFrame) -> pd.DataFrame:
         "seconds": grouped["seconds_in_all"].mean(),
         "pct_of_epoch": 100 * grouped["epochs_in_all"].mean(),
         "runs": grouped["accuracy"].count(),
+        "clean_runs": grouped["commit"].agg(_clean),
     }
     return pd.DataFrame(columns).round(2).reset_index()
+
+
+def _clean(commits: pd.Series) -> int:
+    """How many runs are of a commit that can be checked out as it was."""
+    return sum(str(commit) != "" and "+" not in str(commit) for commit in commits)
 
 
 def write(store: CellStore[RecoveryCell]) -> pd.DataFrame:

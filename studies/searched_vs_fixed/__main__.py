@@ -6,9 +6,10 @@ not searched again, what was stopped goes on.
 
 import argparse
 import dataclasses
+import math
 import time
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import tomli_w
 from dse import Run, SearchConfig, explore_run
 from dse.study import check
 from luts.console import Reporter, quieten_libraries, run
+from luts.errors import InputError
 from studies._files import together
 from studies._images import Images
 from studies._options import study_parser
@@ -29,7 +31,12 @@ from studies.searched_vs_fixed._preset import (
     check_run,
     read_preset,
 )
-from studies.searched_vs_fixed._table import at_equal_accuracy, outcomes, sentences
+from studies.searched_vs_fixed._table import (
+    at_equal_accuracy,
+    of_presets,
+    outcomes,
+    sentences,
+)
 
 PROCESSOR_SECONDS = "processor_seconds"
 """File in a run's folder: what its search took, training of the float network included."""
@@ -39,6 +46,9 @@ def main() -> None:
     """Run what is missing, then write tables and figure."""
     options = _parser().parse_args()
     quieten_libraries()
+    if options.compare:
+        print(compare(options.results, options.compare).to_string(index=False))
+        return
     name, preset, images = options.preset, read_preset(options.preset), Images.of(options)
     given = {key: preset.settings(*key, images) for key in preset.searches}
     configs = {key: SearchConfig.from_dict(settings) for key, settings in given.items()}
@@ -61,6 +71,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = study_parser("searched_vs_fixed", __doc__, "--images", "--data-root")
     add = parser.add_argument
     add("--preset", default="digits", help="table of config.toml (default digits)")
+    add("--compare", nargs="+", metavar="PRESET", help="only compare presets' results")
     add("--runs", type=Path, default=Path("runs/searched_vs_fixed"), help="where searches are kept")
     return parser
 
@@ -113,6 +124,34 @@ def write(results: Path, name: str, preset: SearchPreset, runs: Mapping[Key, Pat
         # Last, to be in place first: without it the others count as somebody else's.
         new(f"{name}.config.toml").write_text(tomli_w.dumps(about), encoding="utf-8")
     return sentences(equal)
+
+
+def compare(results: Path, names: Sequence[str]) -> pd.DataFrame:
+    """Write ``NAME-and-NAME.csv``: what presets of one network reach, and in which time.
+
+    Raises:
+        InputError: a preset has no results, or they are of other networks than the first's.
+    """
+    tables, seconds, searched = {}, {}, {}
+    for name in names:
+        file = results / f"{name}.config.toml"
+        if not file.exists():
+            raise InputError(f"{file} is not there; run --preset {name} first")
+        about = tomllib.loads(file.read_text(encoding="utf-8"))
+        tables[name] = pd.read_csv(results / f"{name}.csv")
+        seconds[name] = sum(one.get("processor_seconds", math.nan) for one in about["searches"])
+        networks = ("arch", "dataset", "weights", "topologies", "seeds")
+        searched[name] = [about["preset"][key] for key in networks]
+        if searched[name] != searched[names[0]] or len(about["searches"]) != 1:
+            raise InputError(
+                f"presets are compared on one network each, the same one: {name} searched "
+                f"{searched[name]}, {names[0]} {searched[names[0]]}"
+            )
+    table = of_presets(tables)
+    table.insert(1, "processor_seconds", table["preset"].map(seconds))
+    with together(results) as new:
+        table.to_csv(new(f"{'-and-'.join(names)}.csv"), index=False, float_format="%.6g")
+    return table
 
 
 def _making(path: Path) -> dict[str, Any]:

@@ -1,9 +1,12 @@
 """From the trials of searches to energies at equal accuracy."""
 
+import itertools
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
 
+from dse import tight_hypervolume
 from energy import recovered_accuracy
 from studies._spread import half_width
 
@@ -89,6 +92,35 @@ def at_equal_accuracy(table: pd.DataFrame, *, chosen_on: str = "validation") -> 
                     **_against(fixed, _cheapest(good), "searched"),
                 }
             )
+    return pd.DataFrame(rows)
+
+
+def of_presets(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """What searches of different presets reach within the same drops of one exact network.
+
+    Args:
+        tables: by preset, rows of `outcomes` of one network each, the same one. Drops are taken
+            from the exact multiplier of the first, which should not be fine-tuned.
+
+    Returns:
+        A row per preset and drop: the cheapest assignment within it by validation, fixed or
+        searched; and the part that all of its tested ones dominate of the box from energy 0 to 1
+        and up to that drop, by validation and by test images.
+    """
+    first = next(iter(tables.values()))
+    exact = first.iloc[int(first["energy_rel"].to_numpy().argmax())]
+    rows = []
+    for (name, table), drop in itertools.product(tables.items(), DROPS_POINTS):
+        lacks = exact["validation_accuracy_pct"] - table["validation_accuracy_pct"]
+        within = table[lacks <= drop]
+        best = within.iloc[int(within["energy_rel"].to_numpy().argmin())]
+        row = {"preset": name, "drop_points": drop, "energy_rel": best["energy_rel"]}
+        for split in DROPS:
+            column = f"{split}_accuracy_pct"
+            points = table[["energy_rel", column]].to_numpy() / (1, 100)
+            row[column] = best[column]
+            row[f"{split}_part"] = tight_hypervolume(points, exact[column] / 100, drop)
+        rows.append(row)
     return pd.DataFrame(rows)
 
 

@@ -53,15 +53,19 @@ def cell(seed, after):
 
 def test_report_adds_up(tmp_path):
     store = CellStore(tmp_path)
-    for seed, after in ((0, 0.66), (1, 0.73)):
-        store.keep(RecoveryCell("resnet20-dense", "mul8s_1L1G", "free", seed), cell(seed, after))
+    for seed, after, commit in ((0, 0.66, "abc"), (1, 0.73, "abc+changes")):
+        record = cell(seed, after) | {"making": {"commit": commit}}
+        store.keep(RecoveryCell("resnet20-dense", "mul8s_1L1G", "free", seed), record)
     found = _report.write(store)
     row = found.iloc[0]
     assert row["recovered"] == pytest.approx(69.5)
     assert row["spread"] == pytest.approx(7.0)
     assert row["regained_pct"] == pytest.approx(85.0)
+    assert (row["runs"], row["clean_runs"]) == (2, 1)
     assert row["seconds"] == 4.0
     assert row["pct_of_epoch"] == pytest.approx(5.0)
     ladder = pd.read_csv(tmp_path / "ladder.csv")
     assert list(ladder["regained"]) == pytest.approx([3 / 7, 0.8, 3 / 7, 0.9], abs=1e-5)
     assert (tmp_path / "ladder.png").stat().st_size > 5_000
+    store.keep(RecoveryCell("resnet20-dense", "mul8s_1L1G", "free", 2), cell(2, 0.66))
+    assert _report.write(store).iloc[0]["clean_runs"] == 1  # one does not say

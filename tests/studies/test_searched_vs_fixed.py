@@ -13,7 +13,13 @@ from models.training._files import CACHE_VARIABLE
 from studies._images import Images
 from studies.searched_vs_fixed import __main__ as study
 from studies.searched_vs_fixed import _preset
-from studies.searched_vs_fixed._table import at_equal_accuracy, half_width, outcomes, sentences
+from studies.searched_vs_fixed._table import (
+    at_equal_accuracy,
+    half_width,
+    of_presets,
+    outcomes,
+    sentences,
+)
 from tests.dse._searching import TINY, call, only_line
 
 COLUMNS = ("trial", "origin", "energy_rel", "validation_accuracy_pct", "test_accuracy_pct")
@@ -96,6 +102,40 @@ def test_where_nothing_cheaper_is_good_enough_the_fixed_one_stands(trials):
     assert "needs 1.000 × its energy (0.700 against 0.700)" in sentence
     assert "±" not in sentence  # one seed has no spread
     assert pd.isna(half_width(pd.Series([1.0])))
+
+
+class TestOfPresets:
+    @pytest.fixture
+    def tables(self, trials):
+        """The second is fine-tuned, its exact multiplier too, which must not count."""
+        tuned = trials.assign(validation_accuracy_pct=[91.0, 89.4, 88.1, 89.5, 89.6, 89.9])
+        return {"free": outcomes(trials, "dense", 0), "tuned": outcomes(tuned, "dense", 0)}
+
+    def test_drops_are_from_the_exact_multiplier_of_the_first(self, tables):
+        found = of_presets(tables).set_index(["preset", "drop_points"])
+        assert found.loc["free", "energy_rel"].tolist() == [0.5, 0.5, 0.4, 0.4]
+        assert found.loc["tuned", "energy_rel"].tolist() == [0.4, 0.4, 0.3, 0.3]
+        assert found.loc[("tuned", 2.0), "test_accuracy_pct"] == 79.0
+        # Of the box up to one point: 0.6 of the energy for 0.6 points that are left.
+        assert found.loc[("tuned", 1.0), "validation_part"] == pytest.approx(0.6 * 0.6)
+
+    def test_the_command_writes_it_with_the_seconds(self, tables, tmp_path, capsys):
+        words = ("--results", tmp_path, "--compare", "free", "tuned")
+        for name, table in tables.items():
+            assert call(study, *words) == 2
+            assert f"run --preset {name} first" in only_line(capsys.readouterr().err)
+            table.to_csv(tmp_path / f"{name}.csv", index=False)
+            preset = {"arch": "a", "dataset": "d", "weights": "", "topologies": ["dense"]}
+            preset |= {"seeds": [0], "trials": 60}
+            about = {"preset": preset, "searches": [{"processor_seconds": 3.5}]}
+            (tmp_path / f"{name}.config.toml").write_text(tomli_w.dumps(about))
+        assert call(study, *words) == 0
+        made = pd.read_csv(tmp_path / "free-and-tuned.csv")
+        assert set(made["processor_seconds"]) == {3.5}
+        other = {"preset": preset | {"seeds": [1]}, "searches": [{}]}
+        (tmp_path / "tuned.config.toml").write_text(tomli_w.dumps(other))
+        assert call(study, *words) == 2
+        assert "on one network each" in only_line(capsys.readouterr().err)
 
 
 class TestCommand:
