@@ -46,6 +46,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--dataset", help="its data set (default: the matrix's for its networks, else digits)")
     add("--recipe", default="free", metavar="NAME|FILE", help="of config.toml, or a TOML file")
     add("--swapped", action="store_true", help="one ladder: start with ports exchanged")
+    add("--rounded", action="store_true", help="one ladder: round operands to the bits in use")
     add("--seed", type=int, default=0, help="of one ladder")
     return parser
 
@@ -61,7 +62,10 @@ def _one(study: RecoveryStudy, options: argparse.Namespace, reporter: Reporter) 
     network = TrainedNetwork.load(named, study, Images.of(options), reporter)
     cell = RecoveryCell("", multiplier, options.recipe, options.seed)
     swapped = options.swapped or options.recipe in study.swapped
-    recovered, exact = run_cell(network, cell, recipe, swapped=swapped, reporter=reporter)
+    rounded = options.rounded or options.recipe in study.rounded
+    recovered, exact = run_cell(
+        network, cell, recipe, swapped=swapped, rounded=rounded, reporter=reporter
+    )
     print(_report.as_text(recovered, exact))
 
 
@@ -122,7 +126,10 @@ def _networks(
 def _measured(study: RecoveryStudy, network: TrainedNetwork, cell: RecoveryCell) -> Record:
     recipe = study.recipe(cell.recipe, cell.network)
     swapped = cell.recipe in study.swapped
-    recovered, exact = run_cell(network, cell, recipe, swapped=swapped, reporter=SILENT)
+    rounded = cell.recipe in study.rounded
+    recovered, exact = run_cell(
+        network, cell, recipe, swapped=swapped, rounded=rounded, reporter=SILENT
+    )
     return {
         **dataclasses.asdict(cell),
         "weights_sha256": network.weights_sha256,

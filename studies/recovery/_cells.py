@@ -46,7 +46,8 @@ class RecoveryCell:
     @property
     def name(self) -> str:
         """As its file is named, without the ending."""
-        return f"{self.network}-{self.multiplier}-{self.recipe}-{self.seed}"
+        multiplier = self.multiplier.replace(":", "_")
+        return f"{self.network}-{multiplier}-{self.recipe}-{self.seed}"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -66,12 +67,17 @@ class RecoveryStudy:
     validation_images: Annotated[int, setting("that states are scored on", ge=1)]
     networks: Annotated[Mapping[str, RecoveredNetwork], setting("by name")]
     recipes: Annotated[Mapping[str, Recovery], setting("by name")]
-    only: Annotated[Mapping[str, tuple[str, ...]], setting("multipliers of some recipes")]
+    only: Annotated[
+        Mapping[str, tuple[str, ...]], setting("multipliers of recipes that are not run for all")
+    ]
     swapped: Annotated[tuple[str, ...], setting("recipes that start with weights on port one")]
+    rounded: Annotated[
+        tuple[str, ...], setting("recipes whose operands are rounded where a port ignores bits")
+    ] = ()
 
     def __post_init__(self) -> None:
         check_settings(self)
-        check_known("recipe", [*self.only, *self.swapped], self.recipes)
+        check_known("recipe", [*self.only, *self.swapped, *self.rounded], self.recipes)
         for names in (self.multipliers, *map(",".join, self.only.values())):
             luts.catalog.names(names)
         for recipe, network in itertools.product(self.recipes, self.networks):
@@ -96,9 +102,8 @@ class RecoveryStudy:
         """All cells, the cheap recipes of all networks first."""
         for recipe in self.recipes:
             for network in self.networks:
-                for multiplier in luts.catalog.names(self.multipliers):
-                    wanted = multiplier in self.only.get(recipe, (multiplier,))
-                    if multiplier == luts.EXACT or not wanted:
+                for multiplier in self.only.get(recipe, luts.catalog.names(self.multipliers)):
+                    if multiplier == luts.EXACT:
                         continue
                     for seed in self.seeds:
                         yield RecoveryCell(network, multiplier, recipe, seed)
@@ -168,6 +173,7 @@ def run_cell(
     recipe: Recovery,
     *,
     swapped: bool,
+    rounded: bool,
     reporter: Reporter,
 ) -> tuple[Recovered, models.Score]:
     """Recover; also the score of the exact int8 network.
@@ -177,11 +183,14 @@ def run_cell(
         cell: multiplier and seed.
         recipe: how.
         swapped: start with the weight on the first port everywhere.
+        rounded: round operands where a port ignores low bits.
         reporter: shows the progress.
     """
     emulated = network.emulated(seed=cell.seed, images=recipe.images)
     exact = models.evaluate(emulated, network.data.validation)
-    emulated.assign_(Assignment.uniform(emulated.sites, cell.multiplier, swapped=swapped))
+    emulated.assign_(
+        Assignment.uniform(emulated.sites, cell.multiplier, swapped=swapped, rounded=rounded)
+    )
     data = network.shuffled(cell.seed)
     recovered = models.recover(
         emulated, recipe, data, seed=cell.seed, reporter=reporter, score_steps=True
