@@ -131,10 +131,15 @@ def sentences(comparison: pd.DataFrame) -> list[str]:
     row: Any
     for row in comparison[comparison["drop_points"] == 1.0].itertuples():
         if row.kind != PUBLISHED and row.seeds:
+            at_equal = "nothing is cheaper at no lower validation accuracy"
+            if row.matched_seeds:
+                at_equal = (
+                    f"{row.matched_energy_ratio:.3f} × at no lower validation accuracy "
+                    f"(test {row.matched_test_difference_points:+.2f} points)"
+                )
             lines.append(
                 f"{row.data} {row.topology}, {row.kind}: {row.energy_ratio:.3f} × the energy of "
-                f"the best published circuit within a point, {row.matched_energy_ratio:.3f} × at "
-                f"no lower validation accuracy (test {row.matched_test_difference_points:+.2f} "
-                f"points; {row.seeds} seed{'s' * (row.seeds != 1)})"
+                f"the best published circuit within a point, {at_equal}; {row.seeds} "
+                f"seed{'s' * (row.seeds != 1)}"
             )
     return lines
