@@ -2,7 +2,8 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +37,8 @@ from models import (
 from models.training import atomically, base_network, default_recipe
 
 SCREENED_ASSIGNMENTS = 15
+FEWEST_ARRAYS = 4
+"""Arrays, and plain narrow multipliers, that are at least tried at all sites alike."""
 SINGLE_INPUTS = 64
 """Images whose routing is kept one by one, for the spread of the cost over inputs."""
 
@@ -178,27 +181,50 @@ def seed_study(prepared: Prepared, study: SearchStudy, reporter: Reporter) -> Pr
     config, problem = prepared.config, prepared.problem
     if study.needs_seeds:
         evaluator, space = prepared.evaluator, problem.space
+        started = time.perf_counter()
+        pruning = evaluator.prune(problem, most_fixed=max(FEWEST_ARRAYS, config.trials // 10))
+        for line in pruning.lines():
+            reporter.note(f"{line} ({time.perf_counter() - started:.1f} s)")
         screening = evaluator.screen(
-            space, seed=config.seed, routing=prepared.workload.routing, reporter=reporter
+            space,
+            seed=config.seed,
+            routing=prepared.workload.routing,
+            pruning=pruning,
+            reporter=reporter,
         )
-        problem = dataclasses.replace(problem, distortion=space.pool(screening.distortion))
-        study.keep_screening(problem.distortion.tolist() if problem.distortion is not None else [])
-        study.seed(seeds_for(config.sampler, first_trials(problem)))
+        distortion = space.pool(screening.distortion)
+        problem = dataclasses.replace(problem, distortion=distortion, offer=pruning.offer)
+        study.keep_offer(problem.offer)
+        study.keep_screening(distortion.tolist())
+        study.seed(seeds_for(config.sampler, first_trials(problem, pruning.fixed)))
     else:
-        problem = dataclasses.replace(problem, distortion=np.array(study.screening()))
+        screened, offer = np.array(study.screening()), study.offer()
+        problem = dataclasses.replace(problem, distortion=screened, offer=offer)
     study.use(sampler_for(config.sampler, problem, seed=config.seed, budget=config.trials))
     return problem
 
 
-def first_trials(problem: Problem) -> list[tuple[Codes, str]]:
-    """Fixed multipliers that meet the constraints, then what the additive model thinks best."""
-    space = problem.space
-    fixed = [space.uniform(code) for code in range(len(space.choices))]
+def first_trials(
+    problem: Problem, fixed_codes: Sequence[int] | None = None
+) -> list[tuple[Codes, str]]:
+    """Fixed multipliers that meet the constraints, then what the additive model thinks best.
+
+    Args:
+        problem: what is searched, screened.
+        fixed_codes: choices that are tried at all groups alike; all of them by default.
+    """
+    codes = range(problem.choices) if fixed_codes is None else fixed_codes
+    fixed = [problem.space.uniform(code) for code in codes]
     # A fixed multiplier above the energy limit is still the baseline that a reader looks for.
     limited = dataclasses.replace(problem, max_energy=None)
     seeds = [(codes, "uniform") for codes in fixed if limited.is_feasible(codes)]
     assert problem.distortion is not None
-    swept = constrained_sweep(problem, problem.distortion, count=SCREENED_ASSIGNMENTS + 2)
+    # Small arrays cost next to nothing and leave nothing of a network: where the worst fixed
+    # multiplier is expected to be, the sweep ends.
+    predicted = problem.distortion[np.arange(problem.size), np.stack(fixed)].sum(axis=1)
+    swept = constrained_sweep(
+        problem, problem.distortion, count=SCREENED_ASSIGNMENTS + 2, most=predicted.max()
+    )
     # Both ends of the sweep are fixed multipliers or nearly so, and those are queued anyway.
     return seeds + [(codes, "screening") for codes in swept[1:-1]]
 

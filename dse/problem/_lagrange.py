@@ -1,5 +1,7 @@
 """Exact optima of an additive model of distortion and energy."""
 
+import dataclasses
+
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import Bounds, LinearConstraint, milp
@@ -11,68 +13,152 @@ from dse.problem._space import Codes
 Matrix = npt.NDArray[np.float64]
 
 
-def lagrangian_sweep(distortion: Matrix, energy: Matrix, *, count: int) -> list[Codes]:
+def lagrangian_sweep(
+    distortion: Matrix, energy: Matrix, *, count: int, most: float = np.inf
+) -> list[Codes]:
     """Assignments on the lower convex hull of additive distortion and additive energy.
 
-    For every weight λ the best choice at each site is its own argmin of
-    ``distortion + λ · energy``, so that each assignment found is optimal for its energy.
+    For a weight λ the best choice at each site is its own argmin of ``distortion + λ · energy``, so
+    that each assignment found is optimal for its energy. A site changes its choice only where λ
+    passes the slope of an edge of its own hull, and the assignments between are all that there are.
 
     Args:
-        distortion: shape ``(sites, choices)``.
+        distortion: shape ``(sites, choices)``; +∞ for choices that a site does not have.
         energy: shape ``(sites, choices)``.
         count: how many assignments to return.
+        most: distortion that none of them exceeds.
 
     Returns:
         At most ``count`` different assignments, evenly spread over the logarithm of their energy,
-        from high to low.
+        from high to low; none where no site has anything to trade.
     """
-    ratios = _slopes(distortion, energy)
-    if not len(ratios):
+    start, edges = _hulls(distortion, energy)
+    if not len(edges.slope):
         return []
+    order = np.argsort(edges.slope, kind="stable")
+    saved, paid = (
+        np.concatenate([[0.0], np.cumsum((table[edges.site, to] - table[edges.site, at])[order])])
+        for table, at, to in (
+            (energy, edges.after, edges.before),
+            (distortion, edges.before, edges.after),
+        )
+    )
     sites = np.arange(len(energy))
-    optima: dict[bytes, tuple[float, Codes]] = {}
-    for weight in np.geomspace(ratios.min() / 2, ratios.max() * 2, 40 * count):
-        codes = (distortion + weight * energy).argmin(axis=1).astype(np.int64)
-        optima.setdefault(codes.tobytes(), (float(energy[sites, codes].sum()), codes))
-    return _spread(list(optima.values()), count)
+    totals = energy[sites, start].sum() - saved
+    within = distortion[sites, start].sum() + paid <= most
+    found = []
+    for last in evenly(totals[: max(1, int(within.sum()))], count):
+        codes = start.copy()
+        codes[edges.site[order[:last]]] = edges.after[order[:last]]
+        found.append(codes)
+    return found
 
 
-def _slopes(distortion: Matrix, energy: Matrix) -> npt.NDArray[np.float64]:
-    """Distortion paid for each unit of energy saved, between any two choices of a site."""
-    saved = energy[:, :, None] - energy[:, None, :]
-    paid = distortion[:, None, :] - distortion[:, :, None]
-    useful = (saved > 0) & (paid > 0)
-    return np.asarray(paid[useful] / saved[useful], dtype=np.float64)
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Edges:
+    """Edges of the sites' hulls, each of shape ``(edges,)``; those of a site by rising slope.
+
+    Attributes:
+        slope: distortion paid for each unit of energy saved.
+        site: whose hull.
+        before: choice at its dear end.
+        after: choice at its cheap end.
+    """
+
+    slope: npt.NDArray[np.float64]
+    site: Codes
+    before: Codes
+    after: Codes
+
+
+def _hulls(distortion: Matrix, energy: Matrix) -> tuple[Codes, _Edges]:
+    """Least distorting choices, and the edges of every site's lower convex hull from there on."""
+    sites = np.arange(len(energy))
+    least = distortion == distortion.min(axis=1, keepdims=True)
+    start = np.where(least, energy, np.inf).argmin(axis=1)
+    slopes, owners, befores, afters = [], [], [], []
+    code = start.copy()
+    while True:
+        saved = energy[sites, code][:, None] - energy
+        paid = distortion - distortion[sites, code][:, None]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            slope = np.where(saved > 1e-15, paid / saved, np.inf)
+        lowest = slope.min(axis=1)
+        # Of choices on one edge the cheapest is its end.
+        ends = np.where(slope <= lowest[:, None] * (1 + 1e-12), energy, np.inf).argmin(axis=1)
+        going = np.flatnonzero(np.isfinite(lowest))
+        if not len(going):
+            break
+        slopes.append(lowest[going])
+        owners.append(going)
+        befores.append(code[going])
+        afters.append(ends[going])
+        code[going] = ends[going]
+    if not slopes:
+        none = np.empty(0, dtype=np.int64)
+        return start.astype(np.int64), _Edges(np.empty(0), none, none, none)
+    return start.astype(np.int64), _Edges(
+        np.concatenate(slopes),
+        np.concatenate(owners),
+        np.concatenate(befores),
+        np.concatenate(afters),
+    )
+
+
+def evenly(totals: npt.NDArray[np.float64], count: int) -> list[int]:
+    """Places of at most ``count`` of falling energies, evenly over their logarithm, both ends."""
+    if len(totals) <= count:
+        return list(range(len(totals)))
+    at = np.log(np.maximum(totals, 1e-300))
+    return sorted({int(np.abs(at - want).argmin()) for want in np.linspace(at[0], at[-1], count)})
 
 
 def _spread(candidates: list[tuple[float, Codes]], count: int) -> list[Codes]:
     """At most ``count``, evenly over the logarithm of their energy, from high to low."""
     ordered = sorted(candidates, key=lambda item: -item[0])
-    if len(ordered) <= count:
-        return [codes for _, codes in ordered]
-    at = np.log([total for total, _ in ordered])
-    wanted = np.linspace(at[0], at[-1], count)
-    picked = sorted({int(np.abs(at - want).argmin()) for want in wanted})
-    return [ordered[index][1] for index in picked]
+    totals = np.array([total for total, _ in ordered])
+    return [ordered[place][1] for place in evenly(totals, count)] if ordered else []
 
 
-def constrained_sweep(problem: Problem, distortion: Matrix, *, count: int) -> list[Codes]:
+def offered_sweep(
+    problem: Problem, distortion: Matrix, *, count: int, most: float = np.inf
+) -> list[Codes]:
+    """`lagrangian_sweep` over the choices that each group is offered.
+
+    Args:
+        problem: energy, and what is offered.
+        distortion: shape ``(groups, choices)``.
+        count: how many assignments to return.
+        most: distortion that none of them exceeds.
+    """
+    offer = problem.offer
+    tables = offer.of(distortion), offer.of(problem.energy)
+    swept = lagrangian_sweep(*tables, count=count, most=most)
+    return [offer.at(ranks) for ranks in swept]
+
+
+def constrained_sweep(
+    problem: Problem, distortion: Matrix, *, count: int, most: float = np.inf
+) -> list[Codes]:
     """Like `lagrangian_sweep`, among the assignments that meet the problem's constraints.
 
     Args:
         problem: energy and constraints.
         distortion: shape ``(groups, choices)``.
         count: how many assignments to return.
+        most: distortion that none of them exceeds.
     """
     if problem.max_distinct is None:
-        swept = lagrangian_sweep(distortion, problem.energy, count=4 * count)
+        swept = offered_sweep(problem, distortion, count=4 * count, most=most)
         swept = [codes for codes in swept if problem.is_feasible(codes)]
     else:
-        free = lagrangian_sweep(distortion, problem.energy, count=count)
+        free = offered_sweep(problem, distortion, count=count, most=most)
         if not free:
             return []
         limits = np.geomspace(
-            max(problem.least_energy * 1.001, 1e-6), problem.energy_rel(free[0]), count
+            max(problem.least_energy * 1.001, problem.energy_rel(free[-1]), 1e-6),
+            problem.energy_rel(free[0]),
+            count,
         )
         if problem.max_energy is not None:
             limits = np.unique(np.minimum(limits, problem.max_energy))
@@ -91,26 +177,28 @@ def _cheapest_distortion(problem: Problem, distortion: Matrix, limit: float) -> 
     An integer program: x[g, c] = 1 where group g takes choice c, y[m] = 1 where circuit m is used.
     """
     assert problem.max_distinct is not None
-    groups, choices = distortion.shape
-    circuits = int(problem.circuit.max()) + 1
-    chosen, used = groups * choices, circuits
+    group, choice = np.nonzero(problem.offer.mask)
+    chosen, used = len(group), int(problem.circuit.max()) + 1
     index = np.arange(chosen)
-    one_each = coo_array((np.ones(chosen), (index // choices, index)), (groups, chosen + used))
-    circuit = problem.circuit[index % choices]
+    one_each = coo_array((np.ones(chosen), (group, index)), (problem.size, chosen + used))
     opened = coo_array(
         (
             np.concatenate([np.ones(chosen), -np.ones(chosen)]),
-            (np.concatenate([index, index]), np.concatenate([index, chosen + circuit])),
+            (
+                np.concatenate([index, index]),
+                np.concatenate([index, chosen + problem.circuit[choice]]),
+            ),
         ),
         (chosen, chosen + used),
     )
     counted = np.concatenate([np.zeros(chosen), np.ones(used)])
-    spent = np.concatenate([problem.energy.ravel(), np.zeros(used)])
+    spent = np.concatenate([problem.energy[group, choice], np.zeros(used)])
     fixed = np.zeros(used)
     fixed[[c for c in problem.fixed_circuits if c >= 0]] = 1
     elsewhere = sum(c < 0 for c in problem.fixed_circuits)
+    paid = distortion[group, choice]
     solution = milp(
-        np.concatenate([distortion.ravel() / max(distortion.max(), 1e-300), np.zeros(used)]),
+        np.concatenate([paid / max(paid.max(), 1e-300), np.zeros(used)]),
         constraints=[
             LinearConstraint(one_each, 1, 1),
             LinearConstraint(opened, -np.inf, 0),
@@ -123,4 +211,6 @@ def _cheapest_distortion(problem: Problem, distortion: Matrix, limit: float) -> 
     )
     if solution.x is None:
         return None
-    return np.asarray(solution.x[:chosen].reshape(groups, choices).argmax(axis=1), dtype=np.int64)
+    taken = np.zeros(problem.offer.mask.shape)
+    taken[group, choice] = solution.x[:chosen]
+    return np.asarray(taken.argmax(axis=1), dtype=np.int64)

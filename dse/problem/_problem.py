@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from dse.problem._offer import Offer
 from dse.problem._space import Codes, SearchSpace
 from energy import CostModel
 from luts.errors import InputError
@@ -35,6 +36,7 @@ class Problem:
         min_accuracy: validation accuracy that the answer must have, or None; known of an
             assignment only once it is measured.
         third: figure of the worst circuit that is minimised too: ``delay``, ``area``, or None.
+        offer: the choices that are proposed at each group; all of them by default.
 
     Raises:
         InputError: no assignment meets the constraints, or only one does.
@@ -48,8 +50,12 @@ class Problem:
     max_energy: float | None = None
     min_accuracy: float | None = None
     third: Third | None = None
+    offer: Offer = dataclasses.field(default=None, repr=False)  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
+        if self.offer is None:
+            whole = Offer.everything(self.space.size, len(self.space.choices))
+            object.__setattr__(self, "offer", whole)
         if self.max_distinct is not None:
             fixed = len(self._fixed_circuits)
             if self.max_distinct < max(1, fixed):
@@ -84,10 +90,11 @@ class Problem:
         assignments meet the constraints, a fixed one does, or one that is a step from a fixed one.
         """
         if self.max_distinct is None:
-            cheapest, second = np.sort(self.energy, axis=1)[:, :2].T
+            two = np.sort(self.offer.of(self.energy), axis=1)[:, :2]
+            cheapest, second = two[:, 0], two[:, -1] if two.shape[1] > 1 else np.inf
             least = self.constant + float(cheapest.sum() + (second - cheapest).min())
             return self.max_energy is None or least <= self.max_energy + 1e-12
-        fixed = [c for c in map(self.space.uniform, range(self.choices)) if self.is_feasible(c)]
+        fixed = [codes for codes in self.fixed if self.is_feasible(codes)]
         return len(fixed) > 1 or any(
             map(self.is_feasible, itertools.chain(*map(self.steps, fixed)))
         )
@@ -132,6 +139,34 @@ class Problem:
         return np.array([names.index(c.multiplier) for c in self.space.choices])
 
     @functools.cached_property
+    def fixed(self) -> list[Codes]:
+        """One choice at all groups, for each that every group is offered; else one circuit.
+
+        Where groups are offered different choices of a circuit, the cheapest ones of each circuit
+        that all groups are offered.
+        """
+        everywhere = np.flatnonzero(self.offer.mask.all(axis=0))
+        found = [self.space.uniform(int(code)) for code in everywhere]
+        if not self.offer.is_whole:
+            cheapest = self._of_circuits.argmin(axis=2).T
+            found += list(cheapest[np.isfinite(self._circuit_energy)])
+        return list({codes.tobytes(): codes for codes in found}.values())
+
+    @functools.cached_property
+    def _of_circuits(self) -> Matrix:
+        """Energy of offered choices by group, circuit and choice; +∞ elsewhere."""
+        circuits = np.arange(self.circuit.max() + 1)
+        own = self.circuit[None] == circuits[:, None]
+        offered = self.offer.mask[:, None] & own[None]
+        return np.where(offered, self.energy[:, None], np.inf)
+
+    @functools.cached_property
+    def _circuit_energy(self) -> npt.NDArray[np.float64]:
+        """Energy with one circuit alone, shape ``(circuits,)``; +∞ if a group is not offered it."""
+        total: Matrix = self._of_circuits.min(axis=2).sum(axis=0)
+        return total
+
+    @functools.cached_property
     def _fixed_circuits(self) -> frozenset[str]:
         return frozenset(choice.multiplier for choice in self.space.fixed.values())
 
@@ -147,13 +182,9 @@ class Problem:
     def least_energy(self) -> float:
         """The least energy that any assignment has under the limit of circuits."""
         if self.max_distinct is None:
-            return self.constant + float(self.energy.min(axis=1).sum())
+            return self.constant + float(self.offer.of(self.energy).min(axis=1).sum())
         return min(
-            (
-                self.energy_rel(c)
-                for c in map(self.space.uniform, range(self.choices))
-                if self.distinct(c) <= self.max_distinct
-            ),
+            (self.energy_rel(c) for c in self.fixed if self.distinct(c) <= self.max_distinct),
             default=float("inf"),
         )
 
@@ -192,8 +223,8 @@ class Problem:
         return len(set(self.circuit[codes].tolist()) | self.fixed_circuits)
 
     def steps(self, codes: Codes) -> Iterator[Codes]:
-        """All assignments that differ from ``codes``, shape ``(groups,)``, at one group."""
-        for group, code in itertools.product(range(self.size), range(self.choices)):
+        """What differs from ``codes``, shape ``(groups,)``, in what one group is offered."""
+        for group, code in np.argwhere(self.offer.mask):
             if code != codes[group]:
                 near = codes.copy()
                 near[group] = code
@@ -206,13 +237,13 @@ class Problem:
         )
 
     def repair(self, codes: Codes, rng: np.random.Generator) -> Codes:
-        """An assignment near ``codes`` that meets the constraints.
+        """An assignment of what is offered, near ``codes``, that meets the constraints.
 
         Too many circuits: those on which the most energy depends stay, and the other groups take
         the nearest choice among them. Too much energy: groups in random order step to the next
         cheaper allowed choice.
         """
-        codes = codes.copy()
+        codes = self.offer.nearest(codes)
         allowed = np.ones(self.choices, dtype=bool)
         if self.max_distinct is not None:
             kept = self._kept_circuits(codes)
@@ -240,21 +271,24 @@ class Problem:
         assert self.max_energy is not None
         allowed = np.isin(self.circuit, list(kept))
         if allowed.any():
-            least = self.constant + float(self.energy[:, allowed].min(axis=1).sum())
+            offered = np.where(allowed & self.offer.mask, self.energy, np.inf)
+            least = self.constant + float(offered.min(axis=1).sum())
             if least <= self.max_energy:
                 return kept
-        cheapest = int(self.circuit[int(self.energy.sum(axis=0).argmin())])
+        cheapest = int(self._circuit_energy.argmin())
         given_up = sorted(kept - self.fixed_circuits, key=lambda c: c == cheapest)
         return {cheapest, *self.fixed_circuits, *given_up[1:]}
 
+    @functools.cached_property
+    def _distance(self) -> Matrix:
+        """Of any two choices."""
+        order, other = np.arange(self.choices), self.circuit[:, None] != self.circuit[None, :]
+        return np.asarray(np.abs(order[:, None] - order[None, :]) + OTHER_CIRCUIT * other)
+
     def _nearest(self, codes: Codes, allowed: npt.NDArray[np.bool_]) -> Codes:
-        order = np.arange(self.choices)
-        distance = np.abs(order[:, None] - order[None, :]) + OTHER_CIRCUIT * (
-            self.circuit[:, None] != self.circuit[None, :]
-        )
-        distance[:, ~allowed] = np.inf
+        distance = np.where(allowed & self.offer.mask, self._distance[codes], np.inf)
         nearest: Codes = distance.argmin(axis=1).astype(np.int64)
-        return nearest[codes]
+        return nearest
 
     def _cheapened(
         self, codes: Codes, allowed: npt.NDArray[np.bool_], rng: np.random.Generator
@@ -265,7 +299,8 @@ class Problem:
             before = total
             for group in rng.permutation(self.size):
                 row = self.energy[group]
-                cheaper = np.flatnonzero(allowed & (row < row[codes[group]]))
+                mine = allowed & self.offer.mask[group]
+                cheaper = np.flatnonzero(mine & (row < row[codes[group]]))
                 if not len(cheaper):
                     continue
                 step = cheaper[np.argmax(row[cheaper])]

@@ -48,11 +48,14 @@ class AssignmentSampler(BaseSampler, abc.ABC):
 
     Attributes:
         takes_screened: whether screened assignments are queued before it proposes.
+        keeps_offer: whether it proposes what each group is offered alone. A choice that another one
+            dominates at some group may be right for few circuits that serve all groups.
         has_rivals: whether other processes propose trials of the same study.
     """
 
     name: str
     takes_screened: ClassVar[bool] = True
+    keeps_offer: ClassVar[bool] = True
 
     def __init__(self, problem: Problem, *, seed: int, budget: int) -> None:
         self.problem = problem
@@ -94,7 +97,9 @@ class AssignmentSampler(BaseSampler, abc.ABC):
         """
         self._history.update(study, without=trial.number)
         codes, extra = self.propose(self._history, rng)
-        codes = self._new(self.problem.repair(codes, rng), rng)
+        if self.keeps_offer or not self.problem.is_feasible(codes):
+            codes = self.problem.repair(codes, rng)
+        codes = self._new(codes, rng)
         record = record_of(codes, self.name, **extra)
         study._storage.set_trial_user_attr(trial._trial_id, ASSIGNMENT, record)
         if not self.has_rivals:
@@ -139,7 +144,7 @@ class AssignmentSampler(BaseSampler, abc.ABC):
         for changes in range(1, 60):
             near = codes.copy()
             where = rng.integers(self.problem.size, size=1 + changes // 10)
-            near[where] = rng.integers(self.problem.choices, size=len(where))
+            near[where] = self.problem.offer.drawn(rng)[where]
             near = self.problem.repair(near, rng)
             if not self._history.is_known(near):
                 return near
@@ -155,14 +160,13 @@ class AssignmentSampler(BaseSampler, abc.ABC):
         leaving the constraints, so that something new is among these as long as there is any.
         """
         problem = self.problem
-        if problem.choices ** min(problem.size, 20) <= ENUMERABLE:
-            every = itertools.product(range(problem.choices), repeat=problem.size)
+        if float(np.log(problem.offer.counts).sum()) <= np.log(ENUMERABLE):
+            every = itertools.product(*problem.offer.to_lists())
             yield from (np.array(one, dtype=np.int64) for one in every)
             return
         yield from problem.steps(codes)
-        fixed = [self.space.uniform(code) for code in range(problem.choices)]
-        yield from fixed
-        for start in (*fixed, *self._history.every):
+        yield from problem.fixed
+        for start in (*problem.fixed, *self._history.every):
             yield from problem.steps(start)
 
     def infer_relative_search_space(

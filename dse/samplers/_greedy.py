@@ -27,9 +27,11 @@ class GreedySampler(AssignmentSampler):
         if distortion is None:
             distortion = np.tile(np.arange(energy.shape[1]) ** 2.0, (len(energy), 1))
         steps: list[tuple[float, int, int]] = []
-        for group in range(len(energy)):
-            steps += _hull_steps(group, energy[group], distortion[group])
-        codes = energy.argmax(axis=1)
+        offered = self.problem.offer.mask
+        codes = np.where(offered, energy, -np.inf).argmax(axis=1)
+        for group, own in enumerate(offered):
+            costs = np.where(own, distortion[group], np.inf)
+            steps += _hull_steps(group, int(codes[group]), energy[group], costs)
         path = [codes.astype(np.int16)]
         for _, group, code in sorted(steps):
             codes[group] = code
@@ -48,14 +50,13 @@ class GreedySampler(AssignmentSampler):
 
 
 def _hull_steps(
-    group: int, energy: npt.NDArray[np.float64], distortion: npt.NDArray[np.float64]
+    group: int, code: int, energy: npt.NDArray[np.float64], distortion: npt.NDArray[np.float64]
 ) -> list[tuple[float, int, int]]:
-    """Cheaper choices of a group with their slopes, which rise along the lower convex hull."""
+    """Choices cheaper than ``code`` with their slopes, which rise along the lower convex hull."""
     steps: list[tuple[float, int, int]] = []
-    code = int(energy.argmax())
     while True:
         saved = energy[code] - energy
-        cheaper = np.flatnonzero(saved > 1e-15)
+        cheaper = np.flatnonzero((saved > 1e-15) & np.isfinite(distortion))
         if not len(cheaper):
             return steps
         slopes = (distortion[cheaper] - distortion[code]) / saved[cheaper]

@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import norm
 
-from dse.problem import Codes, Problem, lagrangian_sweep, non_dominated
+from dse.problem import Codes, Problem, non_dominated, offered_sweep
 from dse.samplers._acquisition import expected_improvement
 from dse.samplers._base import AssignmentSampler, Extra
 from dse.samplers._history import TrialHistory
@@ -49,7 +49,7 @@ class GuidedSampler(AssignmentSampler):
     def propose(self, history: TrialHistory, rng: np.random.Generator) -> tuple[Codes, Extra]:
         """The best candidate of many under the surrogate."""
         if len(history) < FEWEST:
-            return self.space.uniform(int(rng.integers(self.problem.choices))), {}
+            return self._any_fixed(rng), {}
         codes, energy, scores = history.codes, history.values[:, 0], history.values[:, 1]
         fitted = self._surrogate.fit(codes, scores)
         front = np.column_stack([energy, scores])
@@ -63,10 +63,14 @@ class GuidedSampler(AssignmentSampler):
         candidates = self._candidates(codes[non_dominated(front[: len(codes)])], fitted, rng)
         candidates = self._new_ones(candidates, history)
         if not len(candidates):
-            return self.space.uniform(int(rng.integers(self.problem.choices))), {}
+            return self._any_fixed(rng), {}
         mean, spread = fitted.predict(candidates)
         best = int(self._gain(history, front, candidates, mean, spread).argmax())
         return candidates[best], {"predicted": float(np.exp(mean[best]))}
+
+    def _any_fixed(self, rng: np.random.Generator) -> Codes:
+        fixed = self.problem.fixed
+        return fixed[int(rng.integers(len(fixed)))]
 
     def _new_ones(self, candidates: Many, history: TrialHistory) -> Many:
         candidates = np.unique(candidates, axis=0)
@@ -132,15 +136,13 @@ class GuidedSampler(AssignmentSampler):
         self, front: npt.NDArray[np.integer], fitted: Fitted, rng: np.random.Generator
     ) -> Many:
         """Front members' children, and what is optimal under possible sensitivities."""
-        energy = self.problem.energy
-        swept = lagrangian_sweep(self._surrogate.distortion, energy, count=SWEPT)
-        swept += lagrangian_sweep(fitted.distortion(), energy, count=SWEPT)
+        problem = self.problem
+        swept = offered_sweep(problem, self._surrogate.distortion, count=SWEPT)
+        swept += offered_sweep(problem, fitted.distortion(), count=SWEPT)
         for _ in range(DRAWS):
-            swept += lagrangian_sweep(fitted.distortion(rng), energy, count=SWEPT // 2)
-        uniform = [self.space.uniform(c) for c in range(self.problem.choices)]
-        return self._repaired(
-            np.vstack([self._children(front.astype(np.int64), rng), *swept, *uniform]), rng
-        )
+            swept += offered_sweep(problem, fitted.distortion(rng), count=SWEPT // 2)
+        children = self._children(front.astype(np.int64), rng)
+        return self._repaired(np.vstack([children, *swept, *problem.fixed]), rng)
 
     def _repaired(self, codes: Many, rng: np.random.Generator) -> Many:
         if self.problem.max_distinct is None and self.problem.max_energy is None:
@@ -148,18 +150,18 @@ class GuidedSampler(AssignmentSampler):
         return np.stack([self.problem.repair(one, rng) for one in codes])
 
     def _children(self, parents: Many, rng: np.random.Generator) -> Many:
-        groups, choices = self.problem.size, self.problem.choices
+        offer = self.problem.offer
         first = parents[rng.integers(len(parents), size=CHILDREN)]
         second = parents[rng.integers(len(parents), size=CHILDREN)]
         children = np.where(rng.random(first.shape) < 0.5, first, second)
         children[: CHILDREN // 2] = first[: CHILDREN // 2]
-        rate = rng.choice([1, 2, 4, 8], size=(CHILDREN, 1)) / groups
+        rate = rng.choice([1, 2, 4, 8], size=(CHILDREN, 1)) / self.problem.size
         moved = rng.random(children.shape) < rate
         step = np.rint(rng.normal(0, 2.5, size=children.shape)).astype(np.int64)
-        anywhere = rng.integers(choices, size=children.shape)
+        anywhere = offer.drawn(rng, len(children))
         far = rng.random(children.shape) < 0.2
-        changed = np.where(far, anywhere, np.clip(children + step, 0, choices - 1))
-        return np.where(moved, changed, children)
+        changed = np.where(far, anywhere, offer.at(offer.ranks(children) + step))
+        return np.where(moved, changed, offer.nearest(children))
 
 
 def reference_of(points: Matrix) -> Matrix:

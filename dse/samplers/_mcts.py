@@ -35,7 +35,7 @@ class MCTSSampler(AssignmentSampler):
                 continue
             chosen = history.codes[here, group].astype(np.int64)
             visits = np.bincount(chosen, minlength=self.problem.choices)
-            open_children = np.flatnonzero(visits == 0)
+            open_children = np.flatnonzero(self.problem.offer.mask[group] & (visits == 0))
             # Progressive widening (Coulom 2007): nineteen children each would never get deep.
             if len(open_children) and np.count_nonzero(visits) <= np.sqrt(len(here)):
                 weight = policy[group][open_children]
@@ -57,6 +57,7 @@ class MCTSSampler(AssignmentSampler):
         spread = np.maximum(np.ptp(energy, axis=1, keepdims=True), 1e-300)
         saved = (energy.max(axis=1, keepdims=True) - energy) / spread
         weight = np.exp(rng.uniform(-4, 4) * saved)
+        weight = weight * self.problem.offer.mask
         return np.asarray(weight / weight.sum(axis=1, keepdims=True), dtype=np.float64)
 
     def _rewards(self, history: TrialHistory, rng: np.random.Generator) -> npt.NDArray[np.float64]:

@@ -50,7 +50,7 @@ class NSGASampler(AssignmentSampler):
     def propose(self, history: TrialHistory, rng: np.random.Generator) -> tuple[Codes, Extra]:
         """A child of the present population."""
         if len(history) < FEWEST:
-            return rng.integers(self.problem.choices, size=self.problem.size), {}
+            return self.problem.offer.drawn(rng), {}
         first = [i for i, origin in enumerate(history.origins) if origin != self.name]
         size = max(population_of(self.budget), len(non_dominated(history.values[first])))
         survivors = self.fitness(history.values, size, int(rng.integers(2**31)))
@@ -114,11 +114,11 @@ def bred(parents: Parents, problem: Problem, rng: np.random.Generator) -> Codes:
 
     Args:
         parents: from best to worst, int64 of shape ``(n, groups)``.
-        problem: how many choices there are.
+        problem: what each group is offered.
         rng: of everything random.
     """
     first, second = (int(rng.integers(len(parents), size=2).min()) for _ in range(2))
-    child = parents[first].copy()
+    offer, child = problem.offer, parents[first].copy()
     if rng.random() < CROSSOVER:
         child = np.where(rng.random(problem.size) < 0.5, child, parents[second])
     moved = rng.random(problem.size) < 1 / problem.size
@@ -126,11 +126,9 @@ def bred(parents: Parents, problem: Problem, rng: np.random.Generator) -> Codes:
         moved[rng.integers(problem.size)] = True
     size = np.maximum(1, np.rint(np.abs(rng.normal(0, STEP, problem.size)))).astype(np.int64)
     step = size * rng.choice([-1, 1], size=problem.size)
-    near = np.clip(child + step, 0, problem.choices - 1)
-    anywhere = rng.integers(problem.choices, size=problem.size)
+    near, anywhere = offer.at(offer.ranks(child) + step), offer.drawn(rng)
     far = rng.random(problem.size) < JUMP
-    made: Codes = np.where(moved, np.where(far, anywhere, near), child)
-    return made
+    return offer.nearest(np.where(moved, np.where(far, anywhere, near), child))
 
 
 def population_of(trials: int) -> int:

@@ -1,4 +1,4 @@
-"""Optuna's own samplers, over one ordinal parameter per group of sites."""
+"""Optuna's own samplers, over one ordinal parameter per group of sites: its choice's rank."""
 
 import abc
 import warnings
@@ -26,7 +26,8 @@ class OptunaSampler(AssignmentSampler):
         super().__init__(problem, seed=seed, budget=budget)
         self._names = [f"{index:04d}" for index in range(problem.size)]
         self._distributions: dict[str, BaseDistribution] = {
-            name: IntDistribution(0, problem.choices - 1) for name in self._names
+            name: IntDistribution(0, int(count) - 1)
+            for name, count in zip(self._names, problem.offer.counts, strict=True)
         }
         self._copy: Study | None = None
         self._copied = 0
@@ -44,15 +45,17 @@ class OptunaSampler(AssignmentSampler):
             copy.sampler = self.sampler(seed)
             asked = copy.ask(self._distributions)
         copy.tell(asked, state=TrialState.FAIL)
-        return np.array([asked.params[name] for name in self._names], dtype=np.int64), {}
+        ranks = np.array([asked.params[name] for name in self._names], dtype=np.int64)
+        return self.problem.offer.at(ranks), {}
 
     def _updated_copy(self, history: TrialHistory) -> Study:
         if self._copy is None:
             self._copy = optuna.create_study(directions=["minimize"] * self.objectives)
         for index in range(self._copied, len(history)):
+            ranks = self.problem.offer.ranks(history.codes[index])
             made = create_trial(
                 values=history.values[index].tolist(),
-                params=dict(zip(self._names, history.codes[index].tolist(), strict=True)),
+                params=dict(zip(self._names, ranks.tolist(), strict=True)),
                 distributions=self._distributions,
             )
             self._copy.add_trial(made)

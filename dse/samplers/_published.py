@@ -82,7 +82,7 @@ class MARLINSampler(PublishedSampler):
             crossover=SinglePointCrossover(prob=0.8, repair=RoundingRepair()),
             mutation=PM(prob=0.8, eta=3.0, vtype=float, repair=RoundingRepair()),
         )
-        return self._set_up(algorithm, np.full(self.problem.size, self._last))
+        return self._set_up(algorithm, self.problem.offer.counts - 1)
 
 
 class ALWANNSampler(PublishedSampler):
@@ -100,6 +100,7 @@ class ALWANNSampler(PublishedSampler):
     name = "alwann"
     individuals = 50
     generations = 30
+    keeps_offer = False
     most_tiles = 4
 
     @property
@@ -121,6 +122,9 @@ class ALWANNSampler(PublishedSampler):
             mutation=RandomReset(),
         )
         last = np.concatenate(
-            [np.full(self.tiles, self._last), np.full(self.problem.size, self.tiles - 1)]
+            [
+                np.full(self.tiles, self.problem.choices - 1),
+                np.full(self.problem.size, self.tiles - 1),
+            ]
         )
         return self._set_up(algorithm, last)

@@ -1,4 +1,7 @@
-"""pymoo's multi-objective algorithms through ask and tell (Blank and Deb, IEEE Access 8, 2020)."""
+"""pymoo's multi-objective algorithms, by ask and tell (Blank and Deb, IEEE Access 8, 2020).
+
+Genes are ranks among the choices that a group is offered.
+"""
 
 import importlib
 from typing import Any
@@ -74,7 +77,7 @@ class PymooSampler(AssignmentSampler):
         # pymoo's C-TAEA never returns from a first population smaller than its set of directions.
         directions = ALGORITHMS[self.algorithm][2]
         if self._running is None and len(history) < (len(self._directions()) if directions else 8):
-            return rng.integers(self.problem.choices, size=self.problem.size), {}
+            return self.problem.offer.drawn(rng), {}
         return self._individual(history, rng)
 
     def _individual(self, history: TrialHistory, rng: np.random.Generator) -> tuple[Codes, Extra]:
@@ -93,12 +96,11 @@ class PymooSampler(AssignmentSampler):
                 index = left[min(len(self._history.pending), len(left) - 1)]
                 return self.decoded(self._asked[index].X), {"individual": [self._generation, index]}
             self._tell(history)
-        return rng.integers(self.problem.choices, size=self.problem.size), {}
+        return self.problem.offer.drawn(rng), {}
 
     def decoded(self, genes: Any) -> Codes:
         """The assignment that an individual stands for, codes of shape ``(groups,)``."""
-        codes: Codes = np.rint(genes).astype(np.int64)
-        return codes
+        return self.problem.offer.at(np.rint(genes).astype(np.int64))
 
     def _is_scored(self, index: int, history: TrialHistory) -> bool:
         return (self._generation, index) in self._results
@@ -121,9 +123,10 @@ class PymooSampler(AssignmentSampler):
         made = ["individual" in record for record in history.records]
         first = np.arange(made.index(True) if True in made else len(made))
         self.population = max(self.population, len(non_dominated(history.values[first])))
-        self._running = self._made(history.codes[first].astype(float))
+        self._running = self._made(self.problem.offer.ranks(history.codes[first]).astype(float))
         start = self._running.ask()
-        self._score(start, history.values[first], history.codes[first])
+        genes = self.problem.offer.ranks(history.codes[first])
+        self._score(start, history.values[first], genes)
         self._running.tell(infills=start)
 
     def _tell(self, history: TrialHistory) -> None:
@@ -135,7 +138,7 @@ class PymooSampler(AssignmentSampler):
 
     def _genes(self, codes: Any) -> Any:
         """Genes of what was tried in the place of the individuals that were asked for."""
-        return codes
+        return self.problem.offer.ranks(codes)
 
     def _score(self, individuals: Population, values: Any, genes: Any) -> None:
         for individual, value, own in zip(individuals, values, genes, strict=True):
@@ -160,11 +163,7 @@ class PymooSampler(AssignmentSampler):
         if wants_directions:
             settings["ref_dirs"] = self._directions()
         settings["pop_size"] = self.population
-        return self._set_up(algorithm_class(**settings), np.full(self.problem.size, self._last))
-
-    @property
-    def _last(self) -> int:
-        return self.problem.choices - 1
+        return self._set_up(algorithm_class(**settings), self.problem.offer.counts - 1)
 
     def _set_up(self, algorithm: Any, last: Any) -> Any:
         """An algorithm over genes from 0 to ``last``, shape ``(genes,)``."""

@@ -14,4 +14,4 @@ class RandomSampler(AssignmentSampler):
 
     def propose(self, history: TrialHistory, rng: np.random.Generator) -> tuple[Codes, Extra]:
         """A uniform draw."""
-        return rng.integers(self.problem.choices, size=self.problem.size), {}
+        return self.problem.offer.drawn(rng), {}

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from pymoo.util.nds.non_dominated_sorting import NonDominatedSorting
 
-from dse.problem import Codes
+from dse.problem import Codes, evenly, undominated
 from dse.samplers._base import AssignmentSampler, Extra, SpaceExhausted
 from dse.samplers._greedy import bisection
 from dse.samplers._history import TrialHistory
@@ -16,6 +16,10 @@ from dse.samplers._surrogate import prior_distortion
 
 SHARES = (0.2, 0.4, 0.6, 0.8)
 """Of the way from the energy of the dear circuit to that of the cheap one."""
+
+
+MOST_CIRCUITS = 16
+"""Of more circuits, so many of those that no other one dominates everywhere are paired."""
 
 
 class SplitSampler(AssignmentSampler):
@@ -29,6 +33,7 @@ class SplitSampler(AssignmentSampler):
     """
 
     name = "split"
+    keeps_offer = False
 
     @functools.cached_property
     def splits(self) -> npt.NDArray[np.int16]:
@@ -56,11 +61,7 @@ class SplitSampler(AssignmentSampler):
     def _pairs(self) -> Iterator[Codes]:
         problem = self.problem
         distortion, groups = prior_distortion(problem), np.arange(problem.size)
-        best = []
-        for circuit in range(int(problem.circuit.max()) + 1):
-            orders = np.flatnonzero(problem.circuit == circuit)
-            best.append(orders[distortion[:, orders].argmin(axis=1)])
-        for dear, cheap in itertools.permutations(best, 2):
+        for dear, cheap in itertools.permutations(self._circuits(distortion), 2):
             saved = problem.energy[groups, dear] - problem.energy[groups, cheap]
             if saved.sum() <= 0:
                 continue
@@ -75,3 +76,18 @@ class SplitSampler(AssignmentSampler):
                 codes[order[:count]] = cheap[order[:count]]
                 if problem.is_feasible(codes):
                     yield codes
+
+    def _circuits(self, distortion: npt.NDArray[np.float64]) -> list[Codes]:
+        """Each circuit everywhere, in the order of operands that is better at each group."""
+        problem, groups = self.problem, np.arange(self.problem.size)
+        best = []
+        for circuit in range(int(problem.circuit.max()) + 1):
+            orders = np.flatnonzero(problem.circuit == circuit)
+            best.append(orders[distortion[:, orders].argmin(axis=1)])
+        if len(best) <= MOST_CIRCUITS:
+            return best
+        energy = problem.energies_rel(np.stack(best))
+        harm = np.array([distortion[groups, codes].sum() for codes in best])
+        front = np.flatnonzero(undominated(np.stack([energy, harm])))
+        front = front[np.argsort(-energy[front], kind="stable")]
+        return [best[front[place]] for place in evenly(energy[front], MOST_CIRCUITS)]

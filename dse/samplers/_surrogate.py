@@ -60,12 +60,13 @@ class Surrogate:
     def __init__(self, problem: Problem) -> None:
         self.problem = problem
         self.distortion = prior_distortion(problem)
-        everywhere = self.distortion.sum(axis=0)
+        everywhere = self.distortion.sum(axis=0)[problem.offer.mask.any(axis=0)]
         self._everywhere = everywhere
         self._median = float(np.median(everywhere[everywhere > 0]))
         self._learnt: dict[int, tuple[float, Matrix]] = {}
         # Agreement of two assignments counts for more at groups where more distortion is at stake.
-        weight = np.sqrt(self.distortion.max(axis=1) / self.distortion.max())
+        worst = np.where(problem.offer.mask, self.distortion, 0.0).max(axis=1)
+        weight = np.sqrt(worst / worst.max())
         self._weight = 0.5 * weight / weight.sum() + 0.5 / len(weight)
 
     def features(self, codes: CodeMatrix, knee: float) -> Features:
@@ -76,10 +77,9 @@ class Surrogate:
         total = distortion.sum(axis=1, keepdims=True) + knee
         share = distortion / total
         circuits = int(self.problem.circuit.max()) + 1
-        by_circuit = np.zeros((len(codes), circuits))
-        chosen = self.problem.circuit[codes]
-        for circuit in range(circuits):
-            by_circuit[:, circuit] = (share * (chosen == circuit)).sum(axis=1)
+        cell = np.arange(len(codes))[:, None] * circuits + self.problem.circuit[codes]
+        summed = np.bincount(cell.ravel(), share.ravel(), len(codes) * circuits)
+        by_circuit: Matrix = summed.reshape(len(codes), circuits).astype(np.float64)
         log_distortion = np.log(total[:, 0]) - float(np.log(self._everywhere + knee).mean())
         column = (np.arange(groups) * choices + codes).ravel()
         start = np.arange(len(codes) + 1) * groups

@@ -11,6 +11,7 @@ class UniformSampler(AssignmentSampler):
     """Each choice once, at all groups alike; then the search ends."""
 
     name = "uniform"
+    keeps_offer = False
 
     def propose(self, history: TrialHistory, rng: np.random.Generator) -> tuple[Codes, Extra]:
         """The first fixed choice that was not tried."""

@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from dse.problem import Outcome, SearchSpace
+from dse.problem import Outcome, Problem, SearchSpace
+from dse.scoring._pruning import WHOLE, Pruning, filled, prune, whole
 from dse.scoring._score_cache import ScoreCache
 from dse.scoring._screening import Screening, screen
 from luts import EXACT
@@ -29,6 +30,7 @@ from models import (
     evaluate,
     recover,
 )
+from models.emulation import code_histograms, expected_errors
 from models.training import (
     Reference,
     expert_images,
@@ -262,15 +264,60 @@ class Evaluator:
     def _prepare_(self, emulated: EmulatedNetwork, site: Site) -> None:
         self.reference.prepare_(emulated, site, self.recovery)
 
+    def prune(self, problem: Problem, *, most_fixed: int) -> Pruning:
+        """What a sampler need not see of a long list of choices; see `dse.scoring._pruning`.
+
+        Args:
+            problem: choices and their energy.
+            most_fixed: see `prune`.
+        """
+        if problem.choices <= WHOLE:
+            return whole(problem)
+        histograms = self.reference.histograms
+        if not self.recovery.needs_histograms:
+            histograms = code_histograms(self.emulated, self.inputs)
+        table = expected_errors(
+            self.emulated,
+            histograms,
+            [choice.arithmetic(problem.space.catalog) for choice in problem.space.choices],
+            corrected=self.reference.without_mean(self.recovery),
+            tune=self.recovery.criterion,
+            rescale=self.recovery.rescale,
+        )
+        products = {s.name for s in self.emulated.sites if s.kind in ("qk", "av")}
+        return prune(problem, table, products=products, most_fixed=most_fixed)
+
     def screen(
         self,
         space: SearchSpace,
         *,
         seed: int,
         routing: Routing | None = None,
+        pruning: Pruning | None = None,
         reporter: Reporter = SILENT,
     ) -> Screening:
-        """What every choice at every free site would do after recovery; see `screen`."""
+        """What every choice at every free site would do after recovery; see `screen`.
+
+        Args:
+            space: sites and choices.
+            seed: of the random projection.
+            routing: see `screen`.
+            pruning: choices that a site is not offered are not screened but estimated.
+            reporter: shows progress.
+        """
+        found = self._screen(space, seed, routing, pruning, reporter)
+        if pruning is None:
+            return found
+        return Screening(filled(found.distortion, space.free, pruning))
+
+    def _screen(
+        self,
+        space: SearchSpace,
+        seed: int,
+        routing: Routing | None,
+        pruning: Pruning | None,
+        reporter: Reporter,
+    ) -> Screening:
         return screen(
             self.emulated,
             self.inputs,
@@ -278,6 +325,7 @@ class Evaluator:
             seed=seed,
             routing=routing,
             prepare_=self._prepare_,
+            offer=None if pruning is None else pruning.offer,
             reporter=reporter,
         )
 

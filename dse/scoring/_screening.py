@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from dse.problem import Codes, SearchSpace, group_key
+from dse.problem import Codes, Offer, SearchSpace, group_key
 from luts import EXACT, Arithmetic
 from luts.console import SILENT, Reporter
 from luts.errors import InputError
@@ -70,6 +70,7 @@ def screen(
     seed: int,
     routing: Routing | None = None,
     prepare_: Prepare = as_assigned,
+    offer: Offer | None = None,
     reporter: Reporter = SILENT,
 ) -> Screening:
     """Predict the distortion of every choice at every free site.
@@ -82,6 +83,8 @@ def screen(
         seed: of the random projection.
         routing: how often each expert works; that of the inputs used if it is not given.
         prepare_: what recovery does at a site once its circuit is assigned.
+        offer: the choices that are predicted at each group, and at experts of the same layer; NaN
+            stands for the others. All by default.
         reporter: shows progress, one step per site.
 
     Raises:
@@ -92,6 +95,7 @@ def screen(
             raise InputError(f"screening starts at the exact network, but {name} has {choice}")
     batch = inputs[:SAMPLED_IMAGES]
     arithmetics = [choice.arithmetic(space.catalog) for choice in space.choices]
+    wanted = _wanted(space, offer)
     site_of = {site.name: site for site in space.sites}
     rows = []
     with emulated.restored():
@@ -99,7 +103,10 @@ def screen(
         visits = _visits(emulated)
         for name in reporter.track(space.free, "screen"):
             # An expert that the batch did not reach has no call, a shared layer several.
-            row, layer = np.zeros(len(arithmetics)), emulated.layer(name)
+            row, layer = np.full(len(arithmetics), np.nan), emulated.layer(name)
+            own = np.flatnonzero(wanted[name])
+            row[own] = 0.0
+            judged = [arithmetics[code] for code in own]
 
             def assign_(
                 arithmetic: Arithmetic, layer: EmulatedSite = layer, site: Site = site_of[name]
@@ -108,11 +115,24 @@ def screen(
                 prepare_(emulated, site)
 
             for operands, gradient in calls.get(name, ()):
-                row += _distortions(layer, operands, gradient, arithmetics, assign_)
+                row[own] += _distortions(layer, operands, gradient, judged, assign_)
             rows.append(row / len(batch))
     distortion = np.stack(rows)
     counted = len(batch) if routing is None else len(inputs)
     return Screening(_per_visit(distortion, space, visits, routing, counted))
+
+
+def _wanted(space: SearchSpace, offer: Offer | None) -> dict[str, npt.NDArray[np.bool_]]:
+    """Which choices are predicted at each free site: alike at those that are averaged."""
+    if offer is None:
+        return dict.fromkeys(space.free, np.ones(len(space.choices), dtype=bool))
+    own = {name: row for row, group in zip(offer.mask, space.groups, strict=True) for name in group}
+    site_of = {site.name: site for site in space.sites}
+    together: dict[str, npt.NDArray[np.bool_]] = {}
+    for name in space.free:
+        key = group_key(site_of[name], "layer")
+        together[key] = together.get(key, np.zeros(len(space.choices), dtype=bool)) | own[name]
+    return {name: together[group_key(site_of[name], "layer")] for name in space.free}
 
 
 def _visits(emulated: EmulatedNetwork) -> dict[str, tuple[np.ndarray, int]]:

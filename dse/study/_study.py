@@ -15,7 +15,7 @@ from optuna.storages import BaseStorage, RDBStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from dse.problem import Codes, Outcome, Pending, Problem, Trial
+from dse.problem import Codes, Offer, Outcome, Pending, Problem, Trial
 from dse.samplers import ASSIGNMENT, RESULT, AssignmentSampler, codes_of, record_of
 from dse.study._heartbeat import Heartbeat
 from dse.study._lease import Lease
@@ -31,6 +31,7 @@ POLL_SECONDS = 0.2
 _SEEDED = "seeded"
 _SEEDER = "seeder"
 _SCREENING = "screening"
+_OFFER = "offer"
 
 
 class SearchStudy:
@@ -184,6 +185,18 @@ class SearchStudy:
         """What `keep_screening` kept."""
         distortion: list[list[float]] | None = self._study.user_attrs.get(_SCREENING)
         return distortion
+
+    def keep_offer(self, offer: Offer) -> None:
+        """Keep which choices each group is offered."""
+        self._study.set_user_attr(_OFFER, offer.to_lists())
+
+    def offer(self) -> Offer:
+        """What `keep_offer` kept; all choices in a study of an earlier version."""
+        lists: list[list[int]] | None = self._study.user_attrs.get(_OFFER)
+        choices = len(self.space.choices)
+        if lists is None:
+            return Offer.everything(self.space.size, choices)
+        return Offer.of_lists(lists, choices)
 
     # --- trials ------------------------------------------------------------------------------
 

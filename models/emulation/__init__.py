@@ -4,6 +4,7 @@ from luts import Arithmetic, quantise
 from models.emulation._assignment import Assignment, Choice
 from models.emulation._bias import channel_means, correct_bias_, sites_before_batchnorm
 from models.emulation._emulate import EmulatedNetwork, Plan, PlanRow, emulate, inputs_of
+from models.emulation._error_table import ErrorTable, expected_errors
 from models.emulation._expected import (
     CRITERIA,
     Histograms,
@@ -45,6 +46,7 @@ __all__ = [
     "EmulatedNetwork",
     "EmulatedSite",
     "EmulatedWeightSite",
+    "ErrorTable",
     "Gradient",
     "GradientKind",
     "Histograms",
@@ -64,6 +66,7 @@ __all__ = [
     "emulate",
     "error_moments",
     "expected_error",
+    "expected_errors",
     "inputs_of",
     "product_operands",
     "quantise",

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from luts import EXACT, Arithmetic, Catalog, Multiplier, catalog
+from luts.circuits import PREFIX
 from luts.errors import InputError, suggest
 from models.emulation._sites import Site
 
@@ -178,10 +179,11 @@ class Assignment:
 
     @classmethod
     def from_json(cls, text: str) -> "Assignment":
-        """From JSON text.
+        """From JSON text; an array under other cuts that leave the same circuit gets its one name.
 
         Raises:
-            InputError: the text is not what `to_json` writes, or of another version.
+            InputError: a name of the array family that means no circuit, or the text is not what
+                `to_json` writes, or of another version.
         """
         try:
             record: dict[str, Any] = json.loads(text)
@@ -191,7 +193,7 @@ class Assignment:
                     f"{' and '.join(map(str, READABLE))}"
                 )
             choices = {site: _choice(entry) for site, entry in record["sites"].items()}
-            tables = {name: str(m["sha256"]) for name, m in record["multipliers"].items()}
+            tables = {_named(name): str(m["sha256"]) for name, m in record["multipliers"].items()}
             return cls(choices=choices, tables=tables)
         except InputError:
             raise
@@ -214,9 +216,14 @@ class Assignment:
         return cls.from_json(text)
 
 
+def _named(multiplier: str) -> str:
+    """The one name of an array that several names mean; any other name as it is."""
+    return catalog[multiplier].name if multiplier.startswith(PREFIX) else multiplier
+
+
 def _choice(entry: Mapping[str, Any]) -> Choice:
     return Choice(
-        str(entry["multiplier"]),
+        _named(str(entry["multiplier"])),
         _ORDERS[entry["operand_order"]],
         _OPERANDS[entry.get("operands", "cut")],
     )

@@ -64,11 +64,11 @@ class Rescaling:
             layer.rescale_weights_(torch.from_numpy(self.weight_factors).to(layer.weight_factor))
 
 
-def _moved(shares: Vector) -> tuple[Matrix, Matrix]:
+def moved_shares(shares: Vector, factors: Vector = FACTORS) -> tuple[Matrix, Matrix]:
     """Shares of codes, and shares times value in units of the calibrated scale, by factor."""
     return (
-        np.stack([rescaled_shares(shares, f) for f in FACTORS]),
-        np.stack([rescaled_shares(shares * VALUES, f) for f in FACTORS]),
+        np.stack([rescaled_shares(shares, f) for f in factors]),
+        np.stack([rescaled_shares(shares * VALUES, f) for f in factors]),
     )
 
 
@@ -103,7 +103,7 @@ def best_scales(
 
 def _of_products(arithmetic: Arithmetic, shares: tuple[Vector, ...], fan_in: int) -> Rescaling:
     table = arithmetic.table.astype(np.float64)
-    (x_codes, x_values), (y_codes, y_values) = _moved(shares[0]), _moved(shares[1])
+    (x_codes, x_values), (y_codes, y_values) = moved_shares(shares[0]), moved_shares(shares[1])
     scale = FACTORS[:, None] * FACTORS[None]
     values = (shares[0] @ VALUES) * (shares[1] @ VALUES)
     squares = (shares[0] @ VALUES**2) * (shares[1] @ VALUES**2)
@@ -129,7 +129,7 @@ def _of_weights(
     corrected: bool,
     tunes: bool,
 ) -> Rescaling:
-    counts, scale = _counted(layer)
+    counts, scale = code_counts(layer)
     mean, variance = _moments(arithmetic, shares, among, tunes=tunes)
     error = np.tensordot(counts, variance, axes=(1, 2))
     if not corrected:
@@ -141,7 +141,7 @@ def _of_weights(
     return Rescaling(FACTORS[[row]], among[best[:, row]], float(total[row]))
 
 
-def _counted(layer: EmulatedWeightSite) -> tuple[Matrix, Vector]:
+def code_counts(layer: EmulatedWeightSite) -> tuple[Matrix, Vector]:
     """How often each code occurs in each channel, shape ``(out, 256)``, and scales ``(out,)``."""
     codes, scale = layer.calibrated_codes()
     rows = codes.flatten(1).cpu().contiguous().view(torch.uint8).numpy().astype(np.int64)
@@ -155,7 +155,7 @@ def _moments(
 ) -> tuple[Matrix, Matrix]:
     """Mean and variance of a product's error, ``[activation factor, weight factor, code]``."""
     table = arithmetic.table.astype(np.float64)
-    x_codes, x_values = _moved(shares)
+    x_codes, x_values = moved_shares(shares)
     product, squared, cross = x_codes @ table, x_codes @ table**2, x_values @ table
     mean, square = [], []
     for a, p, s, c in zip(FACTORS, product, squared, cross, strict=True):
