@@ -1,25 +1,33 @@
 """Energies within a drop and at equal accuracy: published, narrow and cut arrays, and searches."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from studies._spread import half_width
-from studies.circuit_codesign._cells import CUT, NARROW, CodesignStudy
+from studies.circuit_codesign._cells import CUT, NARROW, CodesignStudy, kind_of
 
 DROPS_POINTS = (0.5, 1.0, 2.0, 5.0)
 PUBLISHED, ARRAYS = "published", "arrays"
 """One published circuit everywhere; one circuit of any kind everywhere."""
 
-FIXED = (PUBLISHED, NARROW, CUT, ARRAYS)
+CLASSES: dict[str, Callable[[str], bool]] = {
+    PUBLISHED: lambda circuit: circuit.startswith("mul8s"),
+    NARROW: lambda circuit: kind_of(circuit) == NARROW,
+    CUT: lambda circuit: kind_of(circuit) == CUT,
+    ARRAYS: lambda circuit: True,
+}
+"""Classes of one circuit everywhere; it may be of several."""
 
 
 def candidates(
     study: CodesignStudy, records: Sequence[Mapping[str, Any]], searched: Path
 ) -> pd.DataFrame:
     """Every assignment that was tested, a row for each class that it stands for.
+
+    Fixed circuits are those of the sweeps, and those that searches tried.
 
     Args:
         study: the configuration.
@@ -37,8 +45,14 @@ def candidates(
         for catalogue, preset in network.searched.items():
             file = searched / f"{preset}.csv"
             if file.exists():
-                found = pd.read_csv(file).assign(data=data, kind=f"searched {catalogue}")
-                tables.append(found.rename(columns={"multiplier": "circuit"}))
+                found = pd.read_csv(file).rename(columns={"multiplier": "circuit"})
+                found["data"] = data
+                tables.append(found.assign(kind=f"searched {catalogue}"))
+                fixed = found[found["kind"] == "fixed"]
+                tables += [
+                    fixed[fixed["circuit"].map(is_of).astype(bool)].assign(kind=kind)
+                    for kind, is_of in CLASSES.items()
+                ]
     columns = [
         *("data", "topology", "seed", "kind", "circuit", "energy_rel"),
         *("drop_points", "test_accuracy_pct"),
@@ -52,10 +66,7 @@ def _fixed(record: Mapping[str, Any]) -> list[dict[str, Any]]:
     for circuit in record["circuits"]:
         if "test" not in circuit:
             continue
-        kinds = [ARRAYS, circuit["kind"]]
-        if circuit["multiplier"].startswith("mul8s"):
-            kinds.append(PUBLISHED)
-        for kind in kinds:
+        for kind in (kind for kind, is_of in CLASSES.items() if is_of(circuit["multiplier"])):
             rows.append(
                 {
                     "data": record["network"].removesuffix(

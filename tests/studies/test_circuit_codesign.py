@@ -136,20 +136,22 @@ def test_classes_are_compared_seed_by_seed(tmp_path):
             {
                 "topology": "dense",
                 "seed": 0,
-                "multiplier": "",
-                "energy_rel": 0.1,
+                "kind": kind,
+                "multiplier": name,
+                "energy_rel": energy,
                 "drop_points": 0.9,
                 "test_accuracy_pct": 88.0,
             }
+            for kind, name, energy in (("searched", "", 0.1), ("fixed", "array:a4b4d0", 0.19))
         ]
     ).to_csv(tmp_path / "bars.csv", index=False)
     table = candidates(made, records, tmp_path)
-    assert len(table) == 2 * (1 + 1 + 2 + 2 + 4) + 1
+    assert len(table) == 2 * (1 + 1 + 2 + 2 + 4) + 2 + 2
     found = compared(table).set_index(["drop_points", "kind"])
     row = found.loc[(1.0, "arrays")]
-    assert (row["seeds"], row["energy_ratio"]) == (2, 0.5)
+    assert (row["seeds"], row["energy_ratio"]) == (2, pytest.approx((0.475 + 0.5) / 2))
     assert row["matched_energy_ratio"] == pytest.approx((0.75 + 0.5) / 2)
-    assert row["test_difference_points"] == pytest.approx(-1)
+    assert row["test_difference_points"] == pytest.approx((0 - 1) / 2)
     searched = found.loc[(1.0, "searched mul8s")]
     assert (searched["seeds"], searched["energy_ratio"]) == (1, 0.25)
     assert searched["matched_seeds"] == 0
