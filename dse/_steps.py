@@ -200,6 +200,8 @@ def seed_study(prepared: Prepared, study: SearchStudy, reporter: Reporter) -> Pr
     else:
         screened, offer = np.array(study.screening()), study.offer()
         problem = dataclasses.replace(problem, distortion=screened, offer=offer)
+    if prepared.run is not None and not problem.offer.is_whole:
+        prepared.run.keep_offer(problem.offer.summary)
     study.use(sampler_for(config.sampler, problem, seed=config.seed, budget=config.trials))
     return problem
 

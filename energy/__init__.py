@@ -16,6 +16,7 @@ from energy._figures import (
     read_figures,
 )
 from energy._options import add_cost_options, check_memories, figures_of
+from energy._origin import figures_origin
 from energy._run import network_of_run, read_routing
 from energy._spread import (
     Spread,
@@ -51,6 +52,7 @@ __all__ = [
     "distinct_area",
     "draw_components",
     "figures_of",
+    "figures_origin",
     "network_of_run",
     "per_input_json",
     "published_figures",

@@ -16,6 +16,7 @@ from energy._circuits import Circuits
 from energy._compare import draw_components
 from energy._cost import under_each_model
 from energy._figures import Figures
+from energy._origin import figures_origin
 from energy._run import described_network, network_from, read_routing
 from energy._spread import Spread, read_per_input, spread
 from energy._workload import Workload
@@ -163,13 +164,15 @@ def comparison_table(title: str, breakdowns: Mapping[str, CostBreakdown]) -> Tab
 
 
 def assignment_notes(
-    workload: Workload, assignment: models.Assignment, figures: Figures
+    workload: Workload, assignment: models.Assignment, figures: Figures, circuits: Circuits
 ) -> list[str]:
-    """What the assignment costs under each energy model, and the area of its circuits."""
+    """What the assignment costs under each energy model, on which figures, and their area."""
     costs = under_each_model(workload, assignment, figures)
     area = distinct_area(assignment, figures)
     named = ", ".join(f"{name} {energy_rel:.4f}" for name, energy_rel in costs.items())
+    origin = figures_origin(assignment, figures, circuits.catalog)
     return [
+        f"power of its circuits: {origin}",
         f"relative under each energy model at batch size 1: {named}",
         f"circuits: {area.count} different, one of each has {area.area_um2:,.1f} µm², "
         f"{area.area_rel:.2f} of one exact multiplier",

@@ -55,7 +55,7 @@ def main() -> None:
     if spread is not None:
         console.print(_report.spread_table(spread, worst))
     notes = _notes(options, breakdown, bool(workload.layers))
-    notes += _report.assignment_notes(workload, assignment, figures)
+    notes += _report.assignment_notes(workload, assignment, figures, circuits)
     for line in [*notes, *circuits.notes]:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 

@@ -64,6 +64,16 @@ class Offer:
         counts: Ranks = self.mask.sum(axis=1).astype(np.int64)
         return counts
 
+    @property
+    def summary(self) -> dict[str, int]:
+        """Choices in all, and the least, the median and the most that a group is offered."""
+        return {
+            "all": self.mask.shape[1],
+            "least": int(self.counts.min()),
+            "median": int(np.median(self.counts)),
+            "most": int(self.counts.max()),
+        }
+
     @functools.cached_property
     def lists(self) -> Codes:
         """Codes by rank, shape ``(groups, most)``; rows are filled up with their last code."""

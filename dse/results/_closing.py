@@ -10,9 +10,11 @@ from scipy.stats import spearmanr
 from dse.problem import FINE_TUNED, Problem, Trial, objective_score
 from dse.results._halving import Halving, dominated_ranks, thinned_front
 from dse.results._own_routing import measure_own, own_energies
-from dse.scoring import Evaluator
+from dse.scoring import Evaluator, is_plain_narrow
 from dse.study import SearchConfig, SearchStudy
 from energy import Workload, distinct_area, under_each_model
+from luts import catalog
+from luts.circuits import name_of_table
 from luts.console import Reporter
 from luts.errors import InputError
 from models import Assignment, Routing, Score
@@ -33,11 +35,14 @@ class Closing:
         front: numbers of the trials that no other dominates, by rising energy.
         reported: numbers of the front members that were tested.
         fixed: number of the better operand order's trial of each fixed multiplier.
-        best_fixed: number of the cheapest acceptable fixed multiplier, or None if none is.
+        best_fixed: number of the cheapest acceptable fixed multiplier, or None if none is; among
+            those with published or given figures, if there are any.
         screening_rank: Spearman correlation of the screened distortion with the measured score
             over all trials, or None with too few.
         surrogate_rank: likewise of the score that the sampler predicted before it was measured.
         objective: what the search was asked for.
+        best_array: likewise among all fixed arrays, whoever priced them.
+        best_narrow: likewise among the fixed multipliers of fewer bits that cut nothing else.
         own_routing: by trial number, how often each tested network uses its experts; the energies
             of other trials are charged with the frozen frequencies alone.
         own_energy: by trial number, ``energy_rel`` under these own frequencies.
@@ -54,6 +59,8 @@ class Closing:
     screening_rank: float | None = None
     surrogate_rank: float | None = None
     objective: str = "pareto"
+    best_array: int | None = None
+    best_narrow: int | None = None
     own_routing: Mapping[int, Routing] = dataclasses.field(default_factory=dict)
     own_energy: Mapping[int, float] = dataclasses.field(default_factory=dict)
     energies: Mapping[int, Mapping[str, float]] = dataclasses.field(default_factory=dict)
@@ -148,7 +155,7 @@ def close(
         objective=config.objective,
         reported=tuple(sorted(thinned, key=lambda number: trials[number].energy_rel)),
         fixed=fixed,
-        best_fixed=best_fixed([trials[n] for n in fixed], evaluator.exact_validation),
+        **best_of_each([trials[n] for n in fixed], evaluator.exact_validation),
         own_routing=routings,
         own_energy=own_energies(routings, trials, workload, config),
         energies={n: under_each_model(workload, trials[n].assignment) for n in chosen},
@@ -228,6 +235,31 @@ def best_fixed(fixed: list[Trial], exact: Score) -> int | None:
         if trial.best_validation.accuracy >= exact.accuracy - BEST_FIXED_MARGIN
     ]
     return min(acceptable, key=lambda t: t.energy_rel).number if acceptable else None
+
+
+def best_of_each(fixed: list[Trial], exact: Score) -> dict[str, int | None]:
+    """`best_fixed` of the published multipliers, the arrays and the plain narrow ones.
+
+    Args:
+        fixed: one trial of each fixed multiplier.
+        exact: score of the exact int8 network.
+
+    Returns:
+        Numbers by the names of `Closing`.
+    """
+
+    def table(trial: Trial) -> str:
+        return trial.assignment.tables[uniform_multiplier(trial)]
+
+    def is_estimated(trial: Trial) -> bool:
+        return catalog[uniform_multiplier(trial)].figures_from == "estimated"
+
+    priced = [trial for trial in fixed if not is_estimated(trial)]
+    return {
+        "best_fixed": best_fixed(priced or fixed, exact),
+        "best_array": best_fixed([t for t in fixed if name_of_table(table(t))], exact),
+        "best_narrow": best_fixed([t for t in fixed if is_plain_narrow(table(t))], exact),
+    }
 
 
 def _closed(

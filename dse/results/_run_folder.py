@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import tomli_w
+
 from dse.results._provenance import provenance
 from dse.study import ALL, IN_MEMORY, SearchConfig
 from energy import per_input_json, run_files
@@ -148,6 +150,12 @@ class Run:
         text = (self.path / CONFIG).read_text(encoding="utf-8")
         if "[network]" not in text:
             self.write(CONFIG, f"{text}\n{SearchConfig.network_toml(network)}")
+
+    def keep_offer(self, counts: Mapping[str, int]) -> None:
+        """Add to the configuration how many choices are left at sites, unless it is there."""
+        text = (self.path / CONFIG).read_text(encoding="utf-8")
+        if "[choices]" not in text:
+            self.write(CONFIG, f"{text}\n{tomli_w.dumps({'choices': dict(counts)})}")
 
     @property
     def databases(self) -> dict[str, Path]:

@@ -8,7 +8,7 @@ from rich.table import Table
 from dse.problem import Trial
 from dse.results._closing import Closing, uniform_multiplier
 from dse.results._own_routing import OWN_ENERGY
-from energy import run_files
+from energy import figures_origin, run_files
 from models import Score
 
 
@@ -32,6 +32,7 @@ def trials_frame(closing: Closing) -> pd.DataFrame:
                 run_files.ON_FRONT: trial.number in front,
                 run_files.REPORTED: trial.number in reported,
                 run_files.MULTIPLIERS: mix(trial),
+                "figures": figures_origin(trial.assignment),
                 **({} if trial.third is None else {"worst_circuit": trial.third}),
                 run_files.SECONDS: round(trial.seconds, 3),
                 "note": trial.note,
@@ -67,14 +68,24 @@ def closing_frame(closing: Closing) -> pd.DataFrame:
     rows: list[dict[str, object]] = [{"what": "exact int8", **_accuracies(scores)}]
     for number in closing.fixed:
         name = uniform_multiplier(closing.trials[number])
-        what = f"best fixed: {name}" if number == closing.best_fixed else f"fixed {name}"
+        best = _best_of(closing, number)
+        what = f"best {best}: {name}" if best else f"fixed {name}"
         rows.append({"what": what, **_figures(closing, number)})
     for number in closing.reported:
         what = "front" if closing.objective == "pareto" else "answer"
         rows.append({"what": f"{what}, trial {number}", **_figures(closing, number)})
     frame = pd.DataFrame(rows)
-    numbers = frame.columns.difference(["what", "multipliers", "trial"])
+    numbers = frame.columns.difference(["what", "multipliers", "trial", "figures"])
     return frame.astype({"trial": "Int64"} | dict.fromkeys(numbers, "float64"))
+
+
+def _best_of(closing: Closing, number: int) -> str:
+    """What a fixed multiplier is the best of, or nothing."""
+    bests = {"array": closing.best_array, "plain narrow": closing.best_narrow}
+    words = ["fixed"] if number == closing.best_fixed else []
+    # Where the arrays are the published ones, the best of them is the best fixed multiplier.
+    others = {kind: best for kind, best in bests.items() if best != closing.best_fixed}
+    return ", ".join([*words, *(kind for kind, best in others.items() if best == number)])
 
 
 def closing_table(closing: Closing) -> Table:
@@ -92,16 +103,19 @@ def closing_table(closing: Closing) -> Table:
     table.add_column("what", no_wrap=True)
     for _, title, _ in columns:
         table.add_column(title, justify="right")
+    table.add_column("power", no_wrap=True)
     table.add_column("multipliers (sites)", overflow="fold", min_width=32)
     for index, row in frame.iterrows():
         cells = [
             "" if pd.isna(row[key]) else f"{row[key]:.{digits}f}" for key, _, digits in columns
         ]
         mixed = "" if pd.isna(row["multipliers"]) else row["multipliers"].replace("mul8s_", "")
-        is_best = not pd.isna(row["trial"]) and row["trial"] == closing.best_fixed
+        bests = (closing.best_fixed, closing.best_array, closing.best_narrow)
+        is_best = not pd.isna(row["trial"]) and row["trial"] in bests
         is_last = index == len(closing.fixed)
         style = "bold" if is_best else None
-        table.add_row(row["what"], *cells, mixed, style=style, end_section=is_last)
+        origin = "" if pd.isna(row["figures"]) else row["figures"]
+        table.add_row(row["what"], *cells, origin, mixed, style=style, end_section=is_last)
     return table
 
 
@@ -147,6 +161,7 @@ def _figures(closing: Closing, number: int) -> dict[str, object]:
         **{f"energy_rel_{model}": rel for model, rel in closing.energies.get(number, {}).items()},
         **dict(zip(_CIRCUITS, closing.circuits.get(number, ()), strict=False)),
         **_accuracies((trial.validation, trial.tuned_validation, trial.test)),
+        "figures": figures_origin(trial.assignment),
         "multipliers": mix(trial),
     }
 

@@ -69,7 +69,7 @@ class GuidedSampler(AssignmentSampler):
         return candidates[best], {"predicted": float(np.exp(mean[best]))}
 
     def _any_fixed(self, rng: np.random.Generator) -> Codes:
-        fixed = self.problem.fixed
+        fixed = self.problem.fixed or [self.problem.offer.drawn(rng)]
         return fixed[int(rng.integers(len(fixed)))]
 
     def _new_ones(self, candidates: Many, history: TrialHistory) -> Many:

@@ -17,6 +17,21 @@ SITES = (
 choices = st.builds(Choice, st.sampled_from(luts.catalog.names("mul8s")), st.booleans())
 
 
+def test_an_array_under_other_cuts_gets_its_one_name():
+    kept = Assignment.uniform(SITES, "array:a3b5d9")
+    text = kept.to_json().replace("array:a3b5d9", "array:a2b5d9")  # another circuit
+    with pytest.raises(InputError, match="table"):
+        Assignment.from_json(text).multiplier(SITES[0].name)
+    for other, name in (("array:a5b3d7", "array:a5b3d0"), ("array:a1b0d1", "array:a1b0d0")):
+        kept = Assignment.uniform(SITES, name)
+        name = luts.catalog[name].name
+        read = Assignment.from_json(kept.to_json().replace(f'"{name}"', f'"{other}"'))
+        assert read == kept
+    text = kept.to_json().replace(f'"{name}"', '"array:a8b0d0"')
+    with pytest.raises(InputError, match=r"a8b0d0.*0…7.*nearest circuit is array:a7b0d0"):
+        Assignment.from_json(text)
+
+
 @given(st.dictionaries(st.text(min_size=1, max_size=20), choices, min_size=1))
 def test_json_round_trip(made):
     assignment = Assignment.of(made)
