@@ -35,7 +35,7 @@ def matmul(
         int32 of shape ``(..., M, N)``.
 
     Raises:
-        InputError: an operand is not int8, the inner dimensions differ, or K is above 65,536.
+        InputError: an operand is not int8, inner or batch dimensions differ, or K is above 65,536.
     """
     _check(x, w)
     batched = w.dim() > 2
@@ -70,5 +70,12 @@ def _check(x: torch.Tensor, w: torch.Tensor) -> None:
             f"inner dimensions differ: x is {tuple(x.shape)}, w is {tuple(w.shape)}; "
             f"x[..., M, K] needs w[..., K, N]"
         )
+    try:
+        torch.broadcast_shapes(x.shape[:-2], w.shape[:-2])
+    except RuntimeError:
+        raise InputError(
+            f"batch dimensions differ: x is {tuple(x.shape)}, w is {tuple(w.shape)}; each must be "
+            f"equal or 1"
+        ) from None
     if x.shape[-1] > MAX_K:
         raise InputError(f"K must be at most {MAX_K} for exact 32-bit sums, not {x.shape[-1]}")

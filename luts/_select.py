@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from luts._arithmetic import Arithmetic
+from luts._shapes import check_convolution, check_linear, check_product
 from luts._task import Scaling, Task
 from luts.backends import BACKENDS, LOOKUP, NATIVE, REFERENCE, TRITON, Backend
 from luts.backends._native import cheapest_terms
@@ -33,19 +34,36 @@ class Selection:
 
     def prepare(self, w: torch.Tensor) -> Any:
         """A layer's weight codes, int8 of shape ``(out, in / groups, …kernel)``, made ready."""
-        shape = (*w.shape[:2], *self.task.geometry.kernel)
-        return self.backend.prepare(w.reshape(shape), self.arithmetic, self.task)
+        task = self.task
+        shape = (task.out_channels, task.channels // task.geometry.groups, *task.geometry.kernel)
+        return self.backend.prepare(w.reshape(shape), self.arithmetic, task)
 
     def convolve(
         self, x: torch.Tensor, prepared: Any, scaling: Scaling | None = None
     ) -> torch.Tensor:
-        """``(batch, in, rows, columns)`` → ``(batch, out, out rows, out columns)``."""
+        """``(batch, in, rows, columns)`` → ``(batch, out, out rows, out columns)``.
+
+        Raises:
+            RuntimeError: PyTorch would not convolve this either.
+        """
+        check_convolution(x, self.task, scaled=scaling is not None)
+        if x.numel() == 0 or self.task.out_channels == 0:
+            size = self.task.geometry.out_size(*x.shape[2:])
+            return _nothing((len(x), self.task.out_channels, *size), x, scaling, channel_dim=-3)
         return self.backend.layer(x, prepared, self.arithmetic, self.task, scaling)
 
     def linear(
         self, x: torch.Tensor, prepared: Any, scaling: Scaling | None = None
     ) -> torch.Tensor:
-        """``(…, in)`` → ``(…, out)``."""
+        """``(…, in)`` → ``(…, out)``.
+
+        Raises:
+            RuntimeError: PyTorch would not multiply these either.
+        """
+        check_linear(x, self.task, scaled=scaling is not None)
+        if x.numel() == 0 or self.task.out_channels == 0:
+            shape = (*x.shape[:-1], self.task.out_channels)
+            return _nothing(shape, x, scaling, channel_dim=-1)
         rows = x.reshape(math.prod(x.shape[:-1]), x.shape[-1], 1, 1)
         y = self.backend.layer(rows, prepared, self.arithmetic, self.task, scaling)
         return y[:, :, 0, 0].reshape(*x.shape[:-1], self.task.out_channels)
@@ -53,7 +71,15 @@ class Selection:
     def batched(
         self, x: torch.Tensor, y: torch.Tensor, scaling: Scaling | None = None
     ) -> torch.Tensor:
-        """``(…, M, K)`` times ``(…, K, N)``."""
+        """``(…, M, K)`` times ``(…, K, N)``.
+
+        Raises:
+            RuntimeError: PyTorch would not multiply these either.
+        """
+        check_product(x, y, scaled=scaling is not None)
+        if x.numel() == 0 or y.numel() == 0:
+            batch = torch.broadcast_shapes(x.shape[:-2], y.shape[:-2])
+            return _nothing((*batch, x.shape[-2], y.shape[-1]), x, scaling, channel_dim=-1)
         return self.backend.batched(x, y, self.arithmetic, scaling)
 
 
@@ -67,6 +93,14 @@ def select(arithmetic: Arithmetic, task: Task) -> Selection:
             return Selection(backend, reason, arithmetic, task)
         refusals.append(f"not {backend.name}: {refusal}")
     raise AssertionError("the reference backend refuses nothing")
+
+
+def _nothing(
+    shape: tuple[int, ...], x: torch.Tensor, scaling: Scaling | None, *, channel_dim: int
+) -> torch.Tensor:
+    """Sums of no products, or no sums: backends are spared them."""
+    sums = torch.zeros(shape, dtype=torch.int32, device=x.device)
+    return sums if scaling is None else scaling.apply(sums, channel_dim=channel_dim)
 
 
 def _in_order(task: Task) -> tuple[Backend, ...]:

@@ -1,6 +1,7 @@
 """Table products by the compiled kernels."""
 
 import ctypes
+import dataclasses
 import functools
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 
 from luts._arithmetic import Arithmetic
 from luts._geometry import POINT, Geometry
+from luts._native._checks import check_factors, check_inner, check_operand, need
 from luts._native._library import kernels
 from luts._native._structures import Lookup
 
@@ -38,10 +40,10 @@ def native_lookup(
     Returns:
         int32 or, if scaled, float32 of shape ``(batch, R, out rows, out columns)``.
     """
+    out_h, out_w = _checked_size(columns, rows, geometry)
     batch, channels, height, width = columns.shape
-    (kh, kw), (dh, dw) = geometry.kernel, geometry.dilation
-    out_h = max(0, (height - dh * (kh - 1) - 1) // geometry.stride[0] + 1)
-    out_w = max(0, (width - dw * (kw - 1) - 1) // geometry.stride[1] + 1)
+    check_factors(scale, rows.shape[-2] if transposed else out_h * out_w)
+    check_factors(bias, rows.shape[-2] if transposed else out_h * out_w)
     table, biased, odd = _tables(arithmetic, transposed)
     kind = torch.int32 if scale is None else torch.float32
     out = torch.empty(batch, rows.shape[-2], out_h, out_w, dtype=kind)
@@ -64,6 +66,26 @@ def native_lookup(
     return out
 
 
+def _checked_size(columns: torch.Tensor, rows: torch.Tensor, geometry: Geometry) -> tuple[int, int]:
+    """Rows and columns of the output of what fits together.
+
+    Raises:
+        ValueError: the operands do not.
+    """
+    check_operand(columns, dims=4, codes_only=True)
+    check_operand(rows, dims=max(2, min(3, rows.dim())), codes_only=True)
+    need(columns.is_contiguous() and rows.is_contiguous(), "codes", "strided", "contiguous")
+    batch, channels, height, width = columns.shape
+    groups, (kh, kw) = geometry.groups, geometry.kernel
+    need(rows.dim() == 2 or len(rows) == batch, "a row's batches", rows.shape[0], batch)
+    need(channels % groups == 0, "channels", channels, f"a multiple of {groups} groups")
+    need(rows.shape[-2] % groups == 0, "rows", rows.shape[-2], f"a multiple of {groups} groups")
+    inner = channels // groups * kh * kw
+    need(rows.shape[-1] == inner, "a row's length", rows.shape[-1], inner)
+    check_inner(inner)
+    return dataclasses.replace(geometry, padding=(0, 0)).out_size(height, width)
+
+
 def native_pad(x: torch.Tensor, padding: tuple[int, int], scale: float) -> torch.Tensor:
     """Codes of ``x`` in contiguous planes with zeros around them.
 
@@ -72,6 +94,8 @@ def native_pad(x: torch.Tensor, padding: tuple[int, int], scale: float) -> torch
         padding: zero rows above and below, zero columns left and right.
         scale: value of one code.
     """
+    check_operand(x, dims=4)
+    need(min(padding) >= 0, "the padding", padding, "0 or more")
     x, (ph, pw) = x.contiguous(), padding
     batch, channels, height, width = x.shape
     planes = torch.empty(batch, channels, height + 2 * ph, width + 2 * pw, dtype=torch.int8)
@@ -95,6 +119,9 @@ def scalar_loop(x: torch.Tensor, w: torch.Tensor, arithmetic: Arithmetic) -> tor
         w: codes, int8 of shape ``(N, K)``.
         arithmetic: the multiplier and operand order.
     """
+    check_operand(x, dims=2, codes_only=True)
+    check_operand(w, dims=2, codes_only=True)
+    need(x.shape[1] == w.shape[1], "inner dimensions", (x.shape[1], w.shape[1]), "equal")
     table = np.ascontiguousarray(arithmetic.table, dtype=np.int16)
     x, w = x.contiguous(), w.contiguous()
     out = torch.empty(len(x), len(w), dtype=torch.int32)

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from luts._geometry import POINT, Geometry
+from luts._native._checks import check_factors, check_inner, check_operand, check_unit, need
 from luts._native._library import kernels
 from luts._native._structures import ProductJob
 from luts._staircase import CircuitTerms
@@ -57,6 +58,10 @@ def native_pack(w: torch.Tensor, terms: CircuitTerms, geometry: Geometry = POINT
         geometry: the layer's window.
     """
     groups = geometry.groups
+    check_operand(w, dims=4, codes_only=True)
+    need(w.shape[2:] == geometry.kernel, "the weight's window", w.shape[2:], geometry.kernel)
+    need(len(w) % groups == 0, "output channels", len(w), f"a multiple of {groups} groups")
+    check_inner(w[0].numel() if len(w) else 0)
     out, per_group, rows, columns = w.shape
     neighbours = groups == 1 and geometry.dilation[1] == 1
     codes = w.permute(0, 2, 3, 1).reshape(groups, out // groups, rows, columns, per_group)
@@ -130,6 +135,10 @@ def native_layer(
     Returns:
         ``(batch, out, out rows, out columns)`` in channels-last memory: float32, or int32 sums.
     """
+    check_operand(x, dims=4)
+    need(x.shape[1] == packed.channels, "channels", x.shape[1], packed.channels)
+    check_factors(scale, packed.out_channels)
+    check_factors(bias, packed.out_channels)
     if x.shape[1] > 1 and x.stride(1) != 1:
         x = x.contiguous(memory_format=torch.channels_last)
     batch, channels, height, width = x.shape
@@ -137,7 +146,7 @@ def native_layer(
     n = packed.out_channels
     kind = torch.int32 if scale is None else torch.float32
     out = torch.empty(batch, out_h, out_w, n, dtype=kind)
-    job = _job(packed.terms, packed.geometry, channels)
+    job = _job(packed.terms, packed.geometry, channels, width)
     strides = x.stride()
     job.outer, job.inner, job.x_inner = 1, batch, strides[0]
     job.x_row, job.x_column = strides[2], strides[3] if width > 1 else channels
@@ -169,15 +178,19 @@ def native_batched(
         y_scale: value of one code of ``y``.
         scale: factor of the sums; None for the sums themselves.
     """
-    batch = torch.Size(np.broadcast_shapes(x.shape[:-2], y.shape[:-2]))
+    batch = torch.broadcast_shapes(x.shape[:-2], y.shape[:-2])
+    check_operand(x, max(2, x.dim()))
+    check_operand(y, max(2, y.dim()))
     x, y = _two_batch_dims(x, batch), _two_batch_dims(y, batch)
     x = x if x.stride(-1) == 1 or x.shape[-1] <= 1 else x.contiguous()
     if 1 not in y.stride()[-2:] and min(y.shape[-2:]) > 1:
         y = y.contiguous()
     (outer, inner, m, k), n = x.shape, y.shape[-1]
+    need(y.shape[2] == k, "inner dimensions", (k, y.shape[2]), "equal")
+    check_inner(k)
     kind = torch.int32 if scale is None else torch.float32
     out = torch.empty(outer, inner, m, n, dtype=kind)
-    job = _job(terms, POINT, k)
+    job = _job(terms, POINT, k, width=1)
     job.outer, job.inner = outer, inner
     job.x_outer, job.x_inner, job.x_row, job.x_column = *x.stride()[:3], k
     job.height, job.width, job.out_h, job.out_w = m, 1, m, 1
@@ -197,6 +210,8 @@ def native_batched(
 
 def native_quantise(x: torch.Tensor, scale: float) -> torch.Tensor:
     """Codes of ``x`` (float32 on the CPU), in its shape and memory format."""
+    need(x.dtype == torch.float32, "what is quantised", x.dtype, torch.float32)
+    need(x.device.type == "cpu", "what is quantised", x.device, "on the processor")
     codes = torch.empty_like(x, dtype=torch.int8)
     if codes.stride() != x.stride():
         x = torch.empty_like(codes, dtype=torch.float32).copy_(x)
@@ -217,7 +232,8 @@ def _address(data: npt.NDArray[np.uint8] | None) -> int | None:
     return None if data is None else data.ctypes.data
 
 
-def _job(terms: CircuitTerms, geometry: Geometry, channels: int) -> ProductJob:
+def _job(terms: CircuitTerms, geometry: Geometry, channels: int, width: int) -> ProductJob:
+    check_unit(geometry, width, padded_channels(channels, terms), terms.count)
     job = ProductJob()
     job.channels, job.channels_padded = channels, padded_channels(channels, terms)
     job.kernel_h, job.kernel_w = geometry.kernel

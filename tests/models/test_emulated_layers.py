@@ -221,3 +221,40 @@ def test_empty_and_single_batches(batch):
     assert linear(torch.randn(batch, 5, 8)).shape == (batch, 5, 3)
     assert conv(torch.randn(batch, 2, 5, 5)).shape == (batch, 4, 3, 3)
     assert matmul(torch.randn(batch, 2, 3), torch.randn(batch, 3, 4)).shape == (batch, 2, 4)
+
+
+@pytest.mark.parametrize("learns", [False, True])
+@pytest.mark.parametrize(
+    ("source", "shapes"),
+    [
+        (nn.Linear(6, 3), [(2, 5), (2, 7), (2, 3, 5), ()]),
+        (nn.Conv2d(4, 2, 3), [(2, 3, 5, 5), (2, 4, 2, 5), (2, 4, 5, 1), (3, 5, 5), (4, 5)]),
+        (nn.Conv2d(4, 4, 5, groups=4, padding=1), [(2, 4, 2, 5), (2, 8, 5, 5)]),
+        (nn.Conv2d(4, 2, 3, padding=2, padding_mode="reflect"), [(2, 4, 2, 2), (2, 3, 5, 5)]),
+    ],
+    ids=str,
+)
+def test_what_pytorch_refuses_is_refused_alike(source, shapes, learns):
+    kinds = {nn.Linear: EmulatedLinear, nn.Conv2d: EmulatedConv2d}
+    layer = kinds[type(source)](source)
+    fit = torch.ones(2, 6) if isinstance(source, nn.Linear) else torch.ones(2, 4, 6, 6)
+    refused = [torch.ones(shape) for shape in shapes] + [fit.double(), fit.int()]
+    with torch.set_grad_enabled(learns):
+        for x in refused:
+            with pytest.raises(RuntimeError):
+                source(x)
+            with pytest.raises(RuntimeError):
+                layer(x)
+        assert layer(fit).shape == source(fit).shape
+
+
+@pytest.mark.parametrize("learns", [False, True])
+def test_products_that_pytorch_refuses_are_refused_alike(learns):
+    layer = EmulatedMatmul()
+    x = torch.ones(2, 3, 4, requires_grad=learns)
+    for y in (torch.ones(2, 5, 3), torch.ones(3, 4, 3), torch.ones(4, 3).double()):
+        with pytest.raises(RuntimeError):
+            x @ y
+        with pytest.raises(RuntimeError):
+            layer(x, y)
+    assert layer(x[..., :0], torch.ones(2, 0, 5)).tolist() == [[[0.0] * 5] * 3] * 2
