@@ -1,5 +1,6 @@
 """Matrix products in which a multiplier makes every product."""
 
+import numpy as np
 import torch
 
 from luts._arithmetic import Arithmetic
@@ -71,8 +72,8 @@ def _check(x: torch.Tensor, w: torch.Tensor) -> None:
             f"x[..., M, K] needs w[..., K, N]"
         )
     try:
-        torch.broadcast_shapes(x.shape[:-2], w.shape[:-2])
-    except RuntimeError:
+        np.broadcast_shapes(x.shape[:-2], w.shape[:-2])
+    except ValueError:
         raise InputError(
             f"batch dimensions differ: x is {tuple(x.shape)}, w is {tuple(w.shape)}; each must be "
             f"equal or 1"

@@ -4,6 +4,7 @@ import dataclasses
 import math
 from typing import Any
 
+import numpy as np
 import torch
 
 from luts._arithmetic import Arithmetic
@@ -34,6 +35,8 @@ class Selection:
 
     def prepare(self, w: torch.Tensor) -> Any:
         """A layer's weight codes, int8 of shape ``(out, in / groups, …kernel)``, made ready."""
+        if w.numel() == 0:
+            return w  # no backend is asked for products of nothing
         task = self.task
         shape = (task.out_channels, task.channels // task.geometry.groups, *task.geometry.kernel)
         return self.backend.prepare(w.reshape(shape), self.arithmetic, task)
@@ -78,7 +81,7 @@ class Selection:
         """
         check_product(x, y, scaled=scaling is not None)
         if x.numel() == 0 or y.numel() == 0:
-            batch = torch.broadcast_shapes(x.shape[:-2], y.shape[:-2])
+            batch = np.broadcast_shapes(x.shape[:-2], y.shape[:-2])
             return _nothing((*batch, x.shape[-2], y.shape[-1]), x, scaling, channel_dim=-1)
         return self.backend.batched(x, y, self.arithmetic, scaling)
 

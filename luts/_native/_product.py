@@ -178,7 +178,7 @@ def native_batched(
         y_scale: value of one code of ``y``.
         scale: factor of the sums; None for the sums themselves.
     """
-    batch = torch.broadcast_shapes(x.shape[:-2], y.shape[:-2])
+    batch = torch.Size(np.broadcast_shapes(x.shape[:-2], y.shape[:-2]))
     check_operand(x, max(2, x.dim()))
     check_operand(y, max(2, y.dim()))
     x, y = _two_batch_dims(x, batch), _two_batch_dims(y, batch)
