@@ -5,13 +5,11 @@ import torch
 
 from luts._arithmetic import Arithmetic
 from luts._multiplier import Multiplier
+from luts._native import MAX_K
 from luts._select import select
 from luts._task import Task
 from luts.backends import REFERENCE
 from luts.errors import InputError
-
-MAX_K = 65_536
-"""Longest inner dimension whose sums are sure to fit 32 bits."""
 
 
 def matmul(

@@ -8,9 +8,9 @@ from luts._evoapprox import EXACT
 from luts._factorisation import Factorisation, factorise
 from luts._geometry import Geometry
 from luts._ignored_bits import ignored_bits
-from luts._matmul import MAX_K, matmul, matmul_reference
+from luts._matmul import matmul, matmul_reference
 from luts._multiplier import Multiplier
-from luts._native import MissingKernelsWarning, isa, scalar_loop
+from luts._native import MAX_K, MissingKernelsWarning, isa, scalar_loop
 from luts._quantise import MAX_CODE, quantise
 from luts._select import Selection, select
 from luts._shapes import check_float32

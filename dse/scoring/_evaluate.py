@@ -55,7 +55,7 @@ def default_recovery(network: nn.Module, dataset: str, *, is_images: bool = True
     Activation scales and weight codes of least expected error, BatchNorm's statistics, biases
     corrected where no BatchNorm follows. The operand order is part of the assignment, so that the
     search chooses it. The weights' scales stay what they are: those of least expected error cut the
-    largest weights off, and accuracy falls (`studies/recovery`).
+    largest weights off, and networks did worse with them.
 
     Args:
         network: the float network.

@@ -100,7 +100,7 @@ def is_narrow(choice: Choice, problem: Problem) -> bool:
 def is_plain_narrow(sha256: str) -> bool:
     """Whether the circuit of a table is the exact product of the operands' high bits."""
     cuts = cuts_of_table(sha256)
-    return cuts is not None and not cuts.break_diagonal and bool(cuts.break_a or cuts.break_b)
+    return cuts is not None and not cuts.cuts_inside and bool(cuts.break_a or cuts.break_b)
 
 
 def _either_order(row: npt.NDArray[np.float64], problem: Problem) -> npt.NDArray[np.float64]:

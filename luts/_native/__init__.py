@@ -1,5 +1,6 @@
 """The compiled kernels: loaded at first use, never built then."""
 
+from luts._native._checks import MAX_K
 from luts._native._library import MissingKernelsWarning, isa, kernels_or_none, max_depth
 from luts._native._lookup import native_lookup, native_pad, scalar_loop
 from luts._native._product import (
@@ -11,6 +12,7 @@ from luts._native._product import (
 )
 
 __all__ = [
+    "MAX_K",
     "MissingKernelsWarning",
     "Packed",
     "isa",

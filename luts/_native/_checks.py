@@ -6,8 +6,8 @@ import torch
 
 from luts._geometry import Geometry
 
-MAX_INNER = 65_536
-"""Products whose sum is sure to fit 32 bits."""
+MAX_K = 65_536
+"""Longest inner dimension whose sums are sure to fit 32 bits."""
 
 BLOCK_BYTES = 192 * 1024
 """Codes of one unit of work; the same in src/product.c."""
@@ -62,7 +62,7 @@ def check_inner(products: int) -> None:
     Raises:
         ValueError: it is one.
     """
-    need(0 < products <= MAX_INNER, "products of one sum", products, f"1 to {MAX_INNER:,}")
+    need(0 < products <= MAX_K, "products of one sum", products, f"1 to {MAX_K:,}")
 
 
 def check_unit(geometry: Geometry, width: int, channels: int, terms: int) -> None:

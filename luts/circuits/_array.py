@@ -58,6 +58,11 @@ class Cuts:
         return Cuts(a, b, self.break_diagonal if self.break_diagonal > a + b else 0)
 
     @property
+    def cuts_inside(self) -> bool:
+        """Whether the circuit is more than an exact one of operands with fewer bits."""
+        return self.canonical.break_diagonal > 0
+
+    @property
     def name(self) -> str:
         """The one name of this circuit, ``array:a3b5d0``."""
         cuts = self.canonical

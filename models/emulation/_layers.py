@@ -198,6 +198,11 @@ class EmulatedWeightSite(EmulatedSite):
         self.weight_map = weight_map.to(self.weight.device)
         self._prepared = None
 
+    def maps_any_code(self) -> bool:
+        """Whether the circuit gets another code for some weight than the one that is meant."""
+        codes, _ = self.meant_codes()
+        return not torch.equal(self._mapped(codes), codes)
+
     def offset(self) -> torch.Tensor:
         """Bias plus correction, shape ``(out,)``."""
         return self.correction if self.bias is None else self.bias + self.correction

@@ -21,8 +21,9 @@ SECONDS_PER_CIRCUIT = 2.5
 
 def main() -> None:
     """Sweep what is missing, then compare."""
-    parser = study_parser("circuit_codesign", __doc__, "--images", "--data-root", "--seeds")
-    parser.add_argument("--networks", nargs="*", metavar="NAME", help="only these")
+    parser = study_parser(
+        "circuit_codesign", __doc__, "--images", "--data-root", "--networks", "--seeds"
+    )
     parser.add_argument(
         "--searched",
         type=Path,

@@ -127,7 +127,12 @@ def kind_of(multiplier: str) -> str:
     cuts = circuits.cuts_of_table(catalog[multiplier].sha256)
     if cuts is None:
         return ""
-    return NARROW if cuts.break_diagonal <= cuts.break_a + cuts.break_b else CUT
+    return CUT if cuts.cuts_inside else NARROW
+
+
+def is_published(multiplier: str) -> bool:
+    """Whether the figures of a circuit are published ones."""
+    return catalog[multiplier].figures_from == "published"
 
 
 def sweep(
@@ -178,6 +183,7 @@ def sweep(
             row["test"] = evaluator.test(emulated).to_dict()
     return {
         "network": cell.network,
+        "data": cell.data,
         "topology": cell.topology,
         "seed": cell.seed,
         "weights_sha256": state_digest(network.state_dict()),
@@ -202,7 +208,7 @@ def _worth_testing(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Of the published, the narrow and the cut ones, those that none of them beats."""
     kept: dict[int, dict[str, Any]] = {}
     for part in (
-        [row for row in rows if row["multiplier"].startswith("mul8s")],
+        [row for row in rows if is_published(row["multiplier"])],
         [row for row in rows if row["kind"] == NARROW],
         [row for row in rows if row["kind"] == CUT],
     ):

@@ -7,14 +7,14 @@ from typing import Any
 import pandas as pd
 
 from studies._spread import half_width
-from studies.circuit_codesign._cells import CUT, NARROW, CodesignStudy, kind_of
+from studies.circuit_codesign._cells import CUT, NARROW, CodesignStudy, is_published, kind_of
 
 DROPS_POINTS = (0.5, 1.0, 2.0, 5.0)
 PUBLISHED, ARRAYS = "published", "arrays"
 """One published circuit everywhere; one circuit of any kind everywhere."""
 
 CLASSES: dict[str, Callable[[str], bool]] = {
-    PUBLISHED: lambda circuit: circuit.startswith("mul8s"),
+    PUBLISHED: is_published,
     NARROW: lambda circuit: kind_of(circuit) == NARROW,
     CUT: lambda circuit: kind_of(circuit) == CUT,
     ARRAYS: lambda circuit: True,
@@ -69,9 +69,7 @@ def _fixed(record: Mapping[str, Any]) -> list[dict[str, Any]]:
         for kind in (kind for kind, is_of in CLASSES.items() if is_of(circuit["multiplier"])):
             rows.append(
                 {
-                    "data": record["network"].removesuffix(
-                        f"-{record['topology']}-{record['seed']}"
-                    ),
+                    "data": record["data"],
                     "topology": record["topology"],
                     "seed": record["seed"],
                     "kind": kind,

@@ -118,6 +118,7 @@ def test_classes_are_compared_seed_by_seed(tmp_path):
     records = [
         {
             "network": f"bars-dense-{seed}",
+            "data": "bars",
             "topology": "dense",
             "seed": seed,
             "exact_validation": {"accuracy": 0.9},

@@ -7,6 +7,7 @@ from luts.console import SILENT, Reporter
 from luts.errors import InputError
 from models.emulation import (
     EmulatedNetwork,
+    EmulatedWeightSite,
     choose_operand_order,
     correct_bias_,
     set_operand_order_,
@@ -156,9 +157,10 @@ class _RecoveryRun:
         return f"other scales at {changed} sites" if changed else "all scales suit", False
 
     def tune_weights(self) -> StepReport:
-        changed = sum(
-            self.reference.tune_(self.emulated, site, self.recipe) for site in self.emulated.sites
-        )
+        for site in self.emulated.sites:
+            self.reference.tune_(self.emulated, site, self.recipe)
+        layers = [self.emulated.layer(site.name) for site in self.emulated.sites]
+        changed = sum(isinstance(m, EmulatedWeightSite) and m.maps_any_code() for m in layers)
         if not changed:
             return "no weight code has a better one", False
         return f"codes replaced in {changed} layers", False

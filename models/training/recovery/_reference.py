@@ -131,7 +131,7 @@ class Reference:
         if recipe.rescale == "none" or site.name not in self.histograms:
             return False
         layer = emulated.layer(site.name)
-        key = (site.name, layer.arithmetic, dataclasses.replace(recipe, fine_tuning=None))
+        key = (site.name, layer.arithmetic, recipe)
         if key not in self.rescalings:
             self.rescalings[key] = best_scales(
                 layer,
@@ -145,16 +145,14 @@ class Reference:
         self.rescalings[key].apply_(layer)
         return self.rescalings[key].is_change
 
-    def tune_(self, emulated: EmulatedNetwork, site: Site, recipe: Recovery) -> bool:
-        """Give a site the weight codes that its circuit errs least with; whether any is another."""
+    def tune_(self, emulated: EmulatedNetwork, site: Site, recipe: Recovery) -> None:
+        """Give a site the weight codes that its circuit errs least with."""
         layer = emulated.layer(site.name)
         if recipe.criterion is None or site.name not in self.histograms:
-            return False
-        if not isinstance(layer, EmulatedWeightSite):
-            return False
-        shares = self.histograms[site.name][0]
-        tune_layer_(layer, shares, criterion=recipe.criterion, known=self.weight_maps)
-        return not torch.equal(layer.weight_codes()[0], layer.meant_codes()[0])
+            return
+        if isinstance(layer, EmulatedWeightSite):
+            shares = self.histograms[site.name][0]
+            tune_layer_(layer, shares, criterion=recipe.criterion, known=self.weight_maps)
 
     def corrected(self, recipe: Recovery) -> frozenset[str]:
         """Layers whose bias is corrected, if any is: BatchNorm undoes that in those before it."""
