@@ -21,9 +21,8 @@ SECONDS_PER_CIRCUIT = 2.5
 
 def main() -> None:
     """Sweep what is missing, then compare."""
-    parser = study_parser(
-        "circuit_codesign", __doc__, "--images", "--data-root", "--networks", "--seeds"
-    )
+    common = ("--images", "--data-root", "--networks", "--seeds")
+    parser = study_parser("circuit_codesign", __doc__, *common)
     parser.add_argument(
         "--searched",
         type=Path,
