@@ -114,7 +114,7 @@ def _of_products(arithmetic: Arithmetic, shares: tuple[Vector, ...], fan_in: int
         + squares
     )
     error = fan_in * np.maximum(squared - mean**2, 0) + (fan_in * mean) ** 2
-    row, column = np.unravel_index(_least(error), error.shape)
+    row, column = np.unravel_index(int(_least(error.ravel())), error.shape)
     return Rescaling(
         np.array([FACTORS[row], FACTORS[column]]), np.empty(0), float(error[row, column])
     )
@@ -135,9 +135,9 @@ def _of_weights(
     if not corrected:
         error = error + np.tensordot(counts, mean, axes=(1, 2)) ** 2
     error = error * (scale**2)[:, None, None]
-    best = np.apply_along_axis(_least, 2, error)  # of `among`, by channel and activation factor
+    best = _least(error)  # of `among`, by channel and activation factor
     total = np.take_along_axis(error, best[:, :, None], axis=2)[:, :, 0].mean(axis=0)
-    row = _least(total)
+    row = int(_least(total))
     return Rescaling(FACTORS[[row]], among[best[:, row]], float(total[row]))
 
 
@@ -174,9 +174,10 @@ def _moments(
     return means, np.maximum(np.stack(square) - means**2, 0)
 
 
-def _least(errors: Vector) -> int:
-    """Where the least error is; the first of those that differ by rounding only."""
-    return int(np.argmax(errors <= errors.min() * (1 + 1e-9)))
+def _least(errors: Matrix) -> npt.NDArray[np.intp]:
+    """Where along the last axis the least error is; the first of those equal but for rounding."""
+    least: npt.NDArray[np.intp] = (errors <= errors.min(-1, keepdims=True) * (1 + 1e-9)).argmax(-1)
+    return least
 
 
 def expected_error(
