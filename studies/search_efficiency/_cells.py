@@ -25,6 +25,8 @@ from studies._networks import NamedNetwork, workload_of
 from studies._options import check_known, study_settings
 
 HERE = Path(__file__).parent
+OPERANDS = dse.SearchConfig.operands
+"""Searches are compared over what `dse.search` offers by default."""
 
 Estimator = Callable[[dse.Evaluator, dse.SearchSpace, int, Reporter], npt.NDArray[np.float64]]
 """Of the harm of each choice at each site."""
@@ -75,7 +77,8 @@ class TiedSearch:
 class EfficiencyStudy:
     """The configuration file."""
 
-    seeds: Annotated[tuple[int, ...], setting("of the searches", ge=0)]
+    seeds: Annotated[tuple[int, ...], setting("of the two searches that are compared", ge=0)]
+    other_seeds: Annotated[tuple[int, ...], setting("of all other searches", ge=0)]
     data_seed: Annotated[int, setting("of the split and of the weights", ge=0)]
     calibration_images: Annotated[int, setting("training images for ranges and routing", ge=1)]
     multipliers: Annotated[str, setting("a set of the catalogue")]
@@ -101,11 +104,11 @@ class EfficiencyStudy:
         return cell.sampler not in self.unscreened
 
     def cells(self) -> Iterator[SearchCell]:
-        """Every cell; what answers the main question first, then the others seed by seed."""
+        """Every cell; what answers the main question first."""
         main, others = list(self.budgets)[:2], list(self.budgets)[2:]
         for sampler, network, seed in itertools.product(main, self.networks, self.seeds):
             yield SearchCell(network, sampler, "none", seed, self.budgets[sampler])
-        for seed in self.seeds:
+        for seed in self.other_seeds:
             for sampler, tied in self.tied.items():
                 for network in tied.networks or self.networks:
                     yield SearchCell(network, sampler, tied.tie, seed, tied.budget)
@@ -147,13 +150,15 @@ class SearchedNetwork:
         sha256 = state_digest(network.state_dict())
         calibration = study.calibration_images
         evaluator = dse.Evaluator(network, data, calibration_images=calibration, cached=True)
-        every = dse.SearchSpace.of(evaluator.emulated.sites, catalog.names(study.multipliers))
+        names = catalog.names(study.multipliers)
+        every = dse.SearchSpace.of(evaluator.emulated.sites, names, operands=OPERANDS)
         model = CostModel(workload_of(evaluator), every.every_choice)
         return cls(evaluator, model, data.num_classes, _evaluation_seconds(evaluator), sha256)
 
     def problem(self, multipliers: str, tie: Tie) -> dse.Problem:
         """What a cell searches."""
-        space = dse.SearchSpace.of(self.model.sites, catalog.names(multipliers), tie=tie)
+        names = catalog.names(multipliers)
+        space = dse.SearchSpace.of(self.model.sites, names, tie=tie, operands=OPERANDS)
         return dse.Problem.of(space, self.model)
 
 
