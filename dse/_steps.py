@@ -262,11 +262,11 @@ def write(run: Run, closing: Closing) -> None:
     """All files that a person or another program reads."""
     _write_csv(run.path / run_files.TRIALS, trials_frame(closing))
     _write_csv(run.path / run_files.FRONT, front_frame(closing))
-    for number in closing.front:
+    for number in sorted({*closing.front, *closing.reported}):
         text = closing.trials[number].assignment.to_json()
         run.write(f"{ASSIGNMENTS}/{run_files.member_file(number)}", text)
     for number, routing in closing.own_routing.items():
-        if number in closing.front:
+        if number in (*closing.front, *closing.reported):
             run.keep_own_routing(number, routing)
     with atomically(run.path / run_files.FRONT_PICTURE) as temporary:
         draw_png(temporary, closing, run.config)

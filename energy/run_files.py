@@ -20,13 +20,13 @@ ROUTING = "routing.json"
 PER_INPUT = "routing_inputs.json"
 """Activation rates of single inputs."""
 ASSIGNMENTS = "assignments"
-"""Folder of the front members' assignments; each file is a `member_file`."""
+"""Folder of the assignments on the front or tested; each file is a `member_file`."""
 OWN_ROUTING = "routing"
-"""Folder of the front members' own activation rates; each file is a `member_file`."""
+"""Folder of their own activation rates; each file is a `member_file`."""
 
 
 def member_file(number: int) -> str:
-    """File of a front member, in `ASSIGNMENTS` and in `OWN_ROUTING`.
+    """File of such a trial, in `ASSIGNMENTS` and in `OWN_ROUTING`.
 
     Args:
         number: of the trial.

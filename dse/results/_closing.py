@@ -8,7 +8,7 @@ import numpy as np
 from scipy.stats import spearmanr
 
 from dse.problem import FINE_TUNED, Problem, Trial, objective_score
-from dse.results._halving import Halving, dominated_ranks, thinned_front
+from dse.results._halving import Halving, dominated_ranks
 from dse.results._own_routing import measure_own, own_energies
 from dse.scoring import Evaluator, is_plain_narrow
 from dse.study import SearchConfig, SearchStudy
@@ -130,7 +130,7 @@ def close(
     elif config.finetune == "promising":
         thinned = halving.promoted(ranked)
     else:
-        thinned = thinned_front(trials, front, config.finetune_members)
+        thinned = halving.shortlisted(ranked)
     # Which order recovers better is known only once both have been recovered in full.
     uniform = [trial.number for trial in trials.values() if trial.origin == "uniform"]
     chosen = sorted({*thinned, *uniform})

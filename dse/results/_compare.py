@@ -100,9 +100,10 @@ def _read(path: Path) -> Finished:
     folder = Run.open(path)
     try:
         trials = pd.read_csv(path / TRIALS)
-        files = sorted((path / ASSIGNMENTS).glob("*.json"))
-        front = {int(f.stem): Assignment.read(f) for f in files}
-    except (OSError, ValueError) as error:
+        on_front = trials.loc[trials[run_files.ON_FRONT], run_files.TRIAL]
+        files = {n: path / ASSIGNMENTS / run_files.member_file(n) for n in on_front}
+        front = {number: Assignment.read(file) for number, file in files.items()}
+    except (OSError, ValueError, KeyError) as error:
         raise InputError(
             f"{path} is not finished ({error}); go on with python -m dse.search --resume {path}"
         ) from error

@@ -17,6 +17,12 @@ from dse.study import SearchConfig, SearchStudy
 from luts.errors import InputError
 from models import Score
 
+MOST_DROP = 0.05
+"""Members of a front that are tested lie within five points of the exact network's accuracy, if
+enough of them do: a front reaches down to guessing, where nobody would use it."""
+MOST_DROP_BEFORE_TUNING = 0.15
+"""Within so much where they are fine-tuned first, which brings back about ten points."""
+
 SHORTLIST = 10
 """How many of the best candidates for the one answer are rescored on all images, if the
 search used fewer."""
@@ -38,6 +44,20 @@ class Halving:
     config: SearchConfig
     trials: Mapping[int, Trial]
 
+    def shortlisted(self, ranked: Sequence[Sequence[int]]) -> list[int]:
+        """Numbers of the trials that are tested, those that nobody would use only in need.
+
+        Where the search scored on fewer images, three times as many candidates from the first
+        non-dominated ranks are scored on all of them first.
+
+        Args:
+            ranked: numbers of trials, best rank first.
+        """
+        wanted = self.config.finetune_members
+        if not self.evaluator.is_partial:
+            return self._candidates(ranked[:1], wanted)
+        return self._best(self._candidates(ranked, 3 * wanted), self.whole_score, wanted)
+
     def promoted(self, ranked: Sequence[Sequence[int]]) -> list[int]:
         """Numbers of the trials that get the whole fine-tuning.
 
@@ -50,10 +70,7 @@ class Halving:
         """
         wanted = self.config.finetune_members
         count = (4 if self.evaluator.is_partial else 2) * wanted
-        candidates: list[int] = []
-        for rank in ranked:
-            if len(candidates) < count:
-                candidates += thinned_front(self.trials, rank, count - len(candidates))
+        candidates = self._candidates(ranked, count)
         if self.evaluator.is_partial:
             candidates = self._best(candidates, self.whole_score, 2 * wanted)
         return self._best(candidates, self._half_tuned, wanted)
@@ -108,6 +125,19 @@ class Halving:
         assert self.config.max_drop is not None
         least = self.evaluator.exact_validation.accuracy - self.config.max_drop / 100
         return self.whole_score(number).accuracy >= least - 1e-12
+
+    def _candidates(self, ranked: Sequence[Sequence[int]], count: int) -> list[int]:
+        """Up to so many useful trials of these ranks, and others if they are too few to test."""
+        is_tuned = self.config.finetune != "none"
+        most = MOST_DROP_BEFORE_TUNING if is_tuned else MOST_DROP
+        least = self.evaluator.exact_searched.accuracy - most
+        chosen: list[int] = []
+        for useful, wanted in ((True, count), (False, self.config.finetune_members)):
+            for rank in ranked:
+                part = [n for n in rank if (self.trials[n].validation.accuracy >= least) is useful]
+                if part and len(chosen) < wanted:
+                    chosen += thinned_front(self.trials, part, wanted - len(chosen))
+        return chosen
 
     def _half_tuned(self, number: int) -> Score:
         epochs = self.config.finetune_epochs / 2

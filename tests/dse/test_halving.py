@@ -45,6 +45,7 @@ class Evaluator:
 
     is_partial = True
     exact_validation = Score(0.9, 0.1, 400)
+    exact_searched = Score(0.1, 2.3, 100)  # nothing falls far below it
 
     def __init__(self, trials, data):
         self.by_digest = {t.assignment.digest: t for t in trials}
@@ -89,6 +90,43 @@ def test_halving_keeps_the_members_asked_for_and_repeats_nothing(study):
     again = halving(study)
     assert again.promoted(ranked) == chosen
     assert again.evaluator.asked == []
+
+
+def graded(count):
+    """A front from the exact network's 90 % down to guessing."""
+    return {
+        number: Trial(
+            number=number,
+            origin="guided",
+            assignment=Assignment.of({f"{number}": Choice("mul8s_1L2D")}),
+            energy_rel=1 - 0.9 * number / count,
+            validation=Score(0.9 - 0.8 * number / count, 0.3 + 2 * number / count, 100),
+            fidelity="recalibrated",
+            seconds=1.0,
+        )
+        for number in range(count)
+    }
+
+
+@pytest.mark.parametrize("partial", [False, True])
+def test_what_is_tested_is_what_somebody_would_use(study, partial):
+    trials = graded(80)
+    evaluator = Evaluator(trials.values(), Data)
+    evaluator.is_partial, evaluator.exact_searched = partial, Score(0.9, 0.3, 100)
+    by_digest = {t.assignment.digest: t.validation for t in trials.values()}
+    evaluator.score = lambda assignment, images: Outcome(by_digest[assignment.digest], "", 0.0)
+    ranked = dominated_ranks(list(trials.values()), 3)
+    assert len(ranked[0]) == 80
+
+    def chosen(members, finetune):
+        config = dataclasses.replace(SearchConfig(), finetune_members=members, finetune=finetune)
+        return Halving(study, evaluator, config, trials).shortlisted(ranked)
+
+    # One percent of accuracy a trial: five points hold the numbers 0 to 5, fifteen 0 to 15.
+    assert sorted(chosen(4, "none"))[-1] <= 5
+    assert 5 < sorted(chosen(8, "front"))[-1] <= 15
+    # With too few of these, others are better than none.
+    assert len(chosen(12, "none")) == 12 and {0, 1, 2, 3, 4, 5} <= set(chosen(12, "none"))
 
 
 def test_ranks_are_fronts_of_what_is_left(study):
