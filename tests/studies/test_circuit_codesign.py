@@ -88,8 +88,12 @@ def test_a_network_is_swept_and_compared(tmp_path, monkeypatch, capsys):
         if "test" in circuit:
             assert circuit["test"]["images"] == len(data.test)
             assert circuit["validation"]["images"] == len(data.validation)
-    cheapest = min(swept.values(), key=lambda c: c["energy_rel"])
-    assert "test" in cheapest and cheapest["kind"] == NARROW
+    exact = swept["mul8s_1KV8", False]["first"]["accuracy"]
+    useful = [c for c in swept.values() if c["first"]["accuracy"] >= exact - 0.08]
+    assert 0 < len(useful) < len(swept)
+    assert all(c in useful for c in swept.values() if "test" in c)
+    cheapest = min(useful, key=lambda c: c["energy_rel"])
+    assert "test" in cheapest
     comparison = pd.read_csv(tmp_path / "r/comparison.csv")
     published = comparison[comparison["kind"] == "published"]
     assert (published["energy_ratio"] == 1).all()
