@@ -70,6 +70,9 @@ class RecoveryStudy:
     only: Annotated[
         Mapping[str, tuple[str, ...]], setting("multipliers of recipes that are not run for all")
     ]
+    on: Annotated[
+        Mapping[str, tuple[str, ...]], setting("networks of recipes that are not run on all")
+    ]
     swapped: Annotated[tuple[str, ...], setting("recipes that start with weights on port one")]
     rounded: Annotated[
         tuple[str, ...], setting("recipes whose operands are rounded where a port ignores bits")
@@ -77,7 +80,8 @@ class RecoveryStudy:
 
     def __post_init__(self) -> None:
         check_settings(self)
-        check_known("recipe", [*self.only, *self.swapped, *self.rounded], self.recipes)
+        check_known("recipe", [*self.only, *self.on, *self.swapped, *self.rounded], self.recipes)
+        check_known("network", itertools.chain(*self.on.values()), self.networks)
         for names in (self.multipliers, *map(",".join, self.only.values())):
             luts.catalog.names(names)
         for recipe, network in itertools.product(self.recipes, self.networks):
@@ -101,7 +105,7 @@ class RecoveryStudy:
     def cells(self) -> Iterator[RecoveryCell]:
         """All cells, the cheap recipes of all networks first."""
         for recipe in self.recipes:
-            for network in self.networks:
+            for network in self.on.get(recipe, tuple(self.networks)):
                 for multiplier in self.only.get(recipe, luts.catalog.names(self.multipliers)):
                     if multiplier == luts.EXACT:
                         continue
