@@ -165,7 +165,7 @@ def sweep(
         network, data, calibration_images=study.calibration_images, images=study.first_images
     )
     workload = workload_of(evaluator)
-    rows = []
+    rows: list[dict[str, Any]] = []
     for choice in reporter.track(study.choices(), cell.name):
         assignment = _everywhere(evaluator, choice)
         score = evaluator.score(assignment).validation
