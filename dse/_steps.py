@@ -22,21 +22,45 @@ from dse.results import (
     trials_frame,
 )
 from dse.samplers import sampler_for, seeds_for
-from dse.scoring import ITEMS_PER_EXPERT, Evaluator, Scorer, ThisProcess, WorkerPool, Workers, score
-from dse.study import CONTENT, RECIPE, SearchConfig, SearchStudy, about, problem_of, run_trials
-from energy import Workload, run_files
+from dse.scoring import (
+    BATCH_SIZE,
+    ITEMS_PER_EXPERT,
+    Evaluator,
+    Scorer,
+    ThisProcess,
+    WorkerPool,
+    Workers,
+    score,
+)
+from dse.study import (
+    CONTENT,
+    OPERANDS,
+    RECIPE,
+    SearchConfig,
+    SearchStudy,
+    about,
+    problem_of,
+    run_trials,
+)
+from energy import ACTIVITY, Switching, Workload, published_figures, run_files
+from luts import EXACT
 from luts.console import SILENT, Reporter
 from models import (
+    Choice,
     Data,
     Routing,
+    SampledOperands,
     expert_work,
     load_data,
     measure_routing,
     measure_routing_per_input,
+    sample_operands,
 )
 from models.training import atomically, base_network, default_recipe
 
 SCREENED_ASSIGNMENTS = 15
+OPERAND_IMAGES = 128
+"""Images that operands are sampled from; of experts, all that recovery uses."""
 FEWEST_ARRAYS = 4
 """Arrays, and plain narrow multipliers, that are at least tried at all sites alike."""
 SINGLE_INPUTS = 64
@@ -107,8 +131,9 @@ def prepare(
             run.keep_routing_inputs(
                 measure_routing_per_input(evaluator.emulated.network, single, source=source)
             )
+        operands = _frozen_operands(evaluator, config, run, has_experts=bool(layers))
         advance()
-    workload = Workload(evaluator.emulated.sites, routing, layers)
+    workload = Workload(evaluator.emulated.sites, routing, layers, operands=operands)
     problem = problem_of(config, workload)
     if config.max_drop is not None:
         least = evaluator.exact_searched.accuracy - config.max_drop / 100
@@ -143,6 +168,26 @@ def _frozen_routing(evaluator: Evaluator, run: Run | None) -> Routing:
     return routing
 
 
+def _frozen_operands(
+    evaluator: Evaluator, config: SearchConfig, run: Run | None, *, has_experts: bool
+) -> SampledOperands | None:
+    """Operands at the sites: kept with a run, so that it can be costed anew; None if of no use."""
+    if run is None and config.energy_model != ACTIVITY:
+        return None
+    kept = None if run is None else run.operands()
+    if kept is not None:
+        return kept
+    images = evaluator.reference.images
+    if not has_experts:
+        images = images[:OPERAND_IMAGES]
+    source = f"exact int8 network, {len(images)} training images"
+    batches = [images[at : at + BATCH_SIZE] for at in range(0, len(images), BATCH_SIZE)]
+    operands = sample_operands(evaluator.emulated, batches, seed=config.seed, source=source)
+    if run is not None:
+        run.keep_operands(operands)
+    return operands
+
+
 def evaluator_of(config: SearchConfig, network: nn.Module, data: Data) -> Evaluator:
     """The evaluator that scores the candidates of a search."""
     return Evaluator(
@@ -165,11 +210,19 @@ def open_study(prepared: Prepared) -> SearchStudy:
         "images a score": prepared.evaluator.images,
         RECIPE: prepared.evaluator.recovery.to_dict(),
     }
+    if config.energy_model == ACTIVITY:
+        mine[OPERANDS] = _mean_switching(prepared.workload)
     if config.storage:
         return SearchStudy(config.storage, problem, name=config.study, about=mine)
     if prepared.run is None:
         return SearchStudy(optuna.storages.InMemoryStorage(), problem, about=mine)
     return SearchStudy(prepared.run.database, problem, about=mine)
+
+
+def _mean_switching(workload: Workload) -> float:
+    """What tells one sample of operands from another: the exact circuit's mean toggles."""
+    switching, exact = Switching.of(workload, published_figures()), Choice(EXACT)
+    return round(float(np.mean([switching.factor(s, exact) for s in workload.sites])), 3)
 
 
 def seed_study(prepared: Prepared, study: SearchStudy, reporter: Reporter) -> Problem:

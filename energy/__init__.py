@@ -17,7 +17,7 @@ from energy._figures import (
 )
 from energy._options import add_cost_options, check_memories, figures_of
 from energy._origin import figures_origin
-from energy._run import network_of_run, read_routing
+from energy._run import network_of_run, read_operands, read_routing
 from energy._spread import (
     Spread,
     per_input_json,
@@ -26,9 +26,11 @@ from energy._spread import (
     usage,
     worst_case,
 )
+from energy._switching import ACTIVITY, Switching, check_circuits
 from energy._workload import Workload, dense_counterpart
 
 __all__ = [
+    "ACTIVITY",
     "COMPONENTS",
     "CONVENTIONS",
     "MODELS",
@@ -42,9 +44,11 @@ __all__ = [
     "Operation",
     "SiteCost",
     "Spread",
+    "Switching",
     "Workload",
     "add_cost_options",
     "cheapest_within",
+    "check_circuits",
     "check_memories",
     "compare",
     "cost",
@@ -57,6 +61,7 @@ __all__ = [
     "per_input_json",
     "published_figures",
     "read_figures",
+    "read_operands",
     "read_per_input",
     "read_routing",
     "recovered_accuracy",

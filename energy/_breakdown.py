@@ -28,6 +28,8 @@ class SiteCost:
         rate: part of the items that do come here.
         activation_bits: bits of an activation that the multiplier looks at.
         weight_bits: bits of a weight that it looks at; in attention of k or v.
+        switching: toggles of a product, relative to one of uniform operands; 1 unless the energy
+            model counts them.
         multiplier_pj: products, in picojoule; 0 for routers and overhead.
         adder_pj: accumulations, in picojoule; 0 for routers and overhead.
         router_pj: products and accumulations of routers and overhead, in picojoule.
@@ -46,6 +48,7 @@ class SiteCost:
     activation_bits: int = 8
     weight_bits: int = 8
     rounded: bool = False
+    switching: float = 1.0
     multiplier_pj: float = 0.0
     adder_pj: float = 0.0
     router_pj: float = 0.0

@@ -8,12 +8,17 @@ energy ``p(m)``: power(m) / power(exact) at equal clock, or the ratio of power �
 look at ``k_x(m)`` of the 8 bits of an activation and at ``k_w(m)`` of those of a weight; e_weight
 and e_activation are energies of 8 bit. ::
 
-    E_s = ρ_s·macs_s·p(m_s)·e_product                 multiplier         in every model
+    E_s = ρ_s·macs_s·p(m_s)·α_s(m_s)·e_product        multiplier         in every model
         + ρ_s·macs_s·e_accumulation                   adder              in datapath and memory
         + τ_s·w_s·k_w(m_s)/8·e_weight / B             weight traffic     in memory
         + ρ_s·(a_s·k_x(m_s)/8 + b_s)·e_activation     activation traffic in memory
 
     energy_rel = Σ_s E_s / Σ_{s in the dense network} E_s, the latter with ρ = 1 and m exact
+
+α is 1 except under ``activity``, where it is how much the circuit switches for the codes that meet
+at this site, relative to uniform operands (`energy._switching`). The denominator is then the exact
+multiplier's energy at the operands of the same sites, so that ``energy_rel`` tells how circuits
+compare where they work; accumulations and traffic are not counted.
 
 In q·kᵀ and attn·v the second operands among ``a_s``, k and v, are read with ``k_w`` bits. Which low
 bits a port ignores its truth table says (`luts.ignored_bits`); operand order decides which port it
@@ -38,7 +43,8 @@ in float32 when a network runs:
 - ``hard``: nothing, for the gate is 1; with top-k above 1 products of outputs and gates.
 
 They are charged as run, with e_float_product instead of p(m)·e_product and e_float_accumulation
-instead of e_accumulation.
+instead of e_accumulation; under ``activity`` by the mean α of the exact dense network, as nobody
+knows how much they switch.
 
 Under ``multipliers`` e_product does not cancel where a row is in float32: such a product counts as
 3.7 pJ / 0.2 pJ = 18.5 exact ones. Arithmetic of routers and overhead is booked as `router`.
@@ -54,19 +60,24 @@ from typing import Literal, get_args
 from energy._activity import Activity, activities
 from energy._breakdown import CostBreakdown, SiteCost
 from energy._figures import OPERAND_BITS, Figures, published_figures
+from energy._switching import ACTIVITY, Switching
 from energy._workload import Workload
 from luts.errors import InputError, suggest
-from models import Assignment, Choice, ExpertWork, Routing, Site
+from models import Assignment, Choice, Routing, Site
 
-EnergyModel = Literal["multipliers", "datapath", "memory"]
+EnergyModel = Literal["multipliers", "datapath", "memory", "activity"]
 
 MODELS: dict[str, str] = {
     "multipliers": "products only: the normalised power of the literature",
     "datapath": "products and accumulations",
     "memory": "products, accumulations, traffic of the operand bits that circuits keep",
+    ACTIVITY: "products only, each by the toggles that its site's own operands cause",
 }
 """What each energy model counts, by name."""
 
+
+BEYOND_PRODUCTS = ("datapath", "memory")
+"""Energy models that count accumulations too."""
 
 FLOAT = "float32"
 """What stands in the place of a multiplier's name where products are in float32."""
@@ -101,11 +112,13 @@ def cost(
     if isinstance(assignment, str):
         assignment = Assignment.uniform(workload.sites, assignment)
     assignment.check(workload.sites)
-    rows = [site_cost(a, assignment.choices[a.site.name], figures, model) for a in active]
+    switching = switching_of(workload, figures, model)
+    choices = assignment.choices
+    rows = [site_cost(a, choices[a.site.name], figures, model, switching) for a in active]
     routing = workload.routing
     return CostBreakdown(
-        rows=(*rows, *overhead_costs(workload.layers, figures, model)),
-        dense_energy_pj=dense_energy_pj(workload.reference, figures, model),
+        rows=(*rows, *overhead_costs(workload, figures, model, switching)),
+        dense_energy_pj=dense_energy_pj(workload.reference, figures, model, switching),
         dense_macs=sum(site.macs for site in workload.reference),
         model=model,
         convention=figures.convention,
@@ -117,6 +130,8 @@ def under_each_model(
     workload: Workload, assignment: Assignment | str, figures: Figures | None = None
 ) -> dict[str, float]:
     """``energy_rel`` of one assignment under every energy model, weights read for each input.
+
+    ``activity`` is left out where the workload has no operands, or a circuit no netlist.
 
     Args:
         workload: the network.
@@ -132,6 +147,11 @@ def under_each_model(
     figures = published_figures() if figures is None else figures
     single = dataclasses.replace(figures, batch_size=1)
     models: tuple[EnergyModel, ...] = get_args(EnergyModel)
+    if isinstance(assignment, str):
+        assignment = Assignment.uniform(workload.sites, assignment)
+    used = {choice.multiplier for choice in assignment.choices.values()} | {figures.exact}
+    if workload.operands is None or any(not figures.multiplier(n).netlist for n in used):
+        models = tuple(model for model in models if model != ACTIVITY)
     return {name: cost(workload, assignment, single, model=name).energy_rel for name in models}
 
 
@@ -141,12 +161,28 @@ def check_model(model: str) -> None:
         raise InputError(f"unknown energy model {model!r}; {suggest(model, [*MODELS])}")
 
 
-def site_cost(activity: Activity, choice: Choice, figures: Figures, model: EnergyModel) -> SiteCost:
+def switching_of(workload: Workload, figures: Figures, model: EnergyModel) -> Switching | None:
+    """How much circuits switch at the workload's sites; None for models that do not ask.
+
+    Raises:
+        InputError: the model asks and the workload has no operands, or not of every site.
+    """
+    return Switching.of(workload, figures) if model == ACTIVITY else None
+
+
+def site_cost(
+    activity: Activity,
+    choice: Choice,
+    figures: Figures,
+    model: EnergyModel,
+    switching: Switching | None = None,
+) -> SiteCost:
     """The row of one site: the equation above."""
     site = activity.site
     macs = activity.rate * site.macs
-    products_pj = macs * figures.product_pj(choice.multiplier)
-    additions_pj = macs * figures.accumulation_pj if model != "multipliers" else 0.0
+    factor = 1.0 if switching is None else switching.factor(site, choice)
+    products_pj = macs * figures.product_pj(choice.multiplier) * factor
+    additions_pj = macs * figures.accumulation_pj if model in BEYOND_PRODUCTS else 0.0
     is_router = site.kind == "router"
     activation_bits, weight_bits = figures.operand_bits(choice)
     weights_pj = activations_pj = 0.0
@@ -169,6 +205,7 @@ def site_cost(activity: Activity, choice: Choice, figures: Figures, model: Energ
         activation_bits=activation_bits,
         weight_bits=weight_bits,
         rounded=choice.rounded,
+        switching=factor,
         multiplier_pj=0.0 if is_router else products_pj,
         adder_pj=0.0 if is_router else additions_pj,
         router_pj=products_pj + additions_pj if is_router else 0.0,
@@ -178,15 +215,18 @@ def site_cost(activity: Activity, choice: Choice, figures: Figures, model: Energ
 
 
 def overhead_costs(
-    layers: Sequence[ExpertWork], figures: Figures, model: EnergyModel
+    workload: Workload, figures: Figures, model: EnergyModel, switching: Switching | None = None
 ) -> tuple[SiteCost, ...]:
     """One row for each expert layer that multiplies outside its sites, which it does in float32."""
     rows = []
-    for layer in layers:
+    for layer in workload.layers:
         if not layer.overhead_macs:
             continue
-        per_mac = figures.float_product_pj
-        if model != "multipliers":
+        factor = 1.0
+        if switching is not None:
+            factor = switching.mean(workload.reference, Choice(figures.exact))
+        per_mac = figures.float_product_pj * factor
+        if model in BEYOND_PRODUCTS:
             per_mac += figures.float_accumulation_pj
         rows.append(
             SiteCost(
@@ -200,13 +240,19 @@ def overhead_costs(
                 rate=1.0,
                 activation_bits=FLOAT_BITS,
                 weight_bits=FLOAT_BITS,
+                switching=factor,
                 router_pj=layer.overhead_macs * per_mac,
             )
         )
     return tuple(rows)
 
 
-def dense_energy_pj(dense: Sequence[Site], figures: Figures, model: EnergyModel) -> float:
+def dense_energy_pj(
+    dense: Sequence[Site],
+    figures: Figures,
+    model: EnergyModel,
+    switching: Switching | None = None,
+) -> float:
     """Energy of the dense network with the exact multiplier, in picojoule.
 
     Raises:
@@ -215,5 +261,6 @@ def dense_energy_pj(dense: Sequence[Site], figures: Figures, model: EnergyModel)
     if any(site.expert_layer is not None for site in dense):
         raise InputError("`dense` takes the sites of a network without experts")
     exact = Choice(figures.exact)
-    rows = [site_cost(a, exact, figures, model) for a in activities(Workload(tuple(dense)))]
+    active = activities(Workload(tuple(dense)))
+    rows = [site_cost(a, exact, figures, model, switching) for a in active]
     return CostBreakdown(tuple(rows), 1.0, 0, model, figures.convention, "").energy_pj

@@ -6,7 +6,14 @@ import numpy as np
 import numpy.typing as npt
 
 from energy._activity import activities
-from energy._cost import EnergyModel, check_model, dense_energy_pj, overhead_costs, site_cost
+from energy._cost import (
+    EnergyModel,
+    check_model,
+    dense_energy_pj,
+    overhead_costs,
+    site_cost,
+    switching_of,
+)
 from energy._figures import Figures, published_figures
 from energy._workload import Workload
 from luts.errors import InputError
@@ -51,9 +58,14 @@ class CostModel:
         self.sites = workload.sites
         self.choices = tuple(choices)
         active = activities(workload, batch_size=figures.batch_size)
-        dense_pj = dense_energy_pj(workload.reference, figures, model)
-        table = [[site_cost(a, c, figures, model).energy_pj for c in choices] for a in active]
-        overhead_pj = sum(row.energy_pj for row in overhead_costs(workload.layers, figures, model))
+        switching = switching_of(workload, figures, model)
+        dense_pj = dense_energy_pj(workload.reference, figures, model, switching)
+        table = [
+            [site_cost(a, c, figures, model, switching).energy_pj for c in choices] for a in active
+        ]
+        overhead_pj = sum(
+            row.energy_pj for row in overhead_costs(workload, figures, model, switching)
+        )
         self.contributions: Floats = np.array(table, dtype=np.float64) / dense_pj
         self.contributions.setflags(write=False)
         self.constant = overhead_pj / dense_pj

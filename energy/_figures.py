@@ -7,7 +7,7 @@ from typing import Literal
 
 import luts
 from energy import _tables
-from luts.circuits import Member, members
+from luts.circuits import Member, Netlist, members, netlist_of
 from luts.errors import InputError, suggest
 from models import Choice
 
@@ -39,6 +39,7 @@ class MultiplierFigures:
         source: where the figures come from.
         first_bits: bits of the operand at its first port that it does not ignore.
         second_bits: the same of its second port.
+        known: the multiplier that they are figures of, where it is known.
 
     Raises:
         InputError: a port with fewer than 0 or more than 8 bits.
@@ -50,6 +51,9 @@ class MultiplierFigures:
     source: str
     first_bits: int = OPERAND_BITS
     second_bits: int = OPERAND_BITS
+    known: luts.Multiplier | Member | None = dataclasses.field(
+        default=None, repr=False, compare=False
+    )
 
     def __post_init__(self) -> None:
         for bits in (self.first_bits, self.second_bits):
@@ -70,7 +74,18 @@ class MultiplierFigures:
             source=multiplier.source,
             first_bits=OPERAND_BITS - first,
             second_bits=OPERAND_BITS - second,
+            known=multiplier,
         )
+
+    @property
+    def netlist(self) -> Netlist | None:
+        """The circuit, where it is known."""
+        return None if self.known is None else netlist_of(self.known)
+
+    @property
+    def signed(self) -> bool:
+        """Whether the circuit takes signed codes, and not magnitudes."""
+        return not isinstance(self.known, luts.Multiplier) or self.known.signed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -292,6 +307,7 @@ def _figures_of_row(
         source=row.source,
         first_bits=OPERAND_BITS if known is None else known.first_bits,
         second_bits=OPERAND_BITS if known is None else known.second_bits,
+        known=None if known is None else known.known,
     )
 
 

@@ -17,8 +17,9 @@ from energy._compare import draw_components
 from energy._cost import under_each_model
 from energy._figures import Figures
 from energy._origin import figures_origin
-from energy._run import described_network, network_from, read_routing
+from energy._run import described_network, network_from, read_operands, read_routing
 from energy._spread import Spread, read_per_input, spread
+from energy._switching import ACTIVITY
 from energy._workload import Workload
 from luts.errors import InputError
 from luts.settings import given_settings
@@ -48,8 +49,12 @@ def workload_of(options: argparse.Namespace, config: models.NetworkConfig) -> Wo
     """
     workload = Workload.of(config)
     if options.routing is not None:
-        return workload.under(read_routing(options.routing))
-    if options.run is None or not workload.layers:
+        workload = workload.under(read_routing(options.routing))
+    if options.run is None:
+        return workload
+    if options.energy_model == ACTIVITY or (options.run / run_files.OPERANDS).exists():
+        workload = workload.fed(read_operands(options.run))
+    if options.routing is not None or not workload.layers:
         return workload
     return workload.under(read_routing(options.run / run_files.ROUTING))
 
@@ -110,12 +115,15 @@ def site_table(breakdown: CostBreakdown) -> Table:
     """One line per row, then the total; operand widths where their traffic is counted."""
     counted = [c for c, energy in breakdown.components_pj().items() if energy]
     with_bits = breakdown.model == "memory"
+    with_toggles = breakdown.model == ACTIVITY
     table = Table(title=f"energy of one input, model {breakdown.model}, {breakdown.convention}")
     table.add_column("site", no_wrap=True)
     table.add_column("kind")
     table.add_column("multiplier", no_wrap=True)
     if with_bits:
         table.add_column("bits x, w", justify="right", no_wrap=True)
+    if with_toggles:
+        table.add_column("toggles", justify="right", no_wrap=True)
     for title in ("MACs", "rate", *(f"{c.replace('_', ' ')} nJ" for c in counted), "relative"):
         table.add_column(title, justify="right")
     for row in breakdown.rows:
@@ -124,6 +132,7 @@ def site_table(breakdown: CostBreakdown) -> Table:
             row.kind,
             row.choice,
             *([f"{row.activation_bits}, {row.weight_bits}"] if with_bits else []),
+            *([f"{row.switching:.3f}"] if with_toggles else []),
             f"{row.macs:,}",
             f"{row.rate:.3f}",
             *(f"{getattr(row, f'{c}_pj') / 1000:,.2f}" for c in counted),
@@ -133,7 +142,7 @@ def site_table(breakdown: CostBreakdown) -> Table:
     totals = breakdown.components_pj()
     table.add_row(
         "all",
-        *[""] * (3 if with_bits else 2),
+        *[""] * (2 + with_bits + with_toggles),
         f"{breakdown.macs_expected:,.0f}",
         "",
         *(f"{totals[c] / 1000:,.2f}" for c in counted),

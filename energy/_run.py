@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 import models
-from energy.run_files import CONFIG, FRONT, IN_MEMORY
+from energy.run_files import CONFIG, FRONT, IN_MEMORY, OPERANDS
 from luts.errors import InputError
 from luts.settings import read_settings
 
@@ -70,6 +70,21 @@ def read_routing(path: Path) -> models.Routing:
         return models.Routing.from_json(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"cannot read the routing {path}: {error}") from error
+
+
+def read_operands(run: Path) -> models.SampledOperands:
+    """Operands at the sites of a run's network.
+
+    Raises:
+        InputError: the folder holds none, or the file is damaged.
+    """
+    path = run / OPERANDS
+    if not path.exists():
+        raise InputError(
+            f"{run} kept no operands of its sites ({OPERANDS}), which the energy model activity "
+            f"takes; python -m dse.search --resume {run} samples them"
+        )
+    return models.SampledOperands.read(path)
 
 
 def read_front(run: Path) -> pd.DataFrame:

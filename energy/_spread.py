@@ -11,7 +11,7 @@ import pandas as pd
 
 from energy._activity import Activity
 from energy._breakdown import CostBreakdown
-from energy._cost import EnergyModel, cost, site_cost
+from energy._cost import EnergyModel, cost, site_cost, switching_of
 from energy._figures import Figures, published_figures
 from energy._workload import Workload
 from luts.errors import InputError
@@ -156,7 +156,7 @@ def worst_case(
 ) -> CostBreakdown:
     """Cost of an input that sends every item to its layer's costliest experts.
 
-    Under ``multipliers`` and ``datapath`` an input can cost that much and none can cost more. Under
+    Under all models but ``memory`` an input can cost that much and none can cost more. Under
     ``memory`` it is an upper bound: every expert that the items suffice for is also read.
 
     Args:
@@ -172,12 +172,14 @@ def worst_case(
     if isinstance(assignment, str):
         assignment = Assignment.uniform(workload.sites, assignment)
     assignment.check(workload.sites)
+    switching = switching_of(workload, figures, model)
     rates, used = {}, {}
     for layer in workload.layers:
         work_pj, reading_pj = [0.0] * layer.experts, [0.0] * layer.experts
         for site in workload.sites:
             if site.expert_layer == layer.layer and site.expert is not None:
-                row = site_cost(Activity(site), assignment.choices[site.name], figures, model)
+                choice = assignment.choices[site.name]
+                row = site_cost(Activity(site), choice, figures, model, switching)
                 work_pj[site.expert] += row.energy_pj - row.weight_traffic_pj
                 reading_pj[site.expert] += row.weight_traffic_pj
         rates[layer.layer] = _costliest(work_pj, layer)

@@ -8,7 +8,7 @@ from torch import nn
 
 import models
 from luts.errors import InputError
-from models import ExpertWork, Routing, Site
+from models import ExpertWork, Routing, SampledOperands, Site
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,12 +23,15 @@ class Workload:
             gets rows, and activation rates are checked against them.
         dense: sites of the dense network that costs are relative to; None for the network that
             ``sites`` was upcycled from (`dense_counterpart`).
+        operands: codes that follow one another at the sites, which the energy model ``activity``
+            takes (`models.sample_operands`).
     """
 
     sites: tuple[Site, ...]
     routing: Routing | None = None
     layers: tuple[ExpertWork, ...] = ()
     dense: tuple[Site, ...] | None = None
+    operands: SampledOperands | None = None
 
     def __post_init__(self) -> None:
         for name in ("sites", "layers", "dense"):
@@ -61,6 +64,10 @@ class Workload:
     def under(self, routing: Routing | None) -> "Workload":
         """The same network with other activation rates."""
         return dataclasses.replace(self, routing=routing)
+
+    def fed(self, operands: SampledOperands | None) -> "Workload":
+        """The same network with these operands at its sites."""
+        return dataclasses.replace(self, operands=operands)
 
     @property
     def reference(self) -> tuple[Site, ...]:

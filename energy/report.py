@@ -5,6 +5,7 @@ import dataclasses
 from pathlib import Path
 
 from rich.console import Console
+from rich.table import Table
 
 import energy
 import luts
@@ -13,7 +14,9 @@ from energy import _report
 from energy._circuits import Circuits, add_circuit_options, circuits_of
 from energy._cost import FLOAT
 from energy._options import add_cost_options, check_memories
+from energy._rankings import shown_rankings
 from energy._run import read_front
+from energy._switching import ACTIVITY
 from luts.console import Parser, run
 from luts.errors import InputError
 from luts.settings import add_settings
@@ -43,6 +46,7 @@ def main() -> None:
     if options.compare:
         shown |= _all_topologies(options, figures, config, circuits)
     spread = _report.spread_of(options, workload, assignment, figures) if options.spread else None
+    rankings = shown_rankings(workload, assignment, figures, model=options.energy_model)
     if options.csv:
         _report.write_csv(options.csv, breakdown)
     if options.chart:
@@ -52,12 +56,18 @@ def main() -> None:
         worst = energy.worst_case(workload, assignment, figures, model=options.energy_model)
         shown |= {f"{config.topology}, worst case": worst}
     console.print(_report.comparison_table("totals of one input, shares of the energy", shown))
-    if spread is not None:
-        console.print(_report.spread_table(spread, worst))
+    tables = [_report.spread_table(spread, worst)] if spread is not None else []
+    _print_all(console, [*rankings.tables, *tables])
     notes = _notes(options, breakdown, bool(workload.layers))
-    notes += _report.assignment_notes(workload, assignment, figures, circuits)
+    chosen = _report.assignment_notes(workload, assignment, figures, circuits)
+    notes += [*rankings.notes, *chosen]
     for line in [*notes, *circuits.notes]:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _print_all(console: Console, tables: list[Table]) -> None:
+    for table in tables:
+        console.print(table)
 
 
 def _all_topologies(
@@ -67,6 +77,11 @@ def _all_topologies(
     circuits: Circuits,
 ) -> dict[str, energy.CostBreakdown]:
     """The same network in every topology, one multiplier everywhere, uniform routing."""
+    if options.energy_model == ACTIVITY:
+        raise InputError(
+            "--compare builds networks that have seen no images, and the energy model activity "
+            "takes operands; report a run of each topology on its own"
+        )
     costs = {}
     for topology in models.TOPOLOGIES:
         workload = energy.Workload.of(dataclasses.replace(config, topology=topology))
@@ -109,7 +124,7 @@ def _notes(
     if has_experts:
         notes.append(f"routing: {breakdown.routing_source}")
     in_float = any(row.multiplier == FLOAT for row in breakdown.rows)
-    if breakdown.model != "multipliers" or in_float:
+    if breakdown.model not in ("multipliers", ACTIVITY) or in_float:
         notes.append("absolute energies: 45 nm, Horowitz, ISSCC 2014, unless --figures says else")
     return notes + luts.catalog.notices(options.multiplier or "")
 

@@ -5,12 +5,15 @@ import functools
 import hashlib
 import math
 import numbers
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from luts.errors import InputError
+
+if TYPE_CHECKING:
+    from luts.circuits._netlist import Netlist
 
 N_CODES = 256
 """Codes of one 8-bit operand: its bits read as an unsigned number."""
@@ -67,6 +70,8 @@ class Multiplier:
         figures_from: whether the figures were ``"published"``, ``"given"`` by the user, or (some of
             them) ``"estimated"`` from the circuit's netlist.
         figures_error_pct: ± of the estimated ones; None where none is.
+        netlist: the circuit that was read from a file, where it was one; arrays have theirs by
+            their table (`luts.circuits.netlist_of`).
 
     Raises:
         InputError: the table has another shape or type, a product in use so large that a sum of
@@ -83,6 +88,7 @@ class Multiplier:
     aliases: tuple[str, ...] = ()
     figures_from: FiguresFrom = "given"
     figures_error_pct: FiguresError | None = None
+    netlist: "Netlist | None" = dataclasses.field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if not self.name or self.name != self.name.strip():

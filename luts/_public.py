@@ -1,7 +1,7 @@
 """The public names of `luts`, in one module that is imported when the first is used."""
 
 from luts import families
-from luts._arithmetic import Arithmetic
+from luts._arithmetic import Arithmetic, rounded_codes
 from luts._catalog import Catalog, Recognition, UnknownMultiplierError, catalog, evoapprox_catalog
 from luts._error_metrics import ErrorMetrics, error_metrics
 from luts._evoapprox import EXACT
@@ -50,6 +50,7 @@ __all__ = [
     "matmul",
     "matmul_reference",
     "quantise",
+    "rounded_codes",
     "scalar_loop",
     "select",
 ]

@@ -14,6 +14,7 @@ from dse.results._run_folder import ROUTING, Run
 from dse.results._stored_run import study_of
 from dse.study import StoredStudy
 from energy import (
+    ACTIVITY,
     CostModel,
     EnergyModel,
     Figures,
@@ -21,6 +22,7 @@ from energy import (
     check_memories,
     cost,
     figures_of,
+    read_operands,
     read_routing,
     run_files,
 )
@@ -74,7 +76,9 @@ def recost_all(
         network = network_of(run.folder.path)
         if network not in workloads:
             workloads[network] = Workload.of(network)
-        recosted.append(recost(run, study, workloads[network], figures, model=model))
+        operands = read_operands(run.folder.path) if model == ACTIVITY else None
+        workload = workloads[network].fed(operands)
+        recosted.append(recost(run, study, workload, figures, model=model))
     return recosted, figures
 
 

@@ -13,7 +13,7 @@ from dse.results._provenance import provenance
 from dse.study import ALL, IN_MEMORY, SearchConfig
 from energy import per_input_json, run_files
 from luts.errors import InputError
-from models import NetworkConfig, Routing
+from models import NetworkConfig, Routing, SampledOperands
 from models.training import atomically
 
 CONFIG = run_files.CONFIG
@@ -182,6 +182,16 @@ class Run:
     def keep_routing(self, routing: Routing) -> None:
         """Freeze the routing rates."""
         self.write(ROUTING, routing.to_json())
+
+    def operands(self) -> SampledOperands | None:
+        """The operands at the sites, or None before they were sampled."""
+        path = self.path / run_files.OPERANDS
+        return SampledOperands.read(path) if path.exists() else None
+
+    def keep_operands(self, operands: SampledOperands) -> None:
+        """Freeze the operands at the sites."""
+        with atomically(self.path / run_files.OPERANDS) as temporary:
+            temporary.write_bytes(operands.to_bytes())
 
     @property
     def has_routing_inputs(self) -> bool:

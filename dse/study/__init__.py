@@ -12,7 +12,16 @@ from dse.study._lease import Lease
 from dse.study._loop import run_trials
 from dse.study._preflight import about, check, check_in_memory, problem_of
 from dse.study._storage import BEAT_SECONDS, Database, database_url, open_storage
-from dse.study._stored import CONTENT, RECIPE, SCORING, STUDY_NAME, StoredStudy, read_study, reading
+from dse.study._stored import (
+    CONTENT,
+    OPERANDS,
+    RECIPE,
+    SCORING,
+    STUDY_NAME,
+    StoredStudy,
+    read_study,
+    reading,
+)
 from dse.study._study import SearchStudy
 
 __all__ = [
@@ -20,6 +29,7 @@ __all__ = [
     "BEAT_SECONDS",
     "CONTENT",
     "IN_MEMORY",
+    "OPERANDS",
     "RECIPE",
     "SCORING",
     "STUDY_NAME",

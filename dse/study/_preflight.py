@@ -11,7 +11,7 @@ from torch import nn
 from dse.problem import Problem, SearchSpace
 from dse.study._config import ALL, SearchConfig
 from dse.study._stored import SCORING, STUDY_NAME, check_identity, read_study, space_record
-from energy import CostModel, Workload
+from energy import ACTIVITY, CostModel, Workload, check_circuits, published_figures
 from models import uniform_routing
 
 CLASSES = {"digits": 10, "cifar10": 10, "cifar100": 100, "tiny-imagenet": 200}
@@ -97,7 +97,13 @@ def check_in_memory(config: SearchConfig, network: nn.Module, example: torch.Ten
 def _roughly(config: SearchConfig, workload: Workload) -> Problem:
     """Refuses what is out of reach; what is near its limit is checked with measured routing."""
     limit = None if config.max_energy is None else MARGIN * config.max_energy
-    return problem_of(dataclasses.replace(config, max_energy=limit), workload)
+    rough = dataclasses.replace(config, max_energy=limit)
+    if config.energy_model == ACTIVITY:
+        # What operands there will be, nobody knows yet; only that toggles can be counted.
+        check_circuits(config.names(), published_figures())
+        free: dict[str, Any] = {"objective": "pareto", "max_drop": None, "max_energy": None}
+        rough = dataclasses.replace(config, energy_model="multipliers", **free)
+    return problem_of(rough, workload)
 
 
 def _check_identity(config: SearchConfig, problem: Problem, where: Path | str | None) -> None:

@@ -28,6 +28,8 @@ CLOSING = "closing:"
 CONTENT = "content_sha256"
 RECIPE = "recovery"
 """How candidates are recovered before they are scored."""
+OPERANDS = "relative toggles of the exact circuit"
+"""What tells the operands that energies were charged by, under the energy model ``activity``."""
 STUDY_NAME = "search"
 SCORING = (
     "finetune",

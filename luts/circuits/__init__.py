@@ -6,7 +6,14 @@ gives power, area and delay of any netlist, `toggles` how often its nets switch.
 
 from luts.circuits._array import PREFIX, Cuts, all_cuts, array_netlist, cuts_of
 from luts.circuits._dominance import undominated
-from luts.circuits._family import Member, array_multiplier, cuts_of_table, members, name_of_table
+from luts.circuits._family import (
+    Member,
+    array_multiplier,
+    cuts_of_table,
+    members,
+    name_of_table,
+    netlist_of,
+)
 from luts.circuits._figures import (
     FigureEstimate,
     FigureModel,
@@ -18,7 +25,7 @@ from luts.circuits._figures import (
 from luts.circuits._netlist import ONE, ZERO, Builder, Netlist, NetlistCell
 from luts.circuits._rtl import array_testbench, array_verilog, module_name, netlist_verilog
 from luts.circuits._structural import ADDER_MODULES, CELLS, NotStructural, read_structural
-from luts.circuits._switching import Toggles, depth, toggles
+from luts.circuits._switching import Toggles, depth, toggles, weighted_toggles
 
 __all__ = [
     "ADDER_MODULES",
@@ -50,8 +57,10 @@ __all__ = [
     "members",
     "module_name",
     "name_of_table",
+    "netlist_of",
     "netlist_verilog",
     "read_structural",
     "toggles",
     "undominated",
+    "weighted_toggles",
 ]

@@ -7,7 +7,8 @@ from importlib import resources
 
 from luts import families
 from luts._multiplier import FiguresError, Multiplier
-from luts.circuits._array import Cuts, cuts_of
+from luts.circuits._array import Cuts, array_netlist, cuts_of
+from luts.circuits._netlist import Netlist
 
 ARRAYS_CSV = "data/arrays.csv"
 SOURCE = "broken-array family (Mahdiani et al., IEEE TCAS-I 57(4) 2010), figures estimated"
@@ -111,3 +112,20 @@ def array_multiplier(cuts: Cuts) -> Multiplier:
         figures_from="estimated",
         figures_error_pct=member.error,
     )
+
+
+def netlist_of(multiplier: Multiplier | Member) -> Netlist | None:
+    """The circuit of a multiplier: the one it was read from, or an array's.
+
+    None for a mere table that is no array's.
+    """
+    if isinstance(multiplier, Member):
+        return _array_of(multiplier.name)
+    return multiplier.netlist or _array_of(name_of_table(multiplier.sha256) or "")
+
+
+@functools.cache
+def _array_of(name: str) -> Netlist | None:
+    """The netlist of the array of this name, or None for another name."""
+    cuts = cuts_of(name)
+    return None if cuts is None else array_netlist(cuts)

@@ -35,7 +35,7 @@ import numpy as np
 
 from luts._multiplier import FiguresError
 from luts.circuits._netlist import Netlist, check_8x8
-from luts.circuits._switching import Int64, depth, toggles
+from luts.circuits._switching import OTHER_TOGGLES, Int64, depth, toggles
 from luts.errors import InputError
 
 FIGURES = ("power_mw", "area_um2", "delay_ns")
@@ -78,7 +78,10 @@ class NetlistFeatures:
         small = (self.half_adders + self.exclusive) / 10 + self.gates / 20
         adders = self.full_adders + self.half_adders + self.exclusive / 2
         return {
-            "power_mw": (self.adder_toggles + self.other_toggles / 4, self.full_adders + small),
+            "power_mw": (
+                self.adder_toggles + OTHER_TOGGLES * self.other_toggles,
+                self.full_adders + small,
+            ),
             "area_um2": (adders, self.gates, self.depth),
             "delay_ns": (self.depth, 1),
         }

@@ -84,6 +84,21 @@ class Netlist:
         kinds = [cell.kind for cell in self.cells]
         return {kind: kinds.count(kind) for kind in KINDS if kind in kinds}
 
+    def with_exchanged_inputs(self) -> "Netlist":
+        """The same circuit, its second operand named first."""
+        n_first, n_second = self.widths
+        number = list(range(self.n_nets))
+        for bit in range(n_first):
+            number[FIRST_INPUT + bit] = FIRST_INPUT + n_second + bit
+        for bit in range(n_second):
+            number[FIRST_INPUT + n_first + bit] = FIRST_INPUT + bit
+        cells = tuple(
+            dataclasses.replace(cell, inputs=tuple(number[net] for net in cell.inputs))
+            for cell in self.cells
+        )
+        product = tuple(number[net] for net in self.product)
+        return Netlist(self.name, (n_second, n_first), cells, product)
+
     def values(self, first: Int64, second: Int64) -> Words:
         """Every net for every operand pair, 64 pairs to a word: shape ``(nets, words)``.
 

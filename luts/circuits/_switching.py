@@ -6,7 +6,7 @@ an adder whose inputs come at different times may switch several times before it
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,9 @@ Floats = npt.NDArray[np.float64]
 
 DEPTHS = {"FA": (3, 2), "HA": (2, 1), "XOR": (2,), "XNOR": (2,), "MUX": (2,)}
 """Gates on the way from a cell's inputs to its outputs (sum, carry); 1 where not named."""
+
+OTHER_TOGGLES = 1 / 4
+"""What a toggle of a half adder or a gate counts, where one of a full adder's sum is 1."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -42,10 +45,53 @@ def toggles(netlist: Netlist, first: Int64, second: Int64) -> Toggles:
         second: those of the second operand.
     """
     n_steps = len(first) - 1
-    before = netlist.values(first[:-1], second[:-1])
-    after = netlist.values(first[1:], second[1:])
     valid = pack(np.ones(n_steps, dtype=np.int64))
+    before, after = netlist.values(first[:-1], second[:-1]), netlist.values(first[1:], second[1:])
     timed = np.zeros(netlist.n_nets)
+    for changed in _changes(netlist, before, after, valid):
+        timed += _ones(changed).sum(axis=-1)
+    settled = _ones((before ^ after) & valid).sum(axis=-1)
+    return Toggles(settled / n_steps, timed / n_steps)
+
+
+def weighted_toggles(
+    netlist: Netlist, before: tuple[Int64, Int64], after: tuple[Int64, Int64]
+) -> Floats:
+    """Toggles as the estimate of power weighs them, glitches included, of steps in blocks of 64.
+
+    A full adder's sum counts whole, a half adder's and a gate's output a quarter
+    (`luts.circuits.estimate`).
+
+    Args:
+        netlist: the circuit.
+        before: bit patterns of both operands before each step, shape ``(steps,)``, a multiple of
+            64.
+        after: those after it.
+
+    Returns:
+        Sums over each 64 steps that follow one another, float64 of shape ``(steps / 64,)``.
+    """
+    valid = pack(np.ones(len(before[0]), dtype=np.int64))
+    adders, others = (
+        np.array([c.outputs[0] for c in netlist.cells if (c.kind == "FA") == is_adder], dtype=int)
+        for is_adder in (True, False)
+    )
+    total = np.zeros(len(valid))
+    for changed in _changes(netlist, netlist.values(*before), netlist.values(*after), valid):
+        total += _ones(changed[adders]).sum(axis=0)
+        total += OTHER_TOGGLES * _ones(changed[others]).sum(axis=0)
+    return total
+
+
+def _changes(netlist: Netlist, before: Words, after: Words, valid: Words) -> Iterator[Words]:
+    """Which nets change, one unit of time after the other, until the circuit rests.
+
+    Args:
+        netlist: the circuit.
+        before: every net at rest before the step (`Netlist.values`).
+        after: every net at rest after it.
+        valid: bits that stand for a step.
+    """
     groups = _groups(netlist)
     now = before.copy()
     now[FIRST_INPUT : netlist.first_free] = after[FIRST_INPUT : netlist.first_free]
@@ -55,12 +101,11 @@ def toggles(netlist: Netlist, first: Int64, second: Int64) -> Toggles:
         changed = (now ^ past) & valid
         if not changed.any():
             break
-        timed += _ones(changed)
+        yield changed
         past = now
         now = past.copy()
         for group in groups:
             now[group.outputs] = group.function(*(past[nets] for nets in group.inputs))
-    return Toggles(_ones((before ^ after) & valid) / n_steps, timed / n_steps)
 
 
 def depth(netlist: Netlist) -> int:
@@ -93,13 +138,18 @@ def _groups(netlist: Netlist) -> list[_Group]:
 
 
 def _ones(words: Words) -> Floats:
-    """Bits that are set in each row of ``words``."""
-    counts: Floats = _popcounts()[words.view(np.uint16)].sum(axis=-1, dtype=np.float64)
-    return counts
+    """Number of bits that are set in each of ``words``, of their shape."""
+    if hasattr(np, "bitwise_count"):
+        counts: Floats = np.bitwise_count(words).astype(np.float64)
+        return counts
+    parts = _popcounts()[words.view(np.uint16)].astype(np.float64)
+    sums: Floats = parts.reshape(*words.shape, 4).sum(axis=-1)
+    return sums
 
 
 @functools.cache
 def _popcounts() -> npt.NDArray[np.uint8]:
+    """For NumPy before 2.0."""
     values = np.arange(65_536, dtype=np.uint16).view(np.uint8).reshape(-1, 2)
     counts: npt.NDArray[np.uint8] = np.unpackbits(values, axis=1).sum(axis=1, dtype=np.uint8)
     return counts

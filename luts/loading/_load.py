@@ -1,6 +1,7 @@
 """Read any supported file into a `Multiplier`."""
 
 import dataclasses
+import functools
 import os
 import re
 import warnings
@@ -80,10 +81,15 @@ class Imported:
         A circuit in Verilog has a netlist where it is a flat one of known adders and gates, or
         where Yosys is installed.
         """
-        netlist = self.netlist() if self.netlist else None
+        netlist = self.circuit
         if netlist is None or not netlist.cells:
             return None
         return estimate(netlist, is_array=self._is_array(netlist))
+
+    @functools.cached_property
+    def circuit(self) -> Netlist | None:
+        """The netlist that `netlist` gives, made once."""
+        return self.netlist() if self.netlist else None
 
     def _is_array(self, netlist: Netlist) -> bool:
         """Whether the circuit is a member of the family cell for cell, not in its table alone."""
@@ -114,6 +120,7 @@ class Imported:
             signed=self.signed,
             figures_from="estimated" if estimated else "given" if figures else "published",
             figures_error_pct=_error_of(estimated, missing),
+            netlist=self.circuit,
         )
         if missing and not estimated:
             given = ", ".join(f"{figure}=…" for figure in missing)
@@ -122,6 +129,17 @@ class Imported:
                 f"give {given} with it{_hint(multiplier, missing)}"
             )
         return multiplier
+
+
+def _exchanged(give: Callable[[], Netlist | None] | None) -> Callable[[], Netlist | None] | None:
+    if give is None:
+        return None
+
+    def exchanged() -> Netlist | None:
+        netlist = give()
+        return None if netlist is None else netlist.with_exchanged_inputs()
+
+    return exchanged
 
 
 def _error_of(estimated: FigureEstimate | None, figures: list[str]) -> FiguresError | None:
@@ -236,7 +254,7 @@ def read(
         table=table.T if layout.swap_operands else table,
         signed=chosen[-1],
         figures=_figures(text),
-        netlist=raw.netlist,
+        netlist=_exchanged(raw.netlist) if layout.swap_operands else raw.netlist,
         source=source or f"{'EvoApproxLib, ' if 'EvoApproxLib' in text else ''}file {file.name}",
     )
 

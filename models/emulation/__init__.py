@@ -28,6 +28,7 @@ from models.emulation._operand_order import (
     product_operands,
     set_operand_order_,
 )
+from models.emulation._operands import OperandSteps, SampledOperands, sample_operands
 from models.emulation._quantise import CALIBRATION_METHODS, weight_scale
 from models.emulation._rescale import Rescaling, best_scales, expected_error
 from models.emulation._sites import Site, SiteKind, sites
@@ -50,10 +51,12 @@ __all__ = [
     "Gradient",
     "GradientKind",
     "Histograms",
+    "OperandSteps",
     "Plan",
     "PlanRow",
     "ProductOperands",
     "Rescaling",
+    "SampledOperands",
     "Site",
     "SiteKind",
     "WeightMaps",
@@ -70,6 +73,7 @@ __all__ = [
     "inputs_of",
     "product_operands",
     "quantise",
+    "sample_operands",
     "set_operand_order_",
     "sites",
     "sites_before_batchnorm",

@@ -336,12 +336,23 @@ class EmulatedConv2d(EmulatedWeightSite):
             return self._convolved(x.unsqueeze(0), folds=False).squeeze(0)
         return self._convolved(x, folds=True)
 
-    def _convolved(self, x: torch.Tensor, *, folds: bool) -> torch.Tensor:
+    def padded(self, x: torch.Tensor) -> torch.Tensor:
+        """``(B, C, H, W)`` with all that pads it, or one item without B as a batch of one."""
+        rows, columns = self.padding
+        x = self._unevenly_padded(x.unsqueeze(0) if x.dim() == 3 else x)
+        return F.pad(x, (columns, columns, rows, rows))
+
+    def _unevenly_padded(self, x: torch.Tensor) -> torch.Tensor:
+        """``x`` with the padding that no backend does."""
         if self.pads_same:
-            x = pad_same(x, self)
-        elif any(self.pads):
-            mode = "constant" if self.padding_mode == "zeros" else self.padding_mode
-            x = F.pad(x, self.pads, mode=mode)
+            return pad_same(x, self)
+        if not any(self.pads):
+            return x
+        mode = "constant" if self.padding_mode == "zeros" else self.padding_mode
+        return F.pad(x, self.pads, mode=mode)
+
+    def _convolved(self, x: torch.Tensor, *, folds: bool) -> torch.Tensor:
+        x = self._unevenly_padded(x)
         if self.observed(x):
             rest = (self.stride, self.padding, self.dilation, self.groups)
             return F.conv2d(x, self.weight, self.bias, *rest)

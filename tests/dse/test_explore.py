@@ -209,7 +209,9 @@ def test_commands_say_that_a_network_was_in_memory(result, capsys):
 
 def test_files_of_a_run_are_those_of_the_command(result):
     names = {path.name for path in result.path.iterdir()}
-    wanted = "assignments config.toml front.csv front.html front.png routing.json study.db"
+    wanted = (
+        "assignments config.toml front.csv front.html front.png operands.npz routing.json study.db"
+    )
     assert names == {*wanted.split(), "trials.csv"}
     assert pd.read_csv(result.path / "trials.csv")["trial"].tolist() == list(range(9))
     assert len(list((result.path / "assignments").glob("*.json"))) == len(result.front)

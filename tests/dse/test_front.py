@@ -178,10 +178,11 @@ def test_runs_of_different_energy_models_need_one(folder, tmp_path, capsys, unto
 
 
 @pytest.mark.parametrize("name", ["routed", "plain"])
-@pytest.mark.parametrize("model", ["multipliers", "datapath", "memory"])
+@pytest.mark.parametrize("model", ["multipliers", "datapath", "memory", "activity"])
 def test_every_trial_costs_what_the_model_says(folder, name, model, untouched):
     (found,) = read_runs([folder / name])
     workload = energy.Workload.of(energy.network_of_run(found.folder.path))
+    workload = workload.fed(energy.read_operands(found.folder.path))
     figures = energy.published_figures(convention="power-delay")
     anew = recost(found, study_of(found.folder), workload, figures, model=model)
     trials = anew.trials.set_index("trial")
@@ -199,6 +200,32 @@ def test_every_trial_costs_what_the_model_says(folder, name, model, untouched):
     assert on_front["validation_cross_entropy"].is_monotonic_decreasing
     for number, assignment in anew.front.items():
         assert assignment.digest == trials.loc[number, "assignment_sha256"]
+
+
+def test_a_search_by_activity_is_charged_as_its_recosting_says(folder, tmp_path, capsys):
+    """Its energies are those of the operands that it kept, also when it goes on."""
+    path = tmp_path / "active"
+    words = ("--topology", "hard", "--trials", 6, "--energy-model", "activity", "--out", path)
+    assert call(search, *FAST, *words) == 0
+    kept = (path / "operands.npz").read_bytes()
+    assert call(search, "--resume", path, "--trials", 7, "--quiet") == 0
+    assert (path / "operands.npz").read_bytes() == kept
+    table = tmp_path / "a.csv"
+    words = ("--energy-model", "activity", "--csv", table)
+    assert call(front, path, *words) == 0
+    found = pd.read_csv(table)
+    assert len(found) == 7
+    assert found["energy_rel"].tolist() == pytest.approx(found["energy_rel_as_searched"].tolist())
+    capsys.readouterr()
+    assert call(report, "--run", path, "--energy-model", "activity") == 0
+    out = capsys.readouterr().out
+    assert "circuits by this network's operands" in out and "experts by their own operands" in out
+    assert "weights are held, activations stream; exact int8 network" in out
+    assert call(report, "--run", path, "--energy-model", "activity", "--compare") == 2
+    assert "have seen no images" in only_line(capsys.readouterr().err)
+    (path / "operands.npz").unlink()
+    assert call(front, path, "--energy-model", "activity") == 2
+    assert f"--resume {path} samples them" in only_line(capsys.readouterr().err)
 
 
 def test_figures_of_ones_own_count(folder, tmp_path, capsys, untouched):

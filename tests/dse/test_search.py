@@ -50,6 +50,7 @@ def test_the_run_folder_holds_everything(finished):
         "study.db",
         "config.toml",
         "routing.json",
+        "operands.npz",
         "assignments",
     }
     trials = pd.read_csv(finished / "trials.csv")

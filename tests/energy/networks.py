@@ -1,9 +1,12 @@
 """Small networks as lists of sites, written by hand."""
 
+import functools
 from typing import Any
 
+import numpy as np
+
 from energy import Workload
-from models import ExpertWork, Routing, Site
+from models import ExpertWork, OperandSteps, Routing, SampledOperands, Site
 
 LAYER = "moe"
 
@@ -43,4 +46,15 @@ def routed(*rates: float) -> Routing:
 
 def load(*rates: float, **parts: Any) -> Workload:
     """`two_layers` under these activation rates; under none where each input brings its own."""
+    parts = {"operands": operands(two_layers())} | parts
     return Workload(two_layers(), routed(*rates) if rates else None, **parts)
+
+
+@functools.cache
+def operands(sites: tuple[Site, ...], *, steps: int = 64) -> SampledOperands:
+    """Operands at every site: the later one, the smaller."""
+    drawn = {}
+    for index, site in enumerate(sites):
+        codes = np.random.default_rng(index).integers(-127, 128, (3, steps)) >> min(index, 5)
+        drawn[site.name] = OperandSteps(*codes.astype(np.int8).view(np.uint8), index + 1)
+    return SampledOperands(drawn, "by hand")

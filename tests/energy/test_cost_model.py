@@ -7,23 +7,22 @@ import energy
 import luts
 from luts.errors import InputError
 from models import Assignment, Choice
-from tests.energy.networks import load, routed, two_layers, work
+from tests.energy.networks import load, two_layers, work
 
 CHOICES = [Choice(name) for name in luts.catalog.names("mul8s")] + [Choice("mul8s_1KR3", True)]
+CHOICES += [Choice("mul8s_1L1G", rounded=True), Choice("array:a3b5d0", True, True)]
 
 
 @pytest.mark.parametrize("model", energy.MODELS)
 def test_equals_cost(model):
-    sites, layers, routing = two_layers(), work(overhead_macs=17), routed(0.2, 0.8)
-    fast = energy.CostModel(energy.Workload(sites, routing, layers), CHOICES, model=model)
+    sites, workload = two_layers(), load(0.2, 0.8, layers=work(overhead_macs=17))
+    fast = energy.CostModel(workload, CHOICES, model=model)
     codes = np.random.default_rng(0).integers(0, len(CHOICES), (50, len(sites)))
     slow = []
     for row in codes:
         pairs = zip(sites, row, strict=True)
         assignment = Assignment.of({site.name: CHOICES[code] for site, code in pairs})
-        slow.append(
-            energy.cost(energy.Workload(sites, routing, layers), assignment, model=model).energy_rel
-        )
+        slow.append(energy.cost(workload, assignment, model=model).energy_rel)
     np.testing.assert_allclose(fast.energy_rel(codes), slow, rtol=1e-13)
     assert fast.energy_rel(codes[0]).shape == ()
     assert fast.energy_rel(codes[:0]).shape == (0,)
@@ -45,8 +44,8 @@ def test_contributions_are_what_a_choice_adds():
     [
         ([[0, 0, 0]], r"\(n, 4\)"),
         ([[0.0, 0, 0, 0]], "integers"),
-        ([[0, 0, 0, 14]], "numbered 0…13"),
-        ([[0, 0, 0, -1]], "numbered 0…13"),
+        ([[0, 0, 0, 16]], "numbered 0…15"),
+        ([[0, 0, 0, -1]], "numbered 0…15"),
     ],
 )
 def test_codes_that_are_none(codes, message):

@@ -1,12 +1,17 @@
 """Products that the comparison with ZigZag is made of."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
+from scipy.stats import spearmanr
 
 import energy
+import luts
 import models
+from luts.errors import InputError
 from studies.energy_check import _cases as study
+from studies.energy_check import mapping
 
 
 @pytest.mark.parametrize("topology", ["dense", "hard"])
@@ -31,3 +36,24 @@ def test_mixes_grow_harsher():
         energy.cost(energy.Workload(sites), mild).energy_rel
         > energy.cost(energy.Workload(sites), harsh).energy_rel + 0.3
     )
+
+
+def test_mapping_needs_its_liberty_file(monkeypatch, tmp_path):
+    monkeypatch.setattr("shutil.which", lambda tool: tool)
+    monkeypatch.setattr("sys.argv", ["mapping", str(tmp_path / "none.lib")])
+    with pytest.raises(InputError, match="give a liberty file"):
+        mapping.main()
+    assert (
+        mapping._number(r"Chip area.*: ([\d.]+)", "   Chip area for module '\\m': 644.3") == 644.3
+    )
+    with pytest.raises(InputError, match="a tool's report lacks"):
+        mapping._number("area (x)", "nothing")
+
+
+def test_the_mapped_circuits_rank_as_ours():
+    table = pd.read_csv(mapping.RESULT)
+    assert table["name"].is_unique and set(table["from"]) == {"published", "estimated"}
+    for figure in ("power_mw", "area_um2", "delay_ns"):
+        assert spearmanr(table[figure], table[f"mapped_{figure}"])[0] > 0.97
+        for line in table[table["from"] == "estimated"].to_dict("records"):
+            assert line[figure] == getattr(luts.catalog[line["name"]], figure)

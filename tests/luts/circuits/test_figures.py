@@ -18,6 +18,7 @@ from luts.circuits import (
     members,
     module_name,
     toggles,
+    weighted_toggles,
 )
 from luts.circuits import _calibration as calibration
 from luts.circuits import _dominance as dominance
@@ -231,3 +232,18 @@ def test_a_netlist_that_errs_otherwise_than_published_was_misread(tmp_path):
         calibration.measure(tmp_path)
     with pytest.raises(luts.InputError, match=r"there is no mul.*give a checkout"):
         calibration.measure(tmp_path / "nothing")
+
+
+def test_weighted_toggles_are_those_that_power_is_estimated_from():
+    first, second = np.random.default_rng(3).integers(0, 256, (2, 129))
+    for cuts in (Cuts(), Cuts(3, 4, 8), Cuts(7, 7, 0)):
+        netlist = array_netlist(cuts)
+        found = weighted_toggles(netlist, (first[:-1], second[:-1]), (first[1:], second[1:]))
+        blocks = [(first[a : a + 65], second[a : a + 65]) for a in (0, 64)]
+        known = [features(netlist, *block) for block in blocks]
+        np.testing.assert_allclose(found / 64, [k.terms["power_mw"][0] for k in known])
+
+
+def test_exchanged_inputs_exchange_the_operands():
+    netlist = array_netlist(Cuts(1, 4, 6))
+    np.testing.assert_array_equal(netlist.with_exchanged_inputs().table(), netlist.table().T)
