@@ -124,7 +124,7 @@ def close(
     trials = {trial.number: trial for trial in study.trials()}
     ranked = _ranked(list(trials.values()), config)
     front = ranked[0]
-    halving = Halving(study, evaluator, config, trials)
+    halving = Halving(study, evaluator, config, trials, reporter)
     if config.objective != "pareto":
         thinned = [halving.answer(problem)]
     elif config.finetune == "promising":

@@ -14,6 +14,7 @@ import numpy as np
 from dse.problem import Problem, Trial, non_dominated, objective_score, thin_front
 from dse.scoring import Evaluator
 from dse.study import SearchConfig, SearchStudy
+from luts.console import SILENT, Reporter
 from luts.errors import InputError
 from models import Score
 
@@ -22,6 +23,8 @@ MOST_DROP = 0.05
 enough of them do: a front reaches down to guessing, where nobody would use it."""
 MOST_DROP_BEFORE_TUNING = 0.15
 """Within so much where they are fine-tuned first, which brings back about ten points."""
+
+ALL_IMAGES = "all validation images"
 
 SHORTLIST = 10
 """How many of the best candidates for the one answer are rescored on all images, if the
@@ -37,12 +40,14 @@ class Halving:
         evaluator: computes them.
         config: what the search was asked to do.
         trials: all trials, by number.
+        reporter: shows the progress.
     """
 
     study: SearchStudy
     evaluator: Evaluator
     config: SearchConfig
     trials: Mapping[int, Trial]
+    reporter: Reporter = SILENT
 
     def shortlisted(self, ranked: Sequence[Sequence[int]]) -> list[int]:
         """Numbers of the trials that are tested, those that nobody would use only in need.
@@ -56,7 +61,8 @@ class Halving:
         wanted = self.config.finetune_members
         if not self.evaluator.is_partial:
             return self._candidates(ranked[:1], wanted)
-        return self._best(self._candidates(ranked, 3 * wanted), self.whole_score, wanted)
+        candidates = self._candidates(ranked, 3 * wanted)
+        return self._best(candidates, self.whole_score, wanted, ALL_IMAGES)
 
     def promoted(self, ranked: Sequence[Sequence[int]]) -> list[int]:
         """Numbers of the trials that get the whole fine-tuning.
@@ -72,8 +78,8 @@ class Halving:
         count = (4 if self.evaluator.is_partial else 2) * wanted
         candidates = self._candidates(ranked, count)
         if self.evaluator.is_partial:
-            candidates = self._best(candidates, self.whole_score, 2 * wanted)
-        return self._best(candidates, self._half_tuned, wanted)
+            candidates = self._best(candidates, self.whole_score, 2 * wanted, ALL_IMAGES)
+        return self._best(candidates, self._half_tuned, wanted, "fine-tune by half")
 
     def whole_score(self, number: int) -> Score:
         """On all validation images, without fine-tuning."""
@@ -83,7 +89,7 @@ class Halving:
             images = len(self.evaluator.data.validation)
             return self.evaluator.score(assignment, images=images).validation
 
-        return self._kept(f"whole-{number}", "all validation images", compute)
+        return self._kept(f"whole-{number}", ALL_IMAGES, compute)
 
     def answer(self, problem: Problem) -> int:
         """Number of the trial that a search for least energy or best accuracy answers with.
@@ -149,10 +155,12 @@ class Halving:
 
         return self._kept(f"rung-{number}", f"fine-tuned {epochs:g} epochs", compute)
 
-    def _best(self, candidates: list[int], score: Callable[[int], Score], count: int) -> list[int]:
+    def _best(
+        self, candidates: list[int], score: Callable[[int], Score], count: int, title: str
+    ) -> list[int]:
         """The candidates that keep the most hypervolume under ``score``, rank by rank."""
         points = []
-        for number in candidates:
+        for number in self.reporter.track(candidates, title):
             energy, _, *rest = self.trials[number].objectives
             points.append([energy, objective_score(score(number)), *rest])
         scores = np.array(points)
