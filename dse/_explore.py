@@ -1,5 +1,6 @@
 """The search as a function: any network in memory, or the one that a run's configuration names."""
 
+import contextlib
 import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
@@ -71,7 +72,8 @@ def explore(
     check_in_memory(config, network, splits.train.take(1).images)
     if run is None and out is not None:
         run = Run.create(config, Path(out))
-    return search(config, network, splits, run, Reporter(quiet=quiet))
+    with contextlib.nullcontext() if run is None else run.held():
+        return search(config, network, splits, run, Reporter(quiet=quiet))
 
 
 def _resumed(out: str | Path | None, config: SearchConfig, given: Mapping[str, Any]) -> Run:
@@ -80,7 +82,8 @@ def _resumed(out: str | Path | None, config: SearchConfig, given: Mapping[str, A
     folder = Run.open(Path(out))
     own = {name: getattr(config, name) for name in ("arch", "dataset")}
     folder.check_settings({**own, **{name: getattr(config, name) for name in given}})
-    return folder.going_on(given)
+    with folder.held():
+        return folder.going_on(given)
 
 
 def _settings(network: nn.Module, data: Data, given: Mapping[str, Any]) -> SearchConfig:
@@ -106,10 +109,12 @@ def explore_run(run: Run, reporter: Reporter) -> Result:
     """Begin, or go on with, the search that a run's configuration describes.
 
     Raises:
-        InputError: the data or the weights are missing, damaged or of another network.
+        InputError: another process works on the run, or the data or the weights are missing,
+            damaged or of another network.
     """
-    network, data = _steps.load(run, reporter)
-    return search(run.config, network, data, run, reporter)
+    with run.held():
+        network, data = _steps.load(run, reporter)
+        return search(run.config, network, data, run, reporter)
 
 
 def search(

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
-from rich.console import Console
 from rich.table import Table
 
 from dse.results import (
@@ -21,7 +20,7 @@ from dse.results import (
     tolerance,
 )
 from energy import add_cost_options
-from luts.console import Parser, run
+from luts.console import Parser, Terminal, run
 from luts.errors import InputError
 from models.training import atomically
 
@@ -39,10 +38,9 @@ def main() -> None:
     if recosts:
         runs, figures = recost_all(runs, options)
     energy, loss = shared_reference(runs)
-    console = Console()
-    console = console if console.is_terminal else Console(width=150)
+    console = Terminal(width=150)
     if recosts:
-        console.print(f"energy: {runs[0].energy_model}, costed anew", highlight=False)
+        console.say(f"energy: {runs[0].energy_model}, costed anew")
     console.print(_table(summary(runs), f"Below energy {energy:.3f}, cross-entropy {loss:.3f}"))
     sites = tolerance(runs, figures)
     console.print(_table(sites.head(SHOWN_SITES), "Sites that tolerate most, over all fronts"))
@@ -50,15 +48,15 @@ def main() -> None:
     _write(options, runs, console)
 
 
-def _write(options: argparse.Namespace, runs: Sequence[Finished], console: Console) -> None:
+def _write(options: argparse.Namespace, runs: Sequence[Finished], console: Terminal) -> None:
     if options.csv is not None:
         with atomically(options.csv) as temporary:
             joint_trials(runs).to_csv(temporary, index=False)
-        console.print(f"trials: {options.csv}", highlight=False)
+        console.say(f"trials: {options.csv}")
     if options.out is not None:
         with atomically(options.out) as temporary:
             draw(temporary, runs)
-        console.print(f"picture: {options.out}", highlight=False)
+        console.say(f"picture: {options.out}")
 
 
 def _parser() -> Parser:

@@ -6,15 +6,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from dse._explore import explore_run
 from dse.results import Run, closing_table, read_runs, together_table, trust, write_together
 from dse.study import ALL, IN_MEMORY, SearchConfig, check, open_storage
 from luts import catalog
-from luts.console import Parser, Reporter, quieten_libraries, run
+from luts.console import Parser, Reporter, Terminal, quieten_libraries, run
 from luts.errors import InputError
 from luts.settings import add_settings, given_settings, settings_of
+from luts.text import quoted
 from models import ARCHITECTURES
 
 
@@ -26,9 +25,7 @@ def main() -> None:
     folder = _resumed(arguments) if arguments.resume else _new(arguments)
     for notice in catalog.notices(folder.config.multipliers):
         reporter.note(notice)
-    console = Console(quiet=arguments.quiet)
-    if not console.is_terminal:
-        console = Console(width=170, quiet=arguments.quiet)
+    console = Terminal(width=170, quiet=arguments.quiet)
     try:
         if folder.config.topology == ALL:
             _search_each_topology(folder, console, reporter)
@@ -39,24 +36,25 @@ def main() -> None:
         raise
 
 
-def _search(folder: Run, console: Console, reporter: Reporter) -> None:
+def _search(folder: Run, console: Terminal, reporter: Reporter) -> None:
     """One search, and its closing table."""
     closing = explore_run(folder, reporter).closing
     console.print(closing_table(closing))
     for line in trust(closing):
-        console.print(line, highlight=False)
-    console.print(f"front, trials and assignments: {folder.path}/", highlight=False)
+        console.say(line)
+    console.say(f"front, trials and assignments: {folder.path}/")
 
 
-def _search_each_topology(folder: Run, console: Console, reporter: Reporter) -> None:
+def _search_each_topology(folder: Run, console: Terminal, reporter: Reporter) -> None:
     """One search per topology, then their fronts together."""
-    for part in folder.of_each_topology():
-        reporter.note(f"topology {part.config.topology}")
-        _search(part, console, reporter)
-    runs = read_runs([folder.path])
-    write_together(folder, runs)
+    with folder.held():
+        for part in folder.of_each_topology():
+            reporter.note(f"topology {part.config.topology}")
+            _search(part, console, reporter)
+        runs = read_runs([folder.path])
+        write_together(folder, runs)
     console.print(together_table(runs))
-    console.print(f"all fronts together: {folder.path}/", highlight=False)
+    console.say(f"all fronts together: {folder.path}/")
 
 
 SCORING = ("finetune", "finetune_epochs", "rung_images", "finetune_members")
@@ -120,11 +118,12 @@ def _resumed(arguments: argparse.Namespace) -> Run:
     given = _given(arguments)
     folder.check_settings(given)
     _check(folder.config, folder.databases)
-    return folder.going_on(given)
+    with folder.held():
+        return folder.going_on(given)
 
 
 def _resume_command(folder: Run) -> str:
-    return f"python -m dse.search --resume {folder.path}"
+    return f"python -m dse.search --resume {quoted(folder.path)}"
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from energy import run_files
 from energy._breakdown import COMPONENTS, CostBreakdown
 from luts.errors import InputError
+from luts.text import drawn
 
 ACCURACY_COLUMNS = (run_files.VALIDATION_ACCURACY, "validation_accuracy", "accuracy")
 """Columns of which a front has one; every member has that accuracy, few are tested."""
@@ -95,12 +96,12 @@ def draw_components(axes: Axes, breakdowns: Mapping[str, CostBreakdown]) -> None
         axes: where to draw.
         breakdowns: breakdowns by label.
     """
-    labels = list(breakdowns)
-    bottom = [0.0] * len(labels)
+    names = [drawn(label) for label in breakdowns]
+    bottom = [0.0] * len(names)
     for component in COMPONENTS:
         heights = [b.components_pj()[component] / b.dense_energy_pj for b in breakdowns.values()]
         if any(heights):
-            axes.bar(labels, heights, bottom=bottom, label=component.replace("_", " "))
+            axes.bar(names, heights, bottom=bottom, label=component.replace("_", " "))
         bottom = [low + height for low, height in zip(bottom, heights, strict=True)]
     axes.axhline(1.0, color="black", linewidth=0.8, linestyle=":")
     axes.set_ylabel("energy relative to the exact dense network")

@@ -15,6 +15,7 @@ from energy._cost import EnergyModel, cost, site_cost, switching_of
 from energy._figures import Figures, published_figures
 from energy._workload import Workload
 from luts.errors import InputError
+from luts.text import quoted
 from models import Assignment, ExpertWork, Routing
 
 VERSION = 1
@@ -107,7 +108,7 @@ def read_per_input(path: Path) -> tuple[Routing, ...]:
     except FileNotFoundError as error:
         raise InputError(
             f"no routing of single inputs in {path.parent} ({path.name}); "
-            f"python -m dse.search --resume {path.parent} measures it"
+            f"python -m dse.search --resume {quoted(path.parent)} measures it"
         ) from error
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path} is not a routing of single inputs: {error!r}") from error

@@ -4,7 +4,6 @@ import argparse
 import dataclasses
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
 import energy
@@ -17,7 +16,7 @@ from energy._options import add_cost_options, check_memories
 from energy._rankings import shown_rankings
 from energy._run import read_front
 from energy._switching import ACTIVITY
-from luts.console import Parser, run
+from luts.console import Parser, Terminal, run
 from luts.errors import InputError
 from luts.settings import add_settings
 
@@ -26,9 +25,7 @@ def main() -> None:
     """Print the energy of an assignment as a table; compare topologies when asked."""
     parser = _parser()
     options = parser.parse_args()
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=200)
+    console = Terminal()
     if options.compare_runs:
         _check_alone(options, parser)
         _compare_runs(console, options)
@@ -62,10 +59,10 @@ def main() -> None:
     chosen = _report.assignment_notes(workload, assignment, figures, circuits)
     notes += [*rankings.notes, *chosen]
     for line in [*notes, *circuits.notes]:
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        console.say(line)
 
 
-def _print_all(console: Console, tables: list[Table]) -> None:
+def _print_all(console: Terminal, tables: list[Table]) -> None:
     for table in tables:
         console.print(table)
 
@@ -102,7 +99,7 @@ def _check_alone(options: argparse.Namespace, parser: Parser) -> None:
             )
 
 
-def _compare_runs(console: Console, options: argparse.Namespace) -> None:
+def _compare_runs(console: Terminal, options: argparse.Namespace) -> None:
     fronts = {str(run): read_front(run) for run in options.compare_runs}
     if options.min_accuracy is None:
         raise InputError("comparing runs takes an accuracy to reach: --min-accuracy 95")
@@ -110,7 +107,7 @@ def _compare_runs(console: Console, options: argparse.Namespace) -> None:
     console.print(
         f"cheapest member of each front with validation accuracy ≥ {options.min_accuracy:g}"
     )
-    console.print(cheapest.to_string(index=False, na_rep="none"), markup=False, highlight=False)
+    console.print(cheapest.to_string(index=False, na_rep="none"), highlight=False)
 
 
 def _notes(

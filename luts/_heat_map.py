@@ -8,6 +8,7 @@ import numpy as np
 
 from luts._multiplier import Multiplier
 from luts.errors import InputError
+from luts.text import drawn
 
 
 def error_heat_map(multiplier: Multiplier, path: Path, *, overwrite: bool = False) -> None:
@@ -51,7 +52,7 @@ def error_heat_map(multiplier: Multiplier, path: Path, *, overwrite: bool = Fals
     figure.colorbar(image, label="approximate − exact product")
     axes.set_xlabel("second operand (weight)")
     axes.set_ylabel("first operand (activation)")
-    axes.set_title(f"{multiplier.name}: error of all 65,536 products")
+    axes.set_title(f"{drawn(multiplier.name)}: error of all 65,536 products")
     _write(figure, path)
 
 

@@ -11,8 +11,6 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from luts import families
 from luts._catalog import catalog
 from luts._evoapprox import names_by_cuts
@@ -28,7 +26,7 @@ from luts.circuits._figures import (
     estimate,
     figure_models,
 )
-from luts.console import Parser, run
+from luts.console import Parser, Terminal, run
 
 CALIBRATION_CSV = "data/netlist_calibration.csv"
 
@@ -46,7 +44,7 @@ def main() -> None:
         help="checkout of EvoApproxLib's master branch, to measure its netlists anew",
     )
     arguments = parser.parse_args()
-    console = Console(width=200)
+    console = Terminal()
     if arguments.netlists:
         _write(CALIBRATION_CSV, _calibration.measure(arguments.netlists))
     models = _calibration.fit(calibration_rows())

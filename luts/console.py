@@ -51,6 +51,26 @@ def run(main: Callable[[], None]) -> NoReturn:
     sys.exit(0)
 
 
+class Terminal(Console):
+    """Standard output, or standard error: text appears as it is, brackets and colons included.
+
+    Args:
+        width: columns where the output is no terminal and has no width of its own.
+        quiet: show nothing.
+        stderr: write to standard error.
+    """
+
+    def __init__(self, *, width: int = 200, quiet: bool = False, stderr: bool = False) -> None:
+        # Names and paths come from users: neither markup nor emoji codes are looked for in them.
+        super().__init__(markup=False, emoji=False, quiet=quiet, stderr=stderr)
+        if not self.is_terminal:
+            self.width = width
+
+    def say(self, line: str) -> None:
+        """One line of plain text, however long."""
+        self.print(line, highlight=False, soft_wrap=True)
+
+
 class Reporter:
     """Where a long job shows what it does: progress bars and notes on standard error.
 
@@ -60,11 +80,11 @@ class Reporter:
 
     def __init__(self, *, quiet: bool = False) -> None:
         self.quiet = quiet
-        self.console = Console(stderr=True, quiet=quiet)
+        self.console = Terminal(stderr=True, quiet=quiet)
 
     def note(self, text: str) -> None:
         """One line of plain text."""
-        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+        self.console.say(text)
 
     @contextlib.contextmanager
     def bar(self, title: str, total: int | None) -> Iterator[Callable[..., None]]:
@@ -73,12 +93,12 @@ class Reporter:
             yield _Lines(self.console, title, total)
             return
         columns = (
-            TextColumn("{task.description:<22}"),
+            TextColumn("{task.description:<22}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[status]}"),
+            TextColumn("{task.fields[status]}", markup=False),
         )
         with Progress(*columns, console=self.console, disable=self.quiet) as progress:
             task = progress.add_task(title, total=total, status="")
@@ -104,7 +124,7 @@ class _Lines:
 
     seconds_between = 20.0
 
-    def __init__(self, console: Console, title: str, total: int | None) -> None:
+    def __init__(self, console: Terminal, title: str, total: int | None) -> None:
         self.console = console
         self.title = title
         self.total = total
@@ -119,7 +139,7 @@ class _Lines:
             self.spoken = now
             count = f"{self.done}/{self.total}" if self.total is not None else str(self.done)
             line = f"{self.title}: {count}, {now - self.started:.0f} s  {status or ''}".rstrip()
-            self.console.print(line, markup=False, highlight=False, soft_wrap=True)
+            self.console.say(line)
 
 
 SILENT = Reporter(quiet=True)

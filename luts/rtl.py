@@ -2,12 +2,11 @@
 
 from pathlib import Path
 
-from rich.console import Console
-
 import luts
 from luts.circuits import array_testbench, array_verilog, cuts_of, cuts_of_table, module_name
-from luts.console import Parser, run
+from luts.console import Parser, Terminal, run
 from luts.errors import InputError
+from luts.text import quoted
 
 
 def main() -> None:
@@ -30,11 +29,11 @@ def main() -> None:
     module = module_name(cuts)
     files = {f"{module}.v": array_verilog(cuts), f"{module}_testbench.v": array_testbench(cuts)}
     _write(arguments.out, files)
-    console = Console(soft_wrap=True, highlight=False)
+    console = Terminal()
     for name in files:
-        console.print(f"wrote {arguments.out / name}", markup=False)
-    sources = " ".join(str(arguments.out / name) for name in files)
-    console.print(f"to check it: iverilog -o {module}.vvp {sources} && vvp {module}.vvp")
+        console.say(f"wrote {arguments.out / name}")
+    sources = " ".join(quoted(arguments.out / name) for name in files)
+    console.say(f"to check it: iverilog -o {module}.vvp {sources} && vvp {module}.vvp")
 
 
 def _write(folder: Path, files: dict[str, str]) -> None:

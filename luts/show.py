@@ -5,13 +5,12 @@ import dataclasses
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 
 import luts
 from luts._heat_map import error_heat_map
 from luts._multiplier import FiguresError
-from luts.console import Parser, run
+from luts.console import Parser, Terminal, run
 from luts.errors import InputError
 from luts.loading import Layout, read
 
@@ -23,9 +22,7 @@ def main() -> None:
     parser = _parser()
     arguments = parser.parse_args()
     # A pipe has no width of its own: never wrap a row there.
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=200)
+    console = Terminal()
     names = arguments.names
     files = [name for name in names if _is_file(name)]
     if files and len(names) > 1:
@@ -72,7 +69,7 @@ def _is_file(name: str) -> bool:
     return Path(name).exists() or "." in Path(name).name
 
 
-def _show_names(console: Console, typed: str, arguments: argparse.Namespace) -> None:
+def _show_names(console: Terminal, typed: str, arguments: argparse.Namespace) -> None:
     given = ("name", "symbol", "index_order", "swap_operands", *FIGURES)
     if arguments.signed is not None or any(getattr(arguments, name) for name in given):
         raise InputError(
@@ -88,12 +85,12 @@ def _show_names(console: Console, typed: str, arguments: argparse.Namespace) -> 
         _add_row(table, multiplier, ", ".join(aliases))
     console.print(table)
     for notice in luts.catalog.notices(typed):
-        _say(console, notice)
+        console.say(notice)
     if arguments.out:
         _draw(console, chosen[0], arguments)
 
 
-def _show_file(console: Console, path: Path, arguments: argparse.Namespace) -> None:
+def _show_file(console: Terminal, path: Path, arguments: argparse.Namespace) -> None:
     layout = Layout(
         symbol=arguments.symbol,
         index_order=arguments.index_order,
@@ -118,15 +115,15 @@ def _show_file(console: Console, path: Path, arguments: argparse.Namespace) -> N
     _add_row(table, multiplier, str(recognised or "—"), missing=unknown)
     console.print(table)
     for line in _findings(multiplier):
-        _say(console, line)
+        console.say(line)
     if recognised:
-        _say(console, f"this is {recognised}")
+        console.say(f"this is {recognised}")
     else:
-        _say(console, "its table is that of no multiplier in the catalogue")
+        console.say("its table is that of no multiplier in the catalogue")
     if promise:
-        _say(console, f"warning: {promise}")
+        console.say(f"warning: {promise}")
     for line in _origins(multiplier, set(given), unknown, is_circuit=imported.netlist is not None):
-        _say(console, line)
+        console.say(line)
     if arguments.out:
         _draw(console, multiplier, arguments)
 
@@ -180,13 +177,9 @@ def _findings(multiplier: luts.Multiplier) -> list[str]:
     return lines
 
 
-def _draw(console: Console, multiplier: luts.Multiplier, arguments: argparse.Namespace) -> None:
+def _draw(console: Terminal, multiplier: luts.Multiplier, arguments: argparse.Namespace) -> None:
     error_heat_map(multiplier, arguments.out, overwrite=arguments.force)
-    _say(console, f"wrote {arguments.out}")
-
-
-def _say(console: Console, line: str) -> None:
-    console.print(line, highlight=False, soft_wrap=True, markup=False)
+    console.say(f"wrote {arguments.out}")
 
 
 def _table(*, known_as: bool = False) -> Table:

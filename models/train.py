@@ -7,9 +7,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
-from rich.console import Console
 
-from luts.console import Parser, Reporter, run
+from luts.console import Parser, Reporter, Terminal, run
 from luts.errors import InputError
 from luts.settings import add_settings, given_settings
 from models.networks import ARCHITECTURES, NetworkConfig
@@ -133,13 +132,13 @@ def _device(name: str | None) -> torch.device:
 
 
 def _show(result: TrainedWeights) -> None:
-    console = Console(highlight=False, soft_wrap=True)
+    console = Terminal()
     for title, score in (("validation", result.validation), ("test", result.test)):
-        console.print(
+        console.say(
             f"{title}: {100 * score.accuracy:.2f} % of {score.images} images, "
             f"cross-entropy {score.cross_entropy:.4f}"
         )
-    console.print(f"weights: {result.path}")
+    console.say(f"weights: {result.path}")
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from dse.study import ALL
 from energy import Figures, published_figures, recovered_accuracy, run_files
 from luts import EXACT
 from luts.errors import InputError
+from luts.text import drawn, quoted
 from models import Assignment
 
 Floats = npt.NDArray[np.float64]
@@ -105,7 +106,8 @@ def _read(path: Path) -> Finished:
         front = {number: Assignment.read(file) for number, file in files.items()}
     except (OSError, ValueError, KeyError) as error:
         raise InputError(
-            f"{path} is not finished ({error}); go on with python -m dse.search --resume {path}"
+            f"{path} is not finished ({error}); go on with python -m dse.search --resume "
+            f"{quoted(path)}"
         ) from error
     return Finished(folder, trials, front, folder.config.energy_model)
 
@@ -223,7 +225,7 @@ def draw(path: Path, runs: Sequence[Finished]) -> None:
         front = points[non_dominated(points)]
         topology = run.folder.config.topology
         colour = TOPOLOGY_COLOURS[topology] if by_topology else None
-        label = topology if by_topology else run.name
+        label = topology if by_topology else drawn(run.name)
         line = axes.step(front[:, 0], front[:, 1], where="post", label=label, color=colour)[0]
         axes.plot(*front.T, "o", markersize=4, color=line.get_color())
     if len(runs) > 1:
@@ -238,7 +240,8 @@ def draw(path: Path, runs: Sequence[Finished]) -> None:
     axes.grid(alpha=0.25)
     axes.legend(fontsize=8)
     arch = runs[0].folder.config.arch
-    axes.set_title(f"{arch} on {runs[0].folder.config.dataset}" if by_topology else "", loc="left")
+    title = f"{arch} on {runs[0].folder.config.dataset}" if by_topology else ""
+    axes.set_title(drawn(title), loc="left")
     figure.savefig(path, dpi=130, format="png")
 
 

@@ -1,5 +1,6 @@
 """The front as pictures: front.png to look at, front.html to hover over."""
 
+import html
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from dse.results._closing import Closing, uniform_multiplier
 from dse.results._tables import mix
 from dse.study import SearchConfig
 from energy import MODELS
+from luts.text import drawn
 from models import FEW_IMAGES, Score
 
 COLOURS = {"uniform": "#d95f02", "screening": "#7570b3"}
@@ -49,7 +51,7 @@ def draw_front(closing: Closing, config: SearchConfig) -> Figure:
         axes.set_xlabel(energy_label(config))
         axes.grid(alpha=0.25)
     zoom.set_ylabel("test accuracy (%)")
-    figure.suptitle(config.title)
+    figure.suptitle(drawn(config.title))
     return figure
 
 
@@ -78,7 +80,7 @@ def _draw_trials(axes: Axes, closing: Closing) -> None:
     )
     for index, trial in enumerate(closing.trials[number] for number in closing.fixed):
         axes.annotate(
-            uniform_multiplier(trial).removeprefix("mul8s_"),
+            drawn(uniform_multiplier(trial).removeprefix("mul8s_")),
             (trial.objectives[0], trial.objectives[1]),
             xytext=(0, 7 + 9 * (index % 3)),  # alternating heights, as they crowd
             textcoords="offset points",
@@ -112,7 +114,7 @@ def _draw_tested(axes: Axes, closing: Closing, config: SearchConfig) -> None:
         leftmost = best.energy_rel <= min(t.energy_rel for t in front)
         axes.axvline(best.energy_rel, color=COLOURS["uniform"], linewidth=0.8, alpha=0.6)
         axes.annotate(
-            f"best fixed: {uniform_multiplier(best)}",
+            f"best fixed: {drawn(uniform_multiplier(best))}",
             (best.energy_rel, 0.96),
             xycoords=("data", "axes fraction"),
             xytext=(4 if leftmost else -4, 0),
@@ -168,7 +170,7 @@ def draw_html(path: Path, closing: Closing, config: SearchConfig) -> None:
         hoverinfo="skip",
     )
     figure.update_layout(
-        title=config.title,
+        title=html.escape(config.title),
         xaxis_title=energy_label(config),
         yaxis_title=f"validation accuracy, {front[0].fidelity} (%)",
         template="plotly_white",
@@ -185,4 +187,4 @@ def _hover(trial: Trial) -> str:
     ]
     if trial.test is not None:
         lines.append(f"test {100 * trial.test.accuracy:.2f} %")
-    return "<br>".join([*lines, mix(trial).replace(" ", "<br>")])
+    return "<br>".join([*lines, html.escape(mix(trial)).replace(" ", "<br>")])

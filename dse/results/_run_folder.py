@@ -1,5 +1,6 @@
 """The run folder: what a search leaves behind."""
 
+import contextlib
 import dataclasses
 import datetime
 import re
@@ -10,9 +11,11 @@ from typing import Any
 import tomli_w
 
 from dse.results._provenance import provenance
+from dse.results._run_lock import held
 from dse.study import ALL, IN_MEMORY, SearchConfig
 from energy import per_input_json, run_files
 from luts.errors import InputError
+from luts.text import quoted
 from models import NetworkConfig, Routing, SampledOperands
 from models.training import atomically
 
@@ -62,6 +65,14 @@ class Run:
         run.write(CONFIG, config.to_toml(provenance()))
         return run
 
+    def held(self) -> contextlib.AbstractContextManager[None]:
+        """Keep the run for this process.
+
+        Raises:
+            InputError: another process works on it, or its folder cannot be written to.
+        """
+        return held(self.path)
+
     @staticmethod
     def check_new(path: Path) -> None:
         """Refuse a new run's folder that exists.
@@ -72,7 +83,7 @@ class Run:
         if path.exists():
             raise InputError(
                 f"the run folder {path} exists already and is not overwritten; name another with "
-                f"--out, or go on with --resume {path}"
+                f"--out, or go on with --resume {quoted(path)}"
             )
 
     @classmethod
@@ -97,16 +108,19 @@ class Run:
         Raises:
             InputError: the budget is smaller than it was.
         """
-        if trials < self.config.trials:
-            raise InputError(
-                f"the run has a budget of {self.config.trials} trials, which {trials} would cut; "
-                f"name more, or leave --trials out"
-            )
+        self._check_budget(trials)
         if trials == self.config.trials:
             return self
         run = Run(self.path, dataclasses.replace(self.config, trials=trials))
         run.write(CONFIG, run.config.to_toml(provenance()))
         return run
+
+    def _check_budget(self, trials: int) -> None:
+        if trials < self.config.trials:
+            raise InputError(
+                f"the run has a budget of {self.config.trials} trials, which {trials} would cut; "
+                f"name more, or leave --trials out"
+            )
 
     def check_settings(self, given: Mapping[str, Any]) -> None:
         """Refuse to go on with other settings than the run's own.
@@ -115,8 +129,9 @@ class Run:
             given: settings by name; `RESUMABLE` ones may differ.
 
         Raises:
-            InputError: another one differs.
+            InputError: another one differs, or the budget of trials is smaller than it was.
         """
+        self._check_budget(given.get("trials", self.config.trials))
         for name, value in given.items():
             kept = getattr(self.config, name)
             if name not in RESUMABLE and value != kept:

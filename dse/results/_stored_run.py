@@ -8,6 +8,7 @@ from dse.results._closing import Closing
 from dse.results._run_folder import Run
 from dse.study import STUDY_NAME, StoredStudy, read_study
 from luts.errors import InputError
+from luts.text import quoted
 from models import Routing, Score
 
 
@@ -36,7 +37,7 @@ def read_closing(run: Run) -> Closing:
     if summary is None:
         raise InputError(
             f"{run.path} is not finished, or was finished by an earlier version; python -m "
-            f"dse.search --resume {run.path} finishes it"
+            f"dse.search --resume {quoted(run.path)} finishes it"
         )
     trials = {n: _closed(study, n, trial) for n, trial in sorted(study.trials.items())}
     routings = {

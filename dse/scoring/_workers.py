@@ -1,19 +1,25 @@
 """Who scores assignments: this process, or several others on this machine."""
 
 import concurrent.futures
+import contextlib
 import dataclasses
 import multiprocessing
 import os
+import threading
 from collections.abc import Callable
 from concurrent.futures.process import BrokenProcessPool
 from typing import Protocol
 
 from dse.problem import Outcome, Pending
 from dse.scoring._evaluate import Evaluator
+from luts.errors import InputError
 
 MOST_DEATHS = 3
 """Workers that may die over one trial before the search gives up."""
 
+
+DEAD = (BrokenProcessPool, OSError, EOFError)
+"""What handing out a trial raises where a worker, or the server that makes them, is dead."""
 
 Scorer = Callable[[Pending], Outcome]
 """Scores what a trial proposes."""
@@ -89,10 +95,19 @@ _scorer: Scorer | None = None
 
 def _start(make: Callable[[], Scorer], threads: int) -> None:
     global _scorer
+    threading.Thread(target=_end_with_parent, name="end with parent", daemon=True).start()
     import torch
 
     torch.set_num_threads(threads)
     _scorer = make()
+
+
+def _end_with_parent() -> None:
+    """End this worker once the process that handed out trials is gone, whatever ended it."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def _work(pending: Pending) -> Outcome:
@@ -103,11 +118,15 @@ def _work(pending: Pending) -> Outcome:
 class WorkerPool:
     """Several processes score; the study stays with this one, so that it has a single writer.
 
-    When a worker dies, the others are replaced with it and all open trials start again.
+    When a worker dies, the others are replaced with it and all open trials start again. When this
+    process dies, the workers end.
 
     Args:
         make: called once in every worker, makes the function that scores; must be picklable.
         size: processes.
+
+    Raises:
+        InputError: from `submit` and `wait`: workers died again and again over one trial.
     """
 
     def __init__(self, make: Callable[[], Scorer], size: int) -> None:
@@ -137,7 +156,7 @@ class WorkerPool:
     def _hand_out(self, number: int) -> None:
         try:
             self._futures[self._executor.submit(_work, self._open[number][0])] = number
-        except BrokenProcessPool:
+        except DEAD:
             self._replace()
 
     def wait(self) -> list[tuple[Pending, Outcome]]:
@@ -157,17 +176,22 @@ class WorkerPool:
         return outcomes
 
     def _replace(self) -> None:
-        self._executor.shutdown(wait=True, cancel_futures=True)
-        self._futures.clear()
-        self._executor = self._executed()
-        for number, (pending, deaths) in list(self._open.items()):
-            if deaths + 1 > MOST_DEATHS:
-                raise RuntimeError(
-                    f"workers died {MOST_DEATHS} times while scoring trial {number}; a lack of "
-                    f"memory is the usual cause: use fewer --workers"
-                )
-            self._open[number] = (pending, deaths + 1)
-            self._futures[self._executor.submit(_work, pending)] = number
+        is_whole = False
+        while not is_whole:
+            self._executor.shutdown(wait=True, cancel_futures=True)
+            self._futures.clear()
+            self._executor = self._executed()
+            for number, (pending, deaths) in self._open.items():
+                if deaths == MOST_DEATHS:
+                    raise InputError(
+                        f"workers died {MOST_DEATHS} times while scoring trial {number}; a lack of "
+                        f"memory is the usual cause: use fewer --workers"
+                    )
+                self._open[number] = (pending, deaths + 1)
+            with contextlib.suppress(*DEAD):  # new ones can die as well
+                for number, (pending, _) in self._open.items():
+                    self._futures[self._executor.submit(_work, pending)] = number
+                is_whole = True
 
     @property
     def busy(self) -> list[Pending]:

@@ -1,5 +1,7 @@
 """The database that Optuna keeps a study in."""
 
+import functools
+import sqlite3
 import time
 import warnings
 from pathlib import Path
@@ -19,13 +21,26 @@ BEAT_SECONDS = 20
 GRACE = 6
 ATTEMPTS = 5
 
+OWN_TABLES = {*BaseModel.metadata.tables, "alembic_version"}
+"""The last one is made last, by Optuna's migrations."""
+
 
 class Database(RDBStorage):
-    """Optuna's storage, whose connections are closed when it cannot be made, and by `close`."""
+    """Optuna's storage, whose connections are closed when it cannot be made, and by `close`.
 
-    def __init__(self, url: str, **settings: Any) -> None:
+    Args:
+        where: a SQLite file, or the URL of a database server.
+        is_new: the file has yet to be made; nothing else alters an existing one's settings.
+        settings: as Optuna's storage takes them.
+    """
+
+    def __init__(self, where: Path | str, *, is_new: bool = False, **settings: Any) -> None:
+        url, engine = address(where, is_new=is_new)
+        engine |= settings.pop("engine_kwargs", {})
+        # Optuna takes braces for places to fill in.
+        url = url.replace("{", "{{").replace("}", "}}")
         try:
-            super().__init__(url, **settings)
+            super().__init__(url, engine_kwargs=engine, **settings)
         except BaseException:
             if hasattr(self, "scoped_session"):
                 self.close()
@@ -38,7 +53,7 @@ class Database(RDBStorage):
 
 
 def open_storage(where: Path | str, *, beat_seconds: int = BEAT_SECONDS) -> Database:
-    """A study's database, made if it is empty.
+    """A study's database, made if it is empty, and finished if its making was cut short.
 
     Args:
         where: a SQLite file, or the URL of a database server as SQLAlchemy takes it.
@@ -47,46 +62,75 @@ def open_storage(where: Path | str, *, beat_seconds: int = BEAT_SECONDS) -> Data
     Raises:
         InputError: it cannot be reached, or it holds something else.
     """
-    is_file = isinstance(where, Path)
-    url, shown = database_url(where), without_password(where)
-    check_tables(url, shown)
+    shown = without_password(where)
+    is_new = not check_tables(where)
     try:
-        storage = _made(url, is_file=is_file, beat_seconds=beat_seconds)
+        return _made(where, is_new=is_new, beat_seconds=beat_seconds)
+    except sqlalchemy.exc.OperationalError as error:
+        raise InputError(f"cannot write to the database {shown}: {_reason(error)}") from error
     except Exception as error:  # SQLAlchemy's own hierarchy is not part of Optuna's interface
         reason = str(error).strip().splitlines()[0]
         raise InputError(f"{shown} is not the database of a search: {reason}") from error
-    if is_file:
-        _tune(storage)
-    return storage
 
 
-def _made(url: str, *, is_file: bool, beat_seconds: int) -> Database:
+def _made(where: Path | str, *, is_new: bool, beat_seconds: int) -> Database:
+    is_file = isinstance(where, Path)
     for attempt in range(ATTEMPTS):
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", ExperimentalWarning)
                 return Database(
-                    url,
+                    where,
+                    is_new=is_new,
                     heartbeat_interval=None if is_file else beat_seconds,
                     grace_period=None if is_file else GRACE * beat_seconds,
                     engine_kwargs={} if is_file else {"pool_pre_ping": True, "pool_size": 2},
                 )
-        except (sqlalchemy.exc.IntegrityError, sqlalchemy.exc.ProgrammingError):
+        except (
+            sqlalchemy.exc.IntegrityError,
+            sqlalchemy.exc.ProgrammingError,
+            sqlalchemy.exc.OperationalError,
+        ) as error:
+            is_race = not isinstance(error, sqlalchemy.exc.OperationalError)
             # Another process is making the tables at this moment.
-            if attempt == ATTEMPTS - 1:
+            if attempt == ATTEMPTS - 1 or not (is_race or "already exists" in str(error)):
                 raise
             time.sleep(0.5 * (attempt + 1))
     raise AssertionError
 
 
-def database_url(where: Path | str) -> str:
-    """URL of a SQLite file or of a database server, as SQLAlchemy takes it.
+def address(where: Path | str, *, is_new: bool = False) -> tuple[str, dict[str, Any]]:
+    """URL and settings with which SQLAlchemy reaches a SQLite file or a database server.
+
+    Args:
+        where: the file, or the server's URL.
+        is_new: see `Database`.
 
     Raises:
         InputError: it is not a URL.
     """
-    if isinstance(where, Path):
-        return f"sqlite:///{where}"
+    if not isinstance(where, Path):
+        return database_url(where), {}
+    # Not in the URL: `?`, `%`, `#` and braces mean something there, and to each version another.
+    connect = functools.partial(_connected, where.absolute(), is_new=is_new)
+    return "sqlite:///study.db", {"creator": connect}
+
+
+def _connected(file: Path, *, is_new: bool) -> sqlite3.Connection:
+    connection = sqlite3.connect(file, check_same_thread=False)
+    mode = connection.execute("PRAGMA journal_mode=WAL" if is_new else "PRAGMA journal_mode")
+    if mode.fetchone() == ("wal",):
+        # A killed process loses nothing under these, and a commit does not wait for the disk.
+        connection.execute("PRAGMA synchronous=NORMAL")
+    return connection
+
+
+def database_url(where: str) -> str:
+    """URL of a database server, as SQLAlchemy takes it.
+
+    Raises:
+        InputError: it is not a URL.
+    """
     if "://" not in where:
         raise InputError(
             f"{where!r} is not a database URL; write postgresql://USER:PASSWORD@HOST/DATABASE"
@@ -95,6 +139,20 @@ def database_url(where: Path | str) -> str:
     if where.startswith("postgresql://"):
         return "postgresql+psycopg://" + where.removeprefix("postgresql://")
     return where
+
+
+def sqlite_file(where: Path | str) -> Path | None:
+    """The SQLite file that a database is; None for a server.
+
+    Raises:
+        InputError: it is not a URL.
+    """
+    if isinstance(where, Path):
+        return where
+    without_password(where)
+    url = sqlalchemy.make_url(database_url(where))
+    is_file = url.get_backend_name() == "sqlite" and url.database and "uri" not in url.query
+    return Path(str(url.database)) if is_file else None
 
 
 def without_password(where: Path | str) -> str:
@@ -115,57 +173,70 @@ def without_password(where: Path | str) -> str:
         ) from error
 
 
-def check_tables(url: str, shown: str) -> bool:
-    """Whether the database holds the tables of a search; False if it is empty. Alters nothing.
+def check_tables(where: Path | str) -> bool:
+    """Whether the database holds a study; alters nothing.
+
+    It holds none where it is empty, and where a process was killed while it made the tables.
 
     Raises:
         InputError: it cannot be reached, or holds something else.
     """
-    needed = set(BaseModel.metadata.tables)
+    shown = without_password(where)
     for attempt in range(ATTEMPTS):
-        tables = _tables(url, shown)
-        missing = needed - set(tables)
+        tables, begun = _tables(where, shown)
+        missing = OWN_TABLES - set(tables)
         if not tables or not missing:
-            return bool(tables)
-        if "studies" not in tables:
+            return bool(tables) and not begun
+        if not begun and "studies" not in tables:
             raise InputError(
                 f"{shown} is not the database of a search: it holds tables of another program "
                 f"({tables[0]}); name an empty one"
             )
         # Another process may be making them at this moment.
         time.sleep(0.1 * (attempt + 1))
+    if begun:
+        return False
     raise InputError(
         f"{shown} is not the database of a search: it has another schema, without the table "
         f"{min(missing)}; name an empty one"
     )
 
 
-def _tables(url: str, shown: str) -> list[str]:
-    arguments = {"connect_timeout": 10} if url.startswith("postgresql") else {}
+def _tables(where: Path | str, shown: str) -> tuple[list[str], bool]:
+    """Names of the tables; and whether all of them are Optuna's, without any study."""
+    url, settings = address(where)
+    if url.startswith("postgresql"):
+        settings["connect_args"] = {"connect_timeout": 10}
     try:
-        engine = sqlalchemy.create_engine(url, connect_args=arguments)
+        engine = sqlalchemy.create_engine(url, **settings)
     except (ImportError, sqlalchemy.exc.NoSuchModuleError) as error:
         raise InputError(
             f"{shown} needs a driver that is not installed ({error}); for PostgreSQL: "
             f"pip install 'psycopg[binary]'"
         ) from error
     try:
-        return sorted(sqlalchemy.inspect(engine).get_table_names())
+        tables = sorted(sqlalchemy.inspect(engine).get_table_names())
+        return tables, _is_begun(engine, tables)
     except sqlalchemy.exc.OperationalError as error:
-        reason = str(error.orig).strip().splitlines()[0]
-        raise InputError(f"cannot reach the database {shown}: {reason}") from error
+        raise InputError(f"cannot reach the database {shown}: {_reason(error)}") from error
     except sqlalchemy.exc.DatabaseError as error:
-        reason = str(error.orig).strip().splitlines()[0]
-        raise InputError(f"{shown} is not the database of a search: {reason}") from error
+        raise InputError(f"{shown} is not the database of a search: {_reason(error)}") from error
     finally:
         engine.dispose()
 
 
-def _tune(storage: RDBStorage) -> None:
-    def configure(connection: Any, record: object) -> None:
-        # A killed process loses nothing under these, and a commit does not wait for the disk.
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=NORMAL")
+def _is_begun(engine: sqlalchemy.Engine, tables: list[str]) -> bool:
+    """Whether Optuna made these tables, or some of them, and no study is in them yet."""
+    known = BaseModel.metadata.tables
+    for table in set(tables) - {"alembic_version"}:
+        columns = {column["name"] for column in sqlalchemy.inspect(engine).get_columns(table)}
+        if table not in known or columns != set(known[table].columns.keys()):
+            return False
+    if "studies" not in tables:
+        return True
+    with engine.connect() as connection:
+        return connection.execute(sqlalchemy.select(known["studies"]).limit(1)).first() is None
 
-    sqlalchemy.event.listen(storage.engine, "connect", configure)
-    storage.engine.dispose()
+
+def _reason(error: sqlalchemy.exc.DBAPIError) -> str:
+    return str(error.orig).strip().splitlines()[0]

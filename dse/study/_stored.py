@@ -16,7 +16,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from dse.problem import Problem, Trial
 from dse.samplers import ASSIGNMENT, RESULT, codes_of
-from dse.study._storage import Database, check_tables, database_url, without_password
+from dse.study._storage import Database, address, check_tables, sqlite_file, without_password
 from luts import EXACT, catalog
 from luts.errors import InputError
 from models import Assignment, Choice
@@ -46,7 +46,6 @@ SCORING = (
 Studies of earlier versions record neither them nor `CONTENT`.
 """
 
-SQLITE = "sqlite:///"
 FOUNDING_SECONDS = 5.0
 """How long a study on a server may take from being made to saying what it is."""
 
@@ -155,7 +154,7 @@ def read_study(
     """
     if isinstance(where, Path) and not where.exists():
         return None
-    is_copy = database_url(where).startswith(SQLITE)
+    is_copy = sqlite_file(where) is not None
     with reading(where) as (storage, shown):
         if storage is None:
             return None
@@ -164,6 +163,8 @@ def read_study(
             study = optuna.load_study(study_name=name, storage=storage)
             identity = _identity(study, seconds=0 if is_copy else FOUNDING_SECONDS)
             complete = (TrialState.COMPLETE,)
+            if identity is None and is_bare(study):
+                return None
             trials = study.get_trials(deepcopy=False, states=complete) if with_trials else []
             attributes = study.user_attrs
         except KeyError:
@@ -179,6 +180,12 @@ def read_study(
         if key.startswith(CLOSING)
     }
     return StoredStudy(shown, identity, {t.number: _trial(identity, t) for t in trials}, kept)
+
+
+def is_bare(study: optuna.Study) -> bool:
+    """Whether a study of several objectives was made and nothing was ever written to it."""
+    untouched = not (study.user_attrs or study.get_trials(deepcopy=False))
+    return untouched and len(study.directions) > 1
 
 
 def _trial(identity: Mapping[str, Any], frozen: FrozenTrial) -> Trial:
@@ -208,33 +215,33 @@ def reading(where: Path | str) -> Iterator[tuple[Database | None, str]]:
     SQLite writes beside a file that is in write-ahead mode even to read it.
     """
     with contextlib.ExitStack() as stack:
-        url, shown = database_url(where), without_password(where)
-        if url.startswith(SQLITE):
-            file = Path(url.removeprefix(SQLITE))
+        shown, file = without_password(where), sqlite_file(where)
+        if file is not None:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
             try:
-                for path in (file, file.with_name(file.name + "-wal")):
+                for end in ("", "-wal", "-journal"):
+                    path = file.with_name(file.name + end)
                     if path.exists():
                         shutil.copyfile(path, folder / path.name)
             except OSError as error:
                 raise InputError(f"cannot read {shown}: {error}") from error
-            url = f"{SQLITE}{folder / file.name}"
-        if not check_tables(url, shown):
+            where = folder / file.name
+        if not check_tables(where):
             yield None, shown
             return
-        storage = _opened(url, shown)
+        storage = _opened(where, shown)
         try:
             yield storage, shown
         finally:
             storage.close()
 
 
-def _opened(url: str, shown: str) -> Database:
+def _opened(where: Path | str, shown: str) -> Database:
     settings = {}
-    if url.startswith("postgresql"):
+    if address(where)[0].startswith("postgresql"):
         settings = {"connect_args": {"options": "-c default_transaction_read_only=on"}}
     try:
-        return Database(url, skip_table_creation=True, engine_kwargs=settings)
+        return Database(where, skip_table_creation=True, engine_kwargs=settings)
     except (sqlalchemy.exc.SQLAlchemyError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[0]
         raise InputError(f"{shown} is not the database of a search: {reason}") from error

@@ -20,7 +20,7 @@ from dse.samplers import ASSIGNMENT, RESULT, AssignmentSampler, codes_of, record
 from dse.study._heartbeat import Heartbeat
 from dse.study._lease import Lease
 from dse.study._storage import BEAT_SECONDS, GRACE, Database, open_storage
-from dse.study._stored import CLOSING, IDENTITY, STUDY_NAME, check_identity, space_record
+from dse.study._stored import CLOSING, IDENTITY, STUDY_NAME, check_identity, is_bare, space_record
 from luts.errors import InputError
 
 WORST = 1e6
@@ -101,9 +101,12 @@ class SearchStudy:
             self._study.set_user_attr(IDENTITY, mine)
             return
         known = self._wait_for(IDENTITY)
-        if known is None:
+        if known is not None:
+            check_identity(known, mine, shown)
+        elif is_bare(self._study):
+            self._study.set_user_attr(IDENTITY, mine)  # who made it was killed before it said so
+        else:
             raise InputError(f"{shown} was made by something else than this program")
-        check_identity(known, mine, shown)
 
     def _wait_for(self, key: str, seconds: float = 5.0) -> Any:
         """A study attribute that another process is about to set."""

@@ -5,11 +5,17 @@ import json
 import re
 import shutil
 import sqlite3
+import subprocess
+import sys
 
 import pytest
 
+import dse
 from dse import _steps, search
+from dse.results import Run
 from dse.study import SCORING
+from luts import InputError
+from luts.console import SILENT
 from models import FineTuning, Recovery, TrainingRecipe
 from models.training._files import CACHE_VARIABLE
 from tests.dse._searching import FAST, TINY, call, only_line, state_of
@@ -217,6 +223,28 @@ def test_a_run_with_the_study_of_another(refused, tmp_path, finished):
     kept = state_of(run)
     assert "with dataset 'digits' and not 'cifar10'" in refused("--resume", run, "--trials", 9)
     assert state_of(run) == kept
+
+
+def test_a_run_that_another_process_searches(tmp_path, refused, finished):
+    """A lock ends with the process that holds it, so this one runs until it is told to end."""
+    run = tmp_path / "run"
+    shutil.copytree(finished, run)
+    held = (
+        "import sys; from pathlib import Path; from dse.results import Run\n"
+        "with Run.open(Path(sys.argv[1])).held(): print('held', flush=True); sys.stdin.read()"
+    )
+    piped = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", held, run], **piped) as other:
+        assert other.stdout.readline() == b"held\n"
+        kept = state_of(run)
+        line = refused("--resume", run, "--trials", 9)
+        assert f"is being searched by process {other.pid} on " in line
+        with pytest.raises(InputError, match="is being searched by"):
+            dse.explore_run(Run.open(run), SILENT)
+        assert state_of(run) == kept
+        other.kill()
+    with Run.open(run).held():  # free again
+        pass
 
 
 def test_a_study_of_another_program(refused, tmp_path):

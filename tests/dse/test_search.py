@@ -35,7 +35,8 @@ command = functools.partial(call, search)
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """A search with five fixed and three other trials, without fine-tuning."""
-    path = tmp_path_factory.mktemp("runs") / "plain"
+    # A name that a URL, a template, a formula and a table's markup would each take for theirs.
+    path = tmp_path_factory.mktemp("runs") / "a[/x] 5%20 {b} $c$ [red]?s=1#"
     assert command(*SMALL, "--trials", 7, "--finetune", "none", "--out", path, "--quiet") == 0
     return path
 

@@ -9,8 +9,10 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from multiprocessing import forkserver
 from pathlib import Path
 
 import pytest
@@ -69,7 +71,7 @@ def test_a_trial_that_kills_every_worker_ends_the_search(tmp_path):
     study = open_study(tmp_path / "s.db", "random")
     pending = study.ask()
     pool.submit(pending)
-    with pytest.raises(RuntimeError, match="died 3 times while scoring trial 0"):
+    with pytest.raises(InputError, match="died 3 times while scoring trial 0"):
         pool.wait()
     study.give_back(pending)
     assert study.ask().number == 0
@@ -83,6 +85,71 @@ def _make_deadly(folder: Path):
 def _die(pending: Pending) -> Outcome:
     os.kill(os.getpid(), signal.SIGKILL)
     raise AssertionError
+
+
+def test_the_server_of_workers_may_be_killed(pool, tmp_path):
+    study = open_study(tmp_path / "s.db", "random")
+    pool.submit(study.ask())
+    assert len(pool.wait()) == 1
+    os.kill(forkserver._forkserver._forkserver_pid, signal.SIGKILL)
+    pool.submit(study.ask())
+    pool.submit(study.ask())
+    numbers = [pending.number for pending, _ in pool.wait()]
+    while pool.busy:
+        numbers += [pending.number for pending, _ in pool.wait()]
+    assert sorted(numbers) == [1, 2]
+
+
+ORPHANS = """
+import functools, pathlib, sys
+from dse.scoring import WorkerPool
+from tests.dse.test_workers import _make_sleeper
+from tests.dse._stand_in import open_study
+
+if __name__ == "__main__":
+    folder = pathlib.Path(sys.argv[1])
+    pool = WorkerPool(functools.partial(_make_sleeper, folder), 2)
+    study = open_study(folder / "s.db", "random")
+    pool.submit(study.ask())
+    pool.submit(study.ask())
+    pool.wait()
+"""
+
+
+def _make_sleeper(folder: Path):
+    return functools.partial(_sleep, folder)
+
+
+def _sleep(folder: Path, pending: Pending) -> Outcome:
+    (folder / f"{os.getpid()}.pid").touch()
+    time.sleep(600)
+    raise AssertionError
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def test_workers_end_with_the_process_that_made_them(tmp_path):
+    script = tmp_path / "orphans.py"
+    script.write_text(ORPHANS)
+    there = {**os.environ, "PYTHONPATH": os.getcwd()}
+    parent = subprocess.Popen([sys.executable, script, tmp_path], env=there)
+    until = time.monotonic() + 60
+    while len(pids := [int(f.stem) for f in tmp_path.glob("*.pid")]) < 2:
+        assert parent.poll() is None
+        assert time.monotonic() < until
+        time.sleep(0.1)
+    assert all(map(_is_alive, pids))
+    parent.kill()
+    parent.wait()
+    until = time.monotonic() + 10
+    while any(map(_is_alive, pids)):
+        assert time.monotonic() < until
+        time.sleep(0.1)
 
 
 # --- a database server -------------------------------------------------------------------------

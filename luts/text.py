@@ -1,0 +1,18 @@
+"""Names and paths in places that have a syntax of their own: users may call things as they like."""
+
+import os
+import shlex
+
+
+def drawn(text: str) -> str:
+    """``text`` as matplotlib draws it letter by letter.
+
+    Dollar signs would begin a formula, and a label that begins with ``_`` is left out of legends.
+    """
+    shown = text.replace("$", r"\$")
+    return f" {shown}" if shown.startswith("_") else shown
+
+
+def quoted(path: str | os.PathLike[str]) -> str:
+    """``path`` as one word of a command line."""
+    return shlex.quote(str(path))
