@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 STAMP := $(VENV)/.installed
 
-.PHONY: search test lint clean
+.PHONY: search test lint docs clean
 
 search: $(STAMP)  ## the main job: an accuracy/energy front for ViT-Small with experts
 	$(VENV)/bin/python -m dse.search --arch vit_small --objective pareto
@@ -16,6 +16,10 @@ lint: $(STAMP)  ## what a contribution must pass beside the tests
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
+
+docs: $(STAMP)  ## the documentation as a site, in build/site
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
+	$(VENV)/bin/mkdocs build --strict
 
 # Installed again whenever the project's own declaration changes.
 $(STAMP): pyproject.toml $(wildcard setup.py) $(wildcard luts/_native/src/*)
