@@ -1,11 +1,13 @@
 """``python -m studies.energy_check``: rank assignments by our energy model and by ZigZag.
 
-Needs ZigZag (``pip install -e '.[energy-check]'``); writes `results/`.
+Needs ZigZag (``pip install -e '.[energy-check]'``); or, with ``--mapping``, Yosys and OpenSTA,
+through which it sends circuits instead. Writes `results/`.
 """
 
 import dataclasses
 import json
 from importlib import metadata
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -14,15 +16,34 @@ from scipy.stats import spearmanr
 import energy
 from dse import provenance
 from luts.console import run
-from studies._files import together
+from studies._files import together, write_table
 from studies._options import study_parser, study_settings
 from studies.energy_check._cases import Case, EnergyCheck, LayerProduct, drawn_cases
+from studies.energy_check._mapping import compared, mapped_circuits
 from studies.energy_check._zigzag import zigzag_memory_pj, zigzag_pj
 
 
 def main() -> None:
-    """Cost every assignment with both models; print and write the comparison."""
-    options = study_parser("energy_check", __doc__).parse_args()
+    """Compare what the command line asks for; print and write the comparison."""
+    parser = study_parser("energy_check", __doc__)
+    parser.add_argument(
+        "--mapping",
+        type=Path,
+        metavar="LIBERTY",
+        help="map circuits to the 45 nm cells of this file, in the place of costing assignments",
+    )
+    options = parser.parse_args()
+    if options.mapping is None:
+        _compare_assignments(options.results)
+        return
+    table = mapped_circuits(options.mapping)
+    write_table(options.results / "mapped_circuits.csv", table, options.mapping.name)
+    print(table.to_string(index=False))
+    print("\n".join(compared(table)))
+
+
+def _compare_assignments(results: Path) -> None:
+    """Cost every assignment with both models."""
     study = study_settings(EnergyCheck, "energy_check")
     cases = drawn_cases(study, np.random.default_rng(study.seed))
     # ZigZag is told of operands of 8 bits, so that ours keep all of them, too.
@@ -46,7 +67,7 @@ def main() -> None:
         "runs": 1,
         "spearman": agreement,
     }
-    with together(options.results) as new:
+    with together(results) as new:
         ranking.to_csv(new("ranking.csv"), index=False, float_format="%.6g")
         per_site.to_csv(new("traffic_per_site.csv"), index=False, float_format="%.6g")
         text = json.dumps(record, indent=1)

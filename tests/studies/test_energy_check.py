@@ -10,8 +10,9 @@ import energy
 import luts
 import models
 from luts.errors import InputError
+from studies._options import STUDIES
 from studies.energy_check import _cases as study
-from studies.energy_check import mapping
+from studies.energy_check import _mapping as mapping
 
 
 @pytest.mark.parametrize("topology", ["dense", "hard"])
@@ -40,9 +41,11 @@ def test_mixes_grow_harsher():
 
 def test_mapping_needs_its_liberty_file(monkeypatch, tmp_path):
     monkeypatch.setattr("shutil.which", lambda tool: tool)
-    monkeypatch.setattr("sys.argv", ["mapping", str(tmp_path / "none.lib")])
     with pytest.raises(InputError, match="give a liberty file"):
-        mapping.main()
+        mapping.mapped_circuits(tmp_path / "none.lib")
+    monkeypatch.setattr("shutil.which", lambda tool: None)
+    with pytest.raises(InputError, match="install yosys and opensta"):
+        mapping.mapped_circuits(tmp_path / "none.lib")
     assert (
         mapping._number(r"Chip area.*: ([\d.]+)", "   Chip area for module '\\m': 644.3") == 644.3
     )
@@ -51,7 +54,7 @@ def test_mapping_needs_its_liberty_file(monkeypatch, tmp_path):
 
 
 def test_the_mapped_circuits_rank_as_ours():
-    table = pd.read_csv(mapping.RESULT)
+    table = pd.read_csv(STUDIES / "energy_check/results/mapped_circuits.csv", comment="#")
     assert table["name"].is_unique and set(table["from"]) == {"published", "estimated"}
     for figure in ("power_mw", "area_um2", "delay_ns"):
         assert spearmanr(table[figure], table[f"mapped_{figure}"])[0] > 0.97

@@ -1,4 +1,4 @@
-"""``python -m studies.energy_check.mapping LIBERTY``: array circuits through a mapper of cells.
+"""Array circuits through a mapper of cells.
 
 Yosys maps each circuit to the cells of a liberty file and sums their areas; OpenSTA propagates
 activities and times without any wire. The adders stay the library's full and half adder cells (OSU
@@ -12,16 +12,14 @@ import tempfile
 from pathlib import Path
 
 import pandas as pd
-from rich.console import Console
 from scipy.stats import spearmanr
 
 import luts
 from luts.circuits import ADDER_MODULES, all_cuts, array_verilog, members, module_name
-from luts.console import Parser, run
 from luts.errors import InputError
 
 ARRAYS = ("a0b3d6", "a2b4d8", "a3b4d0", "a4b4d0", "a3b5d0", "a5b5d0")
-RESULT = Path(__file__).with_name("results") / "mapped_circuits.csv"
+FIGURES = ("power_mw", "area_um2", "delay_ns")
 TIME_LIMIT_S = 120
 
 CELLS = """\
@@ -55,36 +53,42 @@ exit
 """
 
 
-def main() -> None:
-    """Map the published circuits and some arrays, and compare the figures."""
-    parser = Parser(prog="python -m studies.energy_check.mapping", description=__doc__)
-    parser.add_argument("liberty", type=Path, metavar="LIBERTY")
-    parser.add_argument("--csv", type=Path, default=RESULT, metavar="FILE")
-    options = parser.parse_args()
+def mapped_circuits(liberty: Path) -> pd.DataFrame:
+    """The published circuits and some arrays with our figures and the mapped ones.
+
+    Args:
+        liberty: cells of 45 nm.
+
+    Raises:
+        InputError: a tool or the file is missing, or a tool fails.
+    """
     for tool in ("yosys", "sta"):
         if shutil.which(tool) is None:
             raise InputError(f"{tool} is not on the PATH; install yosys and opensta")
-    if not options.liberty.is_file():
-        raise InputError(f"there is no file {options.liberty}; give a liberty file of 45 nm cells")
+    if not liberty.is_file():
+        raise InputError(f"there is no file {liberty}; give a liberty file of 45 nm cells")
     cuts = {members()[c.name].sha256: c for c in all_cuts()}
     names = [*luts.catalog.names("mul8s"), *(f"array:{name}" for name in ARRAYS)]
     rows = []
     for multiplier in (luts.catalog[name] for name in names):
-        known = {f: getattr(multiplier, f) for f in ("power_mw", "area_um2", "delay_ns")}
+        known = {f: getattr(multiplier, f) for f in FIGURES}
         text, top = array_verilog(cuts[multiplier.sha256]), module_name(cuts[multiplier.sha256])
-        mapped = mapped_figures(text, top, options.liberty.resolve())
+        mapped = mapped_figures(text, top, liberty.resolve())
         rows.append({"name": multiplier.name, "from": multiplier.figures_from} | known | mapped)
-    table = pd.DataFrame(rows)
-    table.to_csv(options.csv, index=False)
-    console = Console(width=120)
-    console.print(table.to_string(index=False))
-    for figure in ("power_mw", "area_um2", "delay_ns"):
+    return pd.DataFrame(rows)
+
+
+def compared(table: pd.DataFrame) -> list[str]:
+    """One line per figure: how far the mapped circuits rank and scale as ours do."""
+    lines = []
+    for figure in FIGURES:
         ratio = table[f"mapped_{figure}"] / table[figure]
         rank = spearmanr(table[figure], table[f"mapped_{figure}"])[0]
-        console.print(
+        lines.append(
             f"{figure}: Spearman {rank:.3f}, mapped / ours {ratio.min():.2f} to {ratio.max():.2f}, "
             f"median {ratio.median():.2f}"
         )
+    return lines
 
 
 def mapped_figures(text: str, top: str, liberty: Path) -> dict[str, float]:
@@ -132,7 +136,3 @@ def _number(pattern: str, text: str) -> float:
     if found is None:
         raise InputError(f"a tool's report lacks what was looked for ({pattern}): {text[:200]!r}")
     return float(found.group(1))
-
-
-if __name__ == "__main__":
-    run(main)
