@@ -7,7 +7,13 @@ optima of an additive model. A new choice at a site starts in `_space`, a new co
 objective in `_problem`.
 """
 
-from dse.problem._lagrange import constrained_sweep, evenly, lagrangian_sweep, offered_sweep
+from dse.problem._lagrange import (
+    constrained_sweep,
+    evenly,
+    lagrangian_sweep,
+    offered_sweep,
+    offered_sweeps,
+)
 from dse.problem._offer import Offer, undominated, undominated_circuits
 from dse.problem._pareto import (
     TIGHT_FACTORS,
@@ -43,6 +49,7 @@ __all__ = [
     "non_dominated",
     "objective_score",
     "offered_sweep",
+    "offered_sweeps",
     "ordered_choices",
     "thin_front",
     "tight_hypervolume",

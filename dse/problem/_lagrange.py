@@ -1,6 +1,7 @@
 """Exact optima of an additive model of distortion and energy."""
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -32,25 +33,28 @@ def lagrangian_sweep(
         At most ``count`` different assignments, evenly spread over the logarithm of their energy,
         from high to low; none where no site has anything to trade.
     """
-    start, edges = _hulls(distortion, energy)
+    return _along(*_hulls(distortion, energy), distortion, energy, count=count, most=most)
+
+
+def _along(
+    start: Codes, edges: "_Edges", distortion: Matrix, energy: Matrix, *, count: int, most: float
+) -> list[Codes]:
+    """At most ``count`` assignments from ``start`` along the edges, as `lagrangian_sweep` says."""
     if not len(edges.slope):
         return []
     order = np.argsort(edges.slope, kind="stable")
-    saved, paid = (
-        np.concatenate([[0.0], np.cumsum((table[edges.site, to] - table[edges.site, at])[order])])
-        for table, at, to in (
-            (energy, edges.after, edges.before),
-            (distortion, edges.before, edges.after),
-        )
-    )
+    site, before, after = edges.site[order], edges.before[order], edges.after[order]
+    saved = np.concatenate([[0.0], np.cumsum(energy[site, before] - energy[site, after])])
+    paid = np.concatenate([[0.0], np.cumsum(distortion[site, after] - distortion[site, before])])
     sites = np.arange(len(energy))
     totals = energy[sites, start].sum() - saved
     within = distortion[sites, start].sum() + paid <= most
-    found = []
+    found, codes, done = [], start.copy(), 0
     for last in evenly(totals[: max(1, int(within.sum()))], count):
-        codes = start.copy()
-        codes[edges.site[order[:last]]] = edges.after[order[:last]]
-        found.append(codes)
+        # A site's later edge overwrites its earlier one.
+        codes[site[done:last]] = after[done:last]
+        found.append(codes.copy())
+        done = last
     return found
 
 
@@ -69,6 +73,13 @@ class _Edges:
     site: Codes
     before: Codes
     after: Codes
+
+    def of_sites(self, first: int, last: int) -> "_Edges":
+        """Those of the sites from ``first`` to before ``last``, which count from 0."""
+        mine = (self.site >= first) & (self.site < last)
+        return _Edges(
+            self.slope[mine], self.site[mine] - first, self.before[mine], self.after[mine]
+        )
 
 
 def _hulls(distortion: Matrix, energy: Matrix) -> tuple[Codes, _Edges]:
@@ -110,7 +121,8 @@ def evenly(totals: npt.NDArray[np.float64], count: int) -> list[int]:
     if len(totals) <= count:
         return list(range(len(totals)))
     at = np.log(np.maximum(totals, 1e-300))
-    return sorted({int(np.abs(at - want).argmin()) for want in np.linspace(at[0], at[-1], count)})
+    wanted = np.linspace(at[0], at[-1], count)
+    return sorted(set(np.abs(at - wanted[:, None]).argmin(axis=1).tolist()))
 
 
 def _spread(candidates: list[tuple[float, Codes]], count: int) -> list[Codes]:
@@ -131,10 +143,31 @@ def offered_sweep(
         count: how many assignments to return.
         most: distortion that none of them exceeds.
     """
-    offer = problem.offer
-    tables = offer.of(distortion), offer.of(problem.energy)
-    swept = lagrangian_sweep(*tables, count=count, most=most)
-    return [offer.at(ranks) for ranks in swept]
+    (found,) = offered_sweeps(problem, [distortion], count=count, most=most)
+    return found
+
+
+def offered_sweeps(
+    problem: Problem, distortions: Sequence[Matrix], *, count: int, most: float = np.inf
+) -> list[list[Codes]]:
+    """`offered_sweep` under each of several distortions, whose hulls are found together.
+
+    Args:
+        problem: energy, and what is offered.
+        distortions: each of shape ``(groups, choices)``.
+        count: how many assignments to return of each.
+        most: distortion that none of them exceeds.
+    """
+    offer, energy = problem.offer, problem.offered_energy
+    offered = [offer.of(distortion) for distortion in distortions]
+    start, edges = _hulls(np.concatenate(offered), np.tile(energy, (len(offered), 1)))
+    sweeps = []
+    for index, table in enumerate(offered):
+        first, last = index * len(energy), (index + 1) * len(energy)
+        mine = edges.of_sites(first, last)
+        swept = _along(start[first:last], mine, table, energy, count=count, most=most)
+        sweeps.append([*offer.at(np.stack(swept))] if swept else [])
+    return sweeps
 
 
 def constrained_sweep(

@@ -188,6 +188,11 @@ class Problem:
             default=float("inf"),
         )
 
+    @functools.cached_property
+    def offered_energy(self) -> Matrix:
+        """`energy` by rank of what each group is offered, ``(groups, most)``; +∞ beyond."""
+        return self.offer.of(self.energy)
+
     def energy_rel(self, codes: Codes) -> float:
         """Relative energy of an assignment, codes of shape ``(groups,)``."""
         return self.constant + float(self.energy[np.arange(self.size), codes].sum())

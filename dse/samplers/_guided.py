@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import norm
 
-from dse.problem import Codes, Problem, non_dominated, offered_sweep
+from dse.problem import Codes, Problem, non_dominated, offered_sweeps
 from dse.samplers._acquisition import expected_improvement
 from dse.samplers._base import AssignmentSampler, Extra
 from dse.samplers._history import TrialHistory
@@ -137,10 +137,11 @@ class GuidedSampler(AssignmentSampler):
     ) -> Many:
         """Front members' children, and what is optimal under possible sensitivities."""
         problem = self.problem
-        swept = offered_sweep(problem, self._surrogate.distortion, count=SWEPT)
-        swept += offered_sweep(problem, fitted.distortion(), count=SWEPT)
-        for _ in range(DRAWS):
-            swept += offered_sweep(problem, fitted.distortion(rng), count=SWEPT // 2)
+        expected = [self._surrogate.distortion, fitted.distortion()]
+        drawn = [fitted.distortion(rng) for _ in range(DRAWS)]
+        sweeps = offered_sweeps(problem, expected, count=SWEPT)
+        sweeps += offered_sweeps(problem, drawn, count=SWEPT // 2)
+        swept = [codes for sweep in sweeps for codes in sweep]
         children = self._children(front.astype(np.int64), rng)
         return self._repaired(np.vstack([children, *swept, *problem.fixed]), rng)
 

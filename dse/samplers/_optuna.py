@@ -8,7 +8,7 @@ import optuna
 from optuna.distributions import BaseDistribution, IntDistribution
 from optuna.samplers import BaseSampler, GPSampler, TPESampler
 from optuna.study import Study
-from optuna.trial import TrialState, create_trial
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from dse.problem import Codes, Problem
 from dse.samplers._base import AssignmentSampler, Extra
@@ -45,7 +45,8 @@ class OptunaSampler(AssignmentSampler):
             copy.sampler = self.sampler(seed)
             asked = copy.ask(self._distributions)
         copy.tell(asked, state=TrialState.FAIL)
-        ranks = np.array([asked.params[name] for name in self._names], dtype=np.int64)
+        params = asked.params  # a deep copy each time
+        ranks = np.array([params[name] for name in self._names], dtype=np.int64)
         return self.problem.offer.at(ranks), {}
 
     def _updated_copy(self, history: TrialHistory) -> Study:
@@ -63,6 +64,25 @@ class OptunaSampler(AssignmentSampler):
         return self._copy
 
 
+class _KnownSpace(TPESampler):
+    """Optuna's TPE, told the search space that it else gathers from all trials anew each time.
+
+    Args:
+        space: distributions of the parameters that every trial has.
+        seed: of everything random.
+    """
+
+    def __init__(self, space: dict[str, BaseDistribution], *, seed: int) -> None:
+        super().__init__(multivariate=True, constant_liar=False, seed=seed)
+        self._space = {name: space[name] for name in sorted(space) if not space[name].single()}
+
+    def infer_relative_search_space(
+        self, study: Study, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
+        """All that can vary."""
+        return self._space
+
+
 class TPESampler_(OptunaSampler):
     """Tree-structured Parzen estimators (Bergstra et al., NeurIPS 2011; Ozaki et al. 2022)."""
 
@@ -70,7 +90,7 @@ class TPESampler_(OptunaSampler):
 
     def sampler(self, seed: int) -> BaseSampler:
         """Optuna's TPE."""
-        return TPESampler(multivariate=True, constant_liar=False, seed=seed)
+        return _KnownSpace(self._distributions, seed=seed)
 
 
 class GPSampler_(OptunaSampler):

@@ -179,7 +179,7 @@ class Fitted:
         beta = beta + scale[3] * parts.circuit_share.T @ weight
         gamma = gamma + scale[4] * (parts.entry_share.T @ weight)
         factor = alpha[:, None] + beta[self._surrogate.problem.circuit] + gamma.reshape(prior.shape)
-        factor /= np.clip(self._slope(), 0.05, None)
+        factor /= max(self._slope, 0.05)
         return np.asarray(prior * np.exp(np.clip(factor, -3, 3)), dtype=np.float64)
 
     @functools.cached_property
@@ -191,6 +191,7 @@ class Fitted:
         covariance[np.diag_indices_from(covariance)] += np.exp(2 * self._hyper[6]) + 1e-8
         return np.asarray(np.linalg.cholesky(covariance), dtype=np.float64)
 
+    @functools.cached_property
     def _slope(self) -> float:
         """Change of the log score with log(D + k) over the middle of the data."""
         at = self._features.log_distortion
@@ -255,20 +256,48 @@ def _diagonal(a: Features, hyper: Matrix) -> Matrix:
 
 
 def _most_likely(features: Features, target: Matrix) -> tuple[float, Matrix]:
-    """Least loss, and hyperparameters of it: marginal likelihood and a wide log-normal prior."""
-    centred = target - target.mean()
-    parts = _parts(features, features)
+    """Least loss, and hyperparameters of it."""
+    loss = _Loss(_parts(features, features), target)
+    optimum = minimize(loss, _START, jac=True, method="L-BFGS-B", options={"maxiter": 25})
+    return float(optimum.fun), np.asarray(optimum.x, dtype=np.float64)
 
-    def loss(hyper: Matrix) -> float:
-        covariance = _kernel(parts, hyper)
-        covariance[np.diag_indices_from(covariance)] += np.exp(2 * hyper[6]) + 1e-8
+
+class _Loss:
+    """Negative logarithm of the marginal likelihood times a wide log-normal prior.
+
+    Args:
+        parts: of the kernel, of the measured assignments.
+        target: what was measured of them, shape ``(n,)``.
+    """
+
+    def __init__(self, parts: tuple[Matrix, ...], target: Matrix) -> None:
+        self._parts = parts
+        self._centred = target - target.mean()
+        gap, _, group, circuit, entry, agreement = parts
+        self._squared_gap = gap**2
+        # Of the scales of these the kernel is a multiple.
+        self._scaled = np.stack([group, circuit, entry, np.exp(-2 * (1 - agreement))])
+
+    def __call__(self, hyper: Matrix) -> tuple[float, Matrix]:
+        """The loss and its gradient (Rasmussen and Williams 2006, equation 5.9)."""
+        _, product, *_ = self._parts
+        scale, noise = np.exp(2 * hyper), np.exp(2 * hyper[6])
+        stretched = self._squared_gap / (4 * np.exp(hyper[1])) ** 2
+        bell = scale[0] * np.exp(-0.5 * stretched)
+        smooth = bell + 0.25 * scale[0] * product
+        covariance = smooth + np.tensordot(scale[2:6], self._scaled, 1)
+        covariance[np.diag_indices_from(covariance)] += noise + 1e-8
         try:
             factor = cho_factor(covariance, lower=True)
         except np.linalg.LinAlgError:
-            return 1e10
-        fit = 0.5 * centred @ cho_solve(factor, centred)
-        prior = 0.5 * (((hyper - _START) / 1.0) ** 2).sum()
-        return float(fit + np.log(np.diag(factor[0])).sum() + prior)
-
-    optimum = minimize(loss, _START, method="L-BFGS-B", options={"maxiter": 25})
-    return float(optimum.fun), np.asarray(optimum.x, dtype=np.float64)
+            return 1e10, np.zeros_like(hyper)
+        inverse = cho_solve(factor, np.eye(len(covariance)))
+        alpha = inverse @ self._centred
+        loss = 0.5 * self._centred @ alpha + np.log(np.diag(factor[0])).sum()
+        outer = inverse - np.outer(alpha, alpha)
+        gradient = hyper - _START
+        gradient[0] += (outer * smooth).sum()
+        gradient[1] += 0.5 * (outer * bell * stretched).sum()
+        gradient[2:6] += scale[2:6] * np.tensordot(self._scaled, outer, 2)
+        gradient[6] += noise * np.trace(outer)
+        return float(loss + 0.5 * ((hyper - _START) ** 2).sum()), gradient
