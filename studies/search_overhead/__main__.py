@@ -12,7 +12,7 @@ from luts.console import Reporter, quieten_libraries, run
 from luts.settings import setting
 from studies._files import write_table
 from studies._options import check_known, study_parser, study_settings
-from studies.search_overhead import _store, _workers
+from studies.search_overhead import _arrays, _store, _workers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,6 +21,7 @@ class OverheadStudy:
 
     worker_trials: Annotated[int, setting("of the main job's search by one and two", ge=1)]
     store: Annotated[_store.StoreSettings, setting("asking, with many trials in the store")]
+    arrays: Annotated[_arrays.ArraySettings, setting("asking, with many circuits to choose from")]
 
 
 def main() -> None:
@@ -29,9 +30,10 @@ def main() -> None:
     parser = study_parser("search_overhead", __doc__)
     parts: dict[str, tuple[Callable[..., pd.DataFrame], object]] = {
         "store": (_store.measure, study.store),
+        "arrays": (_arrays.measure, study.arrays),
         "workers": (_workers.measure, study.worker_trials),
     }
-    parser.add_argument("parts", nargs="*", default=[*parts], metavar="store|workers")
+    parser.add_argument("parts", nargs="*", default=[*parts], metavar="store|arrays|workers")
     options = parser.parse_args()
     check_known("part", options.parts, parts)
     quieten_libraries()
