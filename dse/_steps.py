@@ -134,6 +134,8 @@ def prepare(
         operands = _frozen_operands(evaluator, config, run, has_experts=bool(layers))
         advance()
     workload = Workload(evaluator.emulated.sites, routing, layers, operands=operands)
+    if run is not None:
+        run.keep_coverage(workload.coverage)
     problem = problem_of(config, workload)
     if config.max_drop is not None:
         least = evaluator.exact_searched.accuracy - config.max_drop / 100

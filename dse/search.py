@@ -58,7 +58,10 @@ def _search_each_topology(folder: Run, console: Terminal, reporter: Reporter) ->
 
 
 SCORING = ("finetune", "finetune_epochs", "rung_images", "finetune_members")
-LIMITS = ("only", "exact", "tie", "max_distinct", "max_drop", "max_energy", "energy_model", "third")
+LIMITS = (
+    *("only", "exact", "tie", "max_distinct", "max_drop", "max_energy", "min_coverage"),
+    *("energy_model", "third"),
+)
 HIDDEN = ("calibration_images",)
 """Settings that no option names."""
 

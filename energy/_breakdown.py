@@ -8,6 +8,9 @@ import pandas as pd
 from luts.errors import InputError
 from models import Choice
 
+UNCOVERED = "uncovered"
+"""Kind of a row whose products are no site."""
+
 COMPONENTS = ("multiplier", "adder", "router", "weight_traffic", "activation_traffic")
 """Parts of a row's energy."""
 
@@ -17,8 +20,9 @@ class SiteCost:
     """What one site costs for one input, in expectation over the routing.
 
     Attributes:
-        site: the site's name; for MACs outside sites, the expert layer's with ``.overhead``.
-        kind: the site's kind, or ``overhead``.
+        site: the site's name; for MACs outside sites, the expert layer's with ``.overhead``, or the
+            module's with ``.uncovered``.
+        kind: the site's kind, ``overhead`` or ``uncovered``.
         expert_layer: qualified name of the expert layer it belongs to, or None.
         expert: index of the expert in that layer, or None.
         multiplier: name of the multiplier, or ``float32``.
@@ -78,7 +82,8 @@ class CostBreakdown:
     Sums are correctly rounded (`math.fsum`), so they do not depend on the order of the rows.
 
     Attributes:
-        rows: one per site, then one per expert layer with overhead.
+        rows: one per site, then one per module with products that are none, then one per expert
+            layer with overhead.
         dense_energy_pj: what the dense network with the exact multiplier costs under the same
             model, in picojoule: the denominator of ``energy_rel``.
         dense_macs: multiply-accumulates of the dense network.
@@ -114,6 +119,14 @@ class CostBreakdown:
     def energy_rel(self) -> float:
         """Energy relative to the dense network with the exact multiplier: `energy._cost`."""
         return self.energy_pj / self.dense_energy_pj
+
+    @property
+    def coverage(self) -> float:
+        """Part of the expected multiply-accumulates that sites do, overhead left out."""
+        counted = [row for row in self.rows if row.kind != "overhead"]
+        total = math.fsum(row.macs_expected for row in counted)
+        left = math.fsum(row.macs_expected for row in counted if row.kind == UNCOVERED)
+        return 1 - left / total if total else 1.0
 
     @property
     def macs_total(self) -> int:

@@ -42,9 +42,13 @@ in float32 when a network runs:
 - ``cluster``: products with the centroids.
 - ``hard``: nothing, for the gate is 1; with top-k above 1 products of outputs and gates.
 
-They are charged as run, with e_float_product instead of p(m)·e_product and e_float_accumulation
-instead of e_accumulation; under ``activity`` by the mean α of the exact dense network, as nobody
-knows how much they switch.
+What no site covers (`models.Uncovered`: recurrent layers, say) is a row of kind ``uncovered``, in
+the dense network too: products by the exact multiplier and, where they are counted, their
+accumulations; no traffic, which nobody can tell.
+
+Overhead is charged as run, with e_float_product instead of p(m)·e_product and e_float_accumulation
+instead of e_accumulation. Both are charged under ``activity`` by the mean α of the exact dense
+network, as nobody knows how much they switch.
 
 Under ``multipliers`` e_product does not cancel where a row is in float32: such a product counts as
 3.7 pJ / 0.2 pJ = 18.5 exact ones. Arithmetic of routers and overhead is booked as `router`.
@@ -54,16 +58,15 @@ overhead, and the registers between memory and multiplier.
 """
 
 import dataclasses
-from collections.abc import Sequence
 from typing import Literal, get_args
 
 from energy._activity import Activity, activities
-from energy._breakdown import CostBreakdown, SiteCost
+from energy._breakdown import UNCOVERED, CostBreakdown, SiteCost
 from energy._figures import OPERAND_BITS, Figures, published_figures
 from energy._switching import ACTIVITY, Switching
 from energy._workload import Workload
 from luts.errors import InputError, suggest
-from models import Assignment, Choice, Routing, Site
+from models import Assignment, Choice, Routing, Uncovered
 
 EnergyModel = Literal["multipliers", "datapath", "memory", "activity"]
 
@@ -117,9 +120,10 @@ def cost(
     rows = [site_cost(a, choices[a.site.name], figures, model, switching) for a in active]
     routing = workload.routing
     return CostBreakdown(
-        rows=(*rows, *overhead_costs(workload, figures, model, switching)),
-        dense_energy_pj=dense_energy_pj(workload.reference, figures, model, switching),
-        dense_macs=sum(site.macs for site in workload.reference),
+        rows=(*rows, *constant_costs(workload, figures, model, switching)),
+        dense_energy_pj=dense_energy_pj(workload, figures, model, switching),
+        dense_macs=sum(site.macs for site in workload.reference)
+        + sum(piece.macs for piece in workload.reference_uncovered),
         model=model,
         convention=figures.convention,
         routing_source="no experts" if routing is None else routing.source,
@@ -214,6 +218,54 @@ def site_cost(
     )
 
 
+def constant_costs(
+    workload: Workload, figures: Figures, model: EnergyModel, switching: Switching | None = None
+) -> tuple[SiteCost, ...]:
+    """Rows that no choice changes: what is no site, and what expert layers do besides."""
+    assert workload.uncovered is not None
+    factor = mean_factor(workload, figures, switching)
+    left = [
+        uncovered_cost(piece, workload.rate(piece), figures, model, factor)
+        for piece in workload.uncovered
+    ]
+    return (*left, *overhead_costs(workload, figures, model, switching))
+
+
+def uncovered_cost(
+    piece: Uncovered, rate: float, figures: Figures, model: EnergyModel, factor: float = 1.0
+) -> SiteCost:
+    """The row of products that are no site, by the exact multiplier.
+
+    Args:
+        piece: what is no site.
+        rate: part of the items that it works on.
+        figures: power and energies.
+        model: what is charged.
+        factor: toggles relative to those of uniform operands.
+    """
+    macs = rate * piece.macs
+    return SiteCost(
+        site=f"{piece.name}.uncovered".removeprefix("."),
+        kind=UNCOVERED,
+        expert_layer=piece.expert_layer,
+        expert=piece.expert,
+        multiplier=figures.exact,
+        swapped=False,
+        macs=piece.macs,
+        rate=rate,
+        switching=factor,
+        multiplier_pj=macs * figures.product_pj(figures.exact) * factor,
+        adder_pj=macs * figures.accumulation_pj if model in BEYOND_PRODUCTS else 0.0,
+    )
+
+
+def mean_factor(workload: Workload, figures: Figures, switching: Switching | None) -> float:
+    """What stands for the toggles of products whose operands nobody sampled."""
+    if switching is None:
+        return 1.0
+    return switching.mean(workload.reference, Choice(figures.exact))
+
+
 def overhead_costs(
     workload: Workload, figures: Figures, model: EnergyModel, switching: Switching | None = None
 ) -> tuple[SiteCost, ...]:
@@ -222,9 +274,7 @@ def overhead_costs(
     for layer in workload.layers:
         if not layer.overhead_macs:
             continue
-        factor = 1.0
-        if switching is not None:
-            factor = switching.mean(workload.reference, Choice(figures.exact))
+        factor = mean_factor(workload, figures, switching)
         per_mac = figures.float_product_pj * factor
         if model in BEYOND_PRODUCTS:
             per_mac += figures.float_accumulation_pj
@@ -248,19 +298,21 @@ def overhead_costs(
 
 
 def dense_energy_pj(
-    dense: Sequence[Site],
-    figures: Figures,
-    model: EnergyModel,
-    switching: Switching | None = None,
+    workload: Workload, figures: Figures, model: EnergyModel, switching: Switching | None = None
 ) -> float:
     """Energy of the dense network with the exact multiplier, in picojoule.
 
     Raises:
         InputError: the dense network has experts, or a site without MACs.
     """
+    dense = workload.reference
     if any(site.expert_layer is not None for site in dense):
         raise InputError("`dense` takes the sites of a network without experts")
     exact = Choice(figures.exact)
-    active = activities(Workload(tuple(dense)))
+    active = activities(Workload(dense))
     rows = [site_cost(a, exact, figures, model, switching) for a in active]
+    factor = mean_factor(workload, figures, switching)
+    rows += [
+        uncovered_cost(piece, 1.0, figures, model, factor) for piece in workload.reference_uncovered
+    ]
     return CostBreakdown(tuple(rows), 1.0, 0, model, figures.convention, "").energy_pj

@@ -9,8 +9,8 @@ from energy._activity import activities
 from energy._cost import (
     EnergyModel,
     check_model,
+    constant_costs,
     dense_energy_pj,
-    overhead_costs,
     site_cost,
     switching_of,
 )
@@ -36,7 +36,7 @@ class CostModel:
     Attributes:
         contributions: part of ``energy_rel`` that each choice causes at each site, float64 of
             shape ``(sites, choices)``.
-        constant: part of ``energy_rel`` that no choice changes (overhead).
+        constant: part of ``energy_rel`` that no choice changes (overhead, and what is no site).
         dense_energy_pj: energy of the exact dense network for one input, in picojoule.
 
     Raises:
@@ -59,16 +59,16 @@ class CostModel:
         self.choices = tuple(choices)
         active = activities(workload, batch_size=figures.batch_size)
         switching = switching_of(workload, figures, model)
-        dense_pj = dense_energy_pj(workload.reference, figures, model, switching)
+        dense_pj = dense_energy_pj(workload, figures, model, switching)
         table = [
             [site_cost(a, c, figures, model, switching).energy_pj for c in choices] for a in active
         ]
-        overhead_pj = sum(
-            row.energy_pj for row in overhead_costs(workload, figures, model, switching)
+        constant_pj = sum(
+            row.energy_pj for row in constant_costs(workload, figures, model, switching)
         )
         self.contributions: Floats = np.array(table, dtype=np.float64) / dense_pj
         self.contributions.setflags(write=False)
-        self.constant = overhead_pj / dense_pj
+        self.constant = constant_pj / dense_pj
         self.dense_energy_pj = dense_pj
 
     def energy_rel(self, codes: npt.ArrayLike) -> Floats:

@@ -11,7 +11,7 @@ import pandas as pd
 
 from energy._activity import Activity
 from energy._breakdown import CostBreakdown
-from energy._cost import EnergyModel, cost, site_cost, switching_of
+from energy._cost import EnergyModel, cost, mean_factor, site_cost, switching_of, uncovered_cost
 from energy._figures import Figures, published_figures
 from energy._workload import Workload
 from luts.errors import InputError
@@ -174,6 +174,7 @@ def worst_case(
         assignment = Assignment.uniform(workload.sites, assignment)
     assignment.check(workload.sites)
     switching = switching_of(workload, figures, model)
+    factor = mean_factor(workload, figures, switching)
     rates, used = {}, {}
     for layer in workload.layers:
         work_pj, reading_pj = [0.0] * layer.experts, [0.0] * layer.experts
@@ -183,6 +184,10 @@ def worst_case(
                 row = site_cost(Activity(site), choice, figures, model, switching)
                 work_pj[site.expert] += row.energy_pj - row.weight_traffic_pj
                 reading_pj[site.expert] += row.weight_traffic_pj
+        for piece in workload.uncovered or ():
+            if piece.expert_layer == layer.layer and piece.expert is not None:
+                row = uncovered_cost(piece, 1.0, figures, model, factor)
+                work_pj[piece.expert] += row.energy_pj
         rates[layer.layer] = _costliest(work_pj, layer)
         used[layer.layer] = _heaviest(reading_pj, layer, figures.batch_size)
     return cost(

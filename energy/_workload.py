@@ -1,6 +1,7 @@
 """What the energy model charges: a network as its sites, and how often each of them works."""
 
 import dataclasses
+import math
 from collections.abc import Iterable
 
 import torch
@@ -8,7 +9,7 @@ from torch import nn
 
 import models
 from luts.errors import InputError
-from models import ExpertWork, Routing, SampledOperands, Site
+from models import ExpertWork, Routing, SampledOperands, Site, Sites, Uncovered
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,6 +24,7 @@ class Workload:
             gets rows, and activation rates are checked against them.
         dense: sites of the dense network that costs are relative to; None for the network that
             ``sites`` was upcycled from (`dense_counterpart`).
+        uncovered: products that are no site; by default those that ``sites`` knows of.
         operands: codes that follow one another at the sites, which the energy model ``activity``
             takes (`models.sample_operands`).
     """
@@ -31,12 +33,16 @@ class Workload:
     routing: Routing | None = None
     layers: tuple[ExpertWork, ...] = ()
     dense: tuple[Site, ...] | None = None
+    uncovered: tuple[Uncovered, ...] | None = None
     operands: SampledOperands | None = None
 
     def __post_init__(self) -> None:
-        for name in ("sites", "layers", "dense"):
+        if self.uncovered is None:
+            object.__setattr__(self, "uncovered", uncovered_of(self.sites))
+        for name in ("sites", "layers", "dense", "uncovered"):
             value = getattr(self, name)
-            object.__setattr__(self, name, None if value is None else tuple(value))
+            if value is not None and not isinstance(value, tuple):
+                object.__setattr__(self, name, tuple(value))
 
     @classmethod
     def of(cls, config: models.NetworkConfig) -> "Workload":
@@ -77,6 +83,44 @@ class Workload:
             InputError: it does not follow from the sites and was not given.
         """
         return dense_counterpart(self.sites) if self.dense is None else self.dense
+
+    @property
+    def coverage(self) -> float:
+        """Part of the expected multiply-accumulates that sites do; overhead is left out."""
+        covered = math.fsum(self.rate(site) * site.macs for site in self.sites)
+        left = math.fsum(self.rate(piece) * piece.macs for piece in self.uncovered or ())
+        return covered / (covered + left)
+
+    def rate(self, part: Site | Uncovered) -> float:
+        """Part of the items that a site, or a piece that is none, works on.
+
+        Raises:
+            InputError: the routing does not know its expert.
+        """
+        if part.expert is None or part.expert_layer is None or self.routing is None:
+            return 1.0
+        return self.routing.rate(part.expert_layer, part.expert)
+
+    @property
+    def reference_uncovered(self) -> tuple[Uncovered, ...]:
+        """What that dense network multiplies beside its sites."""
+        if self.dense is not None:
+            return uncovered_of(self.dense)
+        first: dict[str | None, int] = {}
+        for piece in self.uncovered or ():
+            layer, expert = piece.expert_layer, piece.expert
+            if expert is not None:
+                first[layer] = min(expert, first.get(layer, expert))
+        return tuple(
+            dataclasses.replace(piece, expert_layer=None, expert=None)
+            for piece in self.uncovered or ()
+            if piece.expert is None or piece.expert == first[piece.expert_layer]
+        )
+
+
+def uncovered_of(sites: Iterable[Site]) -> tuple[Uncovered, ...]:
+    """What ``sites`` knows of products that are none: nothing, if it is a plain tuple."""
+    return sites.uncovered if isinstance(sites, Sites) else ()
 
 
 def dense_counterpart(sites: Iterable[Site]) -> tuple[Site, ...]:

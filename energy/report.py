@@ -118,6 +118,10 @@ def _notes(
         f"model {breakdown.model}: {energy.MODELS[options.energy_model]}",
         f"convention {breakdown.convention}: {energy.CONVENTIONS[breakdown.convention]}",
     ]
+    notes.append(
+        f"coverage: {breakdown.coverage:.1%} of the multiply-accumulates are sites'; the rest is "
+        f"in rows of kind uncovered, as exact"
+    )
     if has_experts:
         notes.append(f"routing: {breakdown.routing_source}")
     in_float = any(row.multiplier == FLOAT for row in breakdown.rows)

@@ -62,6 +62,8 @@ MULTIPLIERS = "multipliers"
 """How many sites each multiplier has."""
 SECONDS = "seconds"
 """Time that the trial took."""
+COVERAGE = "coverage"
+"""Part of the multiply-accumulates that sites do; a column of `FRONT`, a table of `CONFIG`."""
 DIGEST = "assignment_sha256"
 """Digest of the assignment."""
 

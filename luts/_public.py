@@ -13,7 +13,6 @@ from luts._multiplier import Multiplier
 from luts._native import MAX_K, MissingKernelsWarning, isa, scalar_loop
 from luts._quantise import MAX_CODE, quantise
 from luts._select import Selection, select
-from luts._shapes import check_float32
 from luts._task import Scaling, Task
 from luts.errors import InputError
 from luts.loading import Imported, Layout, MismatchWarning, load
@@ -39,7 +38,6 @@ __all__ = [
     "Task",
     "UnknownMultiplierError",
     "catalog",
-    "check_float32",
     "error_metrics",
     "evoapprox_catalog",
     "factorise",

@@ -83,22 +83,6 @@ def check_product(x: torch.Tensor, y: torch.Tensor, *, scaled: bool) -> None:
         raise _unfit(f"{tuple(x.shape)} times {tuple(y.shape)} must be of two matrices", x)
 
 
-def check_float32(*operands: torch.Tensor) -> None:
-    """Refuse operands of another type than float32, as a product with float32 weights would.
-
-    Under autocast others are taken.
-
-    Args:
-        operands: of any shapes.
-
-    Raises:
-        RuntimeError: an operand has another type.
-    """
-    for operand in operands:
-        if not _is_typed(operand, scaled=True):
-            torch.mm(_like(operand.dtype, 1, 1), _like(torch.float32, 1, 1))
-
-
 def _holds_window(x: torch.Tensor, geometry: Geometry) -> bool:
     rows, columns = geometry.out_size(*x.shape[2:])
     return rows > 0 and columns > 0 and x.shape[2] > 0 and x.shape[3] > 0

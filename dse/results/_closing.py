@@ -46,6 +46,8 @@ class Closing:
         own_routing: by trial number, how often each tested network uses its experts; the energies
             of other trials are charged with the frozen frequencies alone.
         own_energy: by trial number, ``energy_rel`` under these own frequencies.
+        coverage: part of the multiply-accumulates that sites do; None where an earlier version did
+            not count.
     """
 
     exact_validation: Score
@@ -65,6 +67,7 @@ class Closing:
     own_energy: Mapping[int, float] = dataclasses.field(default_factory=dict)
     energies: Mapping[int, Mapping[str, float]] = dataclasses.field(default_factory=dict)
     circuits: Mapping[int, tuple[int, float]] = dataclasses.field(default_factory=dict)
+    coverage: float | None = None
 
     KEY: ClassVar[str] = "summary"
     """Key under which the study keeps the summary."""
@@ -159,6 +162,7 @@ def close(
         own_routing=routings,
         own_energy=own_energies(routings, trials, workload, config),
         energies={n: under_each_model(workload, trials[n].assignment) for n in chosen},
+        coverage=workload.coverage,
         circuits={n: _circuits(trials[n].assignment) for n in chosen},
     )
     study.keep_closing(Closing.KEY, closing.summary())

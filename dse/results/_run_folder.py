@@ -166,6 +166,13 @@ class Run:
         if "[network]" not in text:
             self.write(CONFIG, f"{text}\n{SearchConfig.network_toml(network)}")
 
+    def keep_coverage(self, coverage: float) -> None:
+        """Add the part of the multiply-accumulates that sites do, unless it is there already."""
+        text = (self.path / CONFIG).read_text(encoding="utf-8")
+        if f"[{run_files.COVERAGE}]" not in text:
+            table = tomli_w.dumps({run_files.COVERAGE: {"sites": round(coverage, 4)}})
+            self.write(CONFIG, f"{text}\n{table}")
+
     def keep_offer(self, counts: Mapping[str, int]) -> None:
         """Add to the configuration how many choices are left at sites, unless it is there."""
         text = (self.path / CONFIG).read_text(encoding="utf-8")

@@ -52,6 +52,8 @@ def _own(closing: Closing, trial: Trial) -> dict[str, float | None]:
 def front_frame(closing: Closing) -> pd.DataFrame:
     """The rows of `trials_frame` that no other trial dominates, by rising energy."""
     frame = trials_frame(closing)
+    if closing.coverage is not None:
+        frame[run_files.COVERAGE] = closing.coverage
     frame = frame[frame[run_files.ON_FRONT]].sort_values(run_files.ENERGY, kind="stable")
     return frame.drop(columns=run_files.ON_FRONT).reset_index(drop=True)
 
@@ -133,8 +135,10 @@ _SHOWN = (
 
 
 def trust(closing: Closing) -> list[str]:
-    """How far predictions can be trusted, one line each."""
+    """How far figures and predictions can be trusted, one line each."""
     lines = []
+    if closing.coverage is not None:
+        lines.append(f"coverage: {closing.coverage:.1%} of the multiply-accumulates are sites'")
     count = len(closing.trials)
     if closing.screening_rank is not None:
         lines.append(

@@ -146,6 +146,15 @@ class SearchConfig:
             "what energy counts",
         ),
     ] = "multipliers"
+    min_coverage: Annotated[
+        float,
+        setting(
+            "least part of the network's multiply-accumulates that sites do; less is not searched",
+            ge=0,
+            le=1,
+            metavar="PART",
+        ),
+    ] = 0.95
     third: Annotated[
         Third | None, setting("minimise delay or area of the worst circuit as well")
     ] = None

@@ -12,6 +12,7 @@ from dse.problem import Problem, SearchSpace
 from dse.study._config import ALL, SearchConfig
 from dse.study._stored import SCORING, STUDY_NAME, check_identity, read_study, space_record
 from energy import ACTIVITY, CostModel, Workload, check_circuits, published_figures
+from luts.errors import InputError
 from models import uniform_routing
 
 CLASSES = {"digits": 10, "cifar10": 10, "cifar100": 100, "tiny-imagenet": 200}
@@ -27,6 +28,7 @@ def problem_of(config: SearchConfig, workload: Workload) -> Problem:
     Raises:
         InputError: a pattern matches no site, or no assignment meets the constraints.
     """
+    _check_coverage(config, workload)
     space = SearchSpace.of(
         workload.sites,
         config.names(),
@@ -39,6 +41,18 @@ def problem_of(config: SearchConfig, workload: Workload) -> Problem:
         space, model, max_distinct=config.max_distinct, max_energy=config.max_energy
     )
     return dataclasses.replace(problem, third=config.third)
+
+
+def _check_coverage(config: SearchConfig, workload: Workload) -> None:
+    if workload.coverage >= config.min_coverage:
+        return
+    pieces = sorted(workload.uncovered or (), key=lambda piece: -piece.macs)
+    raise InputError(
+        f"sites do {workload.coverage:.1%} of the network's multiply-accumulates, and "
+        f"--min-coverage {config.min_coverage:g} asks for more; the largest of the rest: "
+        f"{', '.join(map(str, pieces[:3]))}: build these of linear layers, convolutions and "
+        f"scaled_dot_product_attention, or search the part with a lower --min-coverage"
+    )
 
 
 def about(config: SearchConfig) -> dict[str, Any]:

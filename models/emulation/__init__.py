@@ -3,7 +3,8 @@
 from luts import Arithmetic, quantise
 from models.emulation._assignment import Assignment, Choice
 from models.emulation._bias import channel_means, correct_bias_, sites_before_batchnorm
-from models.emulation._emulate import EmulatedNetwork, Plan, PlanRow, emulate, inputs_of
+from models.emulation._conv2d import EmulatedConv2d
+from models.emulation._emulate import EmulatedNetwork, Plan, PlanRow, emulate
 from models.emulation._error_table import ErrorTable, expected_errors
 from models.emulation._expected import (
     CRITERIA,
@@ -15,13 +16,8 @@ from models.emulation._expected import (
     tune_layer_,
     tune_weights_,
 )
-from models.emulation._layers import (
-    EmulatedConv2d,
-    EmulatedLinear,
-    EmulatedMatmul,
-    EmulatedSite,
-    EmulatedWeightSite,
-)
+from models.emulation._layers import EmulatedLinear, EmulatedSite, EmulatedWeightSite
+from models.emulation._matmul import EmulatedMatmul
 from models.emulation._operand_order import (
     ProductOperands,
     choose_operand_order,
@@ -31,7 +27,8 @@ from models.emulation._operand_order import (
 from models.emulation._operands import OperandSteps, SampledOperands, sample_operands
 from models.emulation._quantise import CALIBRATION_METHODS, weight_scale
 from models.emulation._rescale import Rescaling, best_scales, expected_error
-from models.emulation._sites import Site, SiteKind, sites
+from models.emulation._site import Site, SiteKind, Sites, Uncovered
+from models.emulation._sites import sites
 from models.emulation._slopes import GRADIENTS, Gradient, GradientKind
 
 __all__ = [
@@ -59,6 +56,8 @@ __all__ = [
     "SampledOperands",
     "Site",
     "SiteKind",
+    "Sites",
+    "Uncovered",
     "WeightMaps",
     "best_scales",
     "best_weight_map",
@@ -70,7 +69,6 @@ __all__ = [
     "error_moments",
     "expected_error",
     "expected_errors",
-    "inputs_of",
     "product_operands",
     "quantise",
     "sample_operands",

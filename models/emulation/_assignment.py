@@ -10,7 +10,7 @@ from typing import Any
 from luts import EXACT, Arithmetic, Catalog, Multiplier, catalog
 from luts.circuits import PREFIX
 from luts.errors import InputError, suggest
-from models.emulation._sites import Site
+from models.emulation._site import Site
 
 VERSION = 2
 READABLE = (1, VERSION)

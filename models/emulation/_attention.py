@@ -10,6 +10,8 @@ import torch.nn.functional as F
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
+from models.emulation._plain import look_like_
+
 Handler = Callable[..., torch.Tensor]
 
 
@@ -54,14 +56,14 @@ class AttentionProducts:
 
     def _enter(self, module: nn.Module, inputs: Any) -> None:
         interception = contextlib.ExitStack()
-        interception.enter_context(AttentionInterceptor(self._attend))
+        interception.enter_context(AttentionInterceptor(self.attend))
         self._active.append(interception)
 
     def _leave(self, module: nn.Module, inputs: Any, output: Any) -> None:
         self._active.pop().close()
 
     # The signature is PyTorch's.
-    def _attend(  # noqa: PLR0913
+    def attend(  # noqa: PLR0913
         self,
         original: Handler,
         query: torch.Tensor,
@@ -73,6 +75,7 @@ class AttentionProducts:
         scale: float | None = None,
         enable_gqa: bool = False,
     ) -> torch.Tensor:
+        """What ``original`` computes of the same arguments, which are PyTorch's."""
         q, k, v = query, key, value
         if enable_gqa:
             k = k.repeat_interleave(q.shape[-3] // k.shape[-3], dim=-3)
@@ -110,7 +113,7 @@ class MatrixProduct(nn.Module):
         return x @ y
 
 
-class ExposedAttention(nn.Module):
+class ExposedAttention(nn.MultiheadAttention):
     """`torch.nn.MultiheadAttention` with every product in a module of its own.
 
     Args:
@@ -119,14 +122,12 @@ class ExposedAttention(nn.Module):
             projects all three; else each has its own.
     """
 
-    # TransformerEncoderLayer reads these; without a bias it does not take the fused fast path.
-    in_proj_bias = None
-    _qkv_same_embed_dim = True
-
     def __init__(self, source: nn.MultiheadAttention, *, is_self_attention: bool) -> None:
-        super().__init__()
-        self.num_heads, self.dropout = source.num_heads, source.dropout
-        self.batch_first, self.add_zero_attn = source.batch_first, source.add_zero_attn
+        nn.Module.__init__(self)
+        look_like_(self, source)
+        self.was_packed = source._qkv_same_embed_dim
+        # TransformerEncoderLayer reads it, and does not take the fused fast path.
+        self._qkv_same_embed_dim = False
         self.bias_k, self.bias_v = source.bias_k, source.bias_v
         if source._qkv_same_embed_dim:
             weights = source.in_proj_weight.chunk(3)
@@ -142,6 +143,38 @@ class ExposedAttention(nn.Module):
         self.qk, self.av = MatrixProduct("qk"), MatrixProduct("av")
         self.out_proj = source.out_proj
         self.train(source.training)
+
+    @property
+    def in_proj_weight(self) -> torch.Tensor | None:  # type: ignore[override]
+        """Weights of the three input projections in one, where the source had them so."""
+        if not self.was_packed:
+            return None
+        return torch.cat(tuple(layer.weight for layer in self._projections))
+
+    @property
+    def q_proj_weight(self) -> torch.Tensor | None:  # type: ignore[override]
+        """Weight of the query's projection, where the source had it apart; `k` and `v` alike."""
+        return None if self.was_packed else self.q_proj.weight
+
+    @property
+    def k_proj_weight(self) -> torch.Tensor | None:  # type: ignore[override]
+        """See `q_proj_weight`."""
+        return None if self.was_packed else self.k_proj.weight
+
+    @property
+    def v_proj_weight(self) -> torch.Tensor | None:  # type: ignore[override]
+        """See `q_proj_weight`."""
+        return None if self.was_packed else self.v_proj.weight
+
+    @property
+    def in_proj_bias(self) -> torch.Tensor | None:  # type: ignore[override]
+        """Their biases in one, or None."""
+        biases = tuple(layer.bias for layer in self._projections if layer.bias is not None)
+        return torch.cat(biases) if biases else None
+
+    @property
+    def _projections(self) -> tuple[nn.Linear, ...]:
+        return (self.in_proj,) if self.is_packed else (self.q_proj, self.k_proj, self.v_proj)
 
     # The signature is PyTorch's.
     def forward(

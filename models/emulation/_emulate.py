@@ -3,7 +3,8 @@
 import contextlib
 import copy
 import dataclasses
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 import torch
 from torch import nn
@@ -11,24 +12,24 @@ from torch import nn
 from luts import EXACT, Arithmetic, Catalog, catalog
 from luts.errors import InputError
 from models.emulation._assignment import Assignment
-from models.emulation._attention import AttentionProducts, MatrixProduct
-from models.emulation._expose import exposed, names_of, replace_everywhere_
-from models.emulation._fold import Switch, fold_batchnorms_
-from models.emulation._layers import (
-    EmulatedConv2d,
-    EmulatedLinear,
-    EmulatedMatmul,
-    EmulatedSite,
-    EmulatedWeightSite,
+from models.emulation._calibrate import Calibration, allow_uncalibrated_, refuse_uncalibrated_
+from models.emulation._drop_in import (
+    check_agreement,
+    check_inputs,
+    check_network,
+    keep_formats_,
 )
+from models.emulation._expose import check_precision, exposed
+from models.emulation._fold import Switch, fold_batchnorms_
+from models.emulation._layers import EmulatedSite, EmulatedWeightSite, computing_in_float
 from models.emulation._products import check_fan_in
-from models.emulation._sites import Site, sites_of_exposed
+from models.emulation._recorder import Recorder
+from models.emulation._site import Sites
+from models.emulation._sites import recorded, warn_of
 from models.emulation._slopes import Gradient
-from models.networks import every_expert_sees_everything
+from models.networks import Batch, batches_of
 
 DEFAULT_CALIBRATION = "percentile"
-
-Batch = torch.Tensor | Sequence[torch.Tensor]
 
 
 class EmulatedNetwork(nn.Module):
@@ -43,7 +44,7 @@ class EmulatedNetwork(nn.Module):
         assignment: which multiplier works where.
     """
 
-    def __init__(self, network: nn.Module, sites: tuple[Site, ...], folding: Switch) -> None:
+    def __init__(self, network: nn.Module, sites: Sites, folding: Switch) -> None:
         super().__init__()
         self._folding = folding
         self.network = network
@@ -52,7 +53,7 @@ class EmulatedNetwork(nn.Module):
         layers = [self.layer(site.name) for site in sites]
         self._weighted = tuple(m for m in layers if isinstance(m, EmulatedWeightSite))
 
-    def forward(self, *args: torch.Tensor) -> torch.Tensor:
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Same inputs and outputs as the original."""
         if not torch.is_grad_enabled():
             # Small operands that live long, made between large activations that do not, would
@@ -62,10 +63,15 @@ class EmulatedNetwork(nn.Module):
                     layer.prepared()
         self._folding.is_on = True
         try:
-            output: torch.Tensor = self.network(*args)
+            output = self.network(*args, **kwargs)
         finally:
             self._folding.is_on = False
         return output
+
+    @property
+    def wrapped(self) -> nn.Module:
+        """The network whose arguments this one takes."""
+        return self.network
 
     def layer(self, site: str) -> EmulatedSite:
         """The emulated layer at a site."""
@@ -108,6 +114,7 @@ class EmulatedNetwork(nn.Module):
         copied = copy.deepcopy(self)
         for site in copied.sites:
             copied.layer(site.name).computes_in_float = True
+        allow_uncalibrated_(copied.network)
         return copied.eval()
 
     @contextlib.contextmanager
@@ -186,17 +193,21 @@ def emulate(
     network: nn.Module,
     assignment: Assignment | str,
     *,
-    calibration: Iterable[Batch],
+    calibration: Batch | Iterable[Batch],
     method: str = DEFAULT_CALIBRATION,
     catalog: Catalog = catalog,
 ) -> EmulatedNetwork:
     """An emulated copy of ``network``; the original stays as it is.
 
+    A layer that no calibration input reaches is no site, and refuses, in evaluation mode, an input
+    that does. A warning says what is no site if that is more than 0.5 % of all products.
+
     Args:
         network: any network of linear layers, convolutions and attention.
         assignment: a choice for every site, or the name of one multiplier for all but the routers.
-        calibration: batches of inputs, or of tuples that begin with the inputs, on which the float
-            network's activation ranges are taken.
+        calibration: batches as the network takes them (`models.networks.Batch`), labels allowed, on
+            which sites are found and the float network's activation ranges are taken; a tensor by
+            itself is one batch.
         method: how a range becomes a scale: ``"max"``, ``"percentile"`` (99.99) or ``"mse"``.
         catalog: where multipliers are looked up.
 
@@ -204,82 +215,31 @@ def emulate(
         The emulated network in evaluation mode.
 
     Raises:
-        InputError: no calibration batch, a network without sites or not in float32, a weight or
-            activation that is infinite or not a number, an output that sums more products than 32
-            bits hold, or an assignment that does not fit.
+        InputError: the network is scripted, exported or quantised, or computes something else once
+            its layers are replaced; no calibration batch, or one that is not float32; a network
+            without sites or not in float32; a weight or activation that is infinite or not a
+            number; an output that sums more products than 32 bits hold; or an assignment that does
+            not fit.
     """
-    batches = [inputs_of(batch) for batch in calibration]
-    batches = [batch for batch in batches if len(batch)]
+    check_network(network)
+    check_precision(network)
+    batches = batches_of(calibration, network)
     if not batches:
         raise InputError("calibration needs at least one input, but there was none")
-    copied = exposed(network, batches[0][:1])
-    sites = sites_of_exposed(copied, batches[0][:1])
+    for batch in batches:
+        check_inputs(batch)
+    copied = exposed(network, batches[0].rows([0]))
+    ranges = Calibration(copied, method)
+    sites = recorded(Recorder(copied, ranges.attention_of), batches, ranges)
+    warn_of(sites, stacklevel=2)
     for site in sites:
         check_fan_in(site.fan_in, site.name)
-    _replace_(copied, sites)
-    _calibrate_(copied, batches, method)
-    emulated = EmulatedNetwork(copied, sites, fold_batchnorms_(copied, batches[0][:2])).eval()
+    ranges.finish(sites, batches[0])
+    keep_formats_(copied, batches[0].rows([0]))
+    refuse_uncalibrated_(copied, sites.unreached)
+    folding = fold_batchnorms_(copied, batches[0].rows(slice(2)))
+    emulated = EmulatedNetwork(copied, sites, folding).eval()
+    with computing_in_float(emulated):
+        check_agreement(network, emulated, batches[0].rows(slice(2)))
     emulated.assign_(assignment, catalog=catalog)
     return emulated
-
-
-def inputs_of(batch: Batch) -> torch.Tensor:
-    """The inputs of a batch that may carry labels.
-
-    Raises:
-        InputError: the batch is neither a tensor nor a sequence that begins with one.
-    """
-    first = batch if isinstance(batch, torch.Tensor) else next(iter(batch), None)
-    if not isinstance(first, torch.Tensor):
-        raise InputError(
-            f"a batch is a tensor of inputs or a tuple that begins with one, not {type(batch)!r}"
-        )
-    return first
-
-
-def _replace_(network: nn.Module, sites: tuple[Site, ...]) -> None:
-    names = names_of(network)
-    modules = dict(network.named_modules())
-    for site in sites:
-        module = modules.get(site.name)
-        if isinstance(module, MatrixProduct):
-            replace_everywhere_(network, names[module], EmulatedMatmul())
-        elif isinstance(module, nn.Conv2d):
-            replace_everywhere_(network, names[module], EmulatedConv2d(module))
-        elif isinstance(module, nn.Linear):
-            replace_everywhere_(network, names[module], EmulatedLinear(module))
-        elif site.kind == "qk":
-            owner_name = site.name.rpartition(".")[0]
-            owner = network.get_submodule(owner_name)
-            for taken in (name for name in ("qk", "av") if hasattr(owner, name)):
-                raise InputError(f"{owner_name} has an attribute {taken!r}, which emulation needs")
-            AttentionProducts(EmulatedMatmul(), EmulatedMatmul()).attach_(owner)
-        else:
-            assert site.kind == "av"  # attached together with its qk
-
-
-@torch.no_grad()
-def _calibrate_(network: nn.Module, batches: list[torch.Tensor], method: str) -> None:
-    layers = [m for m in network.modules() if isinstance(m, EmulatedSite)]
-    _check_parameters(network)
-    for layer in layers:
-        layer.start_calibration(method)
-    for batch in batches:
-        network(batch)
-    if not all(layer.is_observed() for layer in layers):
-        # An expert that the router never chose: take its ranges from the whole layer's items.
-        with every_expert_sees_everything(network):
-            network(batches[0])
-    for layer in layers:
-        layer.finish_calibration()
-
-
-def _check_parameters(network: nn.Module) -> None:
-    for layer_name, layer in network.named_modules():
-        if isinstance(layer, EmulatedWeightSite):
-            for name, parameter in layer.named_parameters(prefix=layer_name):
-                if not bool(torch.isfinite(parameter).all()):
-                    raise InputError(
-                        f"calibration met a weight that is infinite or not a number, in {name}: "
-                        f"load or train a network whose weights are finite"
-                    )

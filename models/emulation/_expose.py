@@ -2,7 +2,7 @@
 
 import contextlib
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -13,10 +13,14 @@ from torch.nn.utils.weight_norm import WeightNorm
 
 from luts.errors import InputError
 from models.emulation._attention import ExposedAttention
-from models.emulation._plain import is_layer, is_plain, make_plain_
+from models.emulation._plain import is_layer, is_plain, make_plain_, move_hooks_
+from models.networks import Inputs
+
+COMPILED = "_orig_mod"
+"""Attribute of a module of `torch.compile` with what it was given."""
 
 
-def exposed(network: nn.Module, example_input: torch.Tensor) -> nn.Module:
+def exposed(network: nn.Module, example_input: Inputs) -> nn.Module:
     """A copy of ``network``, in evaluation mode, whose attention products can be found.
 
     `nn.MultiheadAttention` becomes `ExposedAttention`; timm's attention is asked for
@@ -30,7 +34,7 @@ def exposed(network: nn.Module, example_input: torch.Tensor) -> nn.Module:
     Raises:
         InputError: ``network`` itself is one layer, or holds a layer that is not in float32.
     """
-    copied = _copied(network).eval()
+    copied = _uncompiled(_copied(network)).eval()
     for module in list(copied.modules()):
         _simplify_(module)
     if isinstance(copied, nn.MultiheadAttention) or is_layer(copied):
@@ -38,13 +42,14 @@ def exposed(network: nn.Module, example_input: torch.Tensor) -> nn.Module:
             f"a site needs a name, which a bare {type(network).__name__} has not: put it into "
             f"nn.Sequential"
         )
-    _check_precision(copied)
+    check_precision(copied)
     attentions = [m for m in copied.modules() if is_plain(m, nn.MultiheadAttention)]
     if attentions:
         apart = _called_with_several(copied, attentions, example_input)
         names = names_of(copied)
         for module in attentions:
             made = ExposedAttention(module, is_self_attention=module not in apart)
+            move_hooks_(module, made)
             replace_everywhere_(copied, names[module], made)
     return copied
 
@@ -74,6 +79,17 @@ def _copied(network: nn.Module) -> nn.Module:
     return copy.deepcopy(network, computed)
 
 
+def _uncompiled(network: nn.Module) -> nn.Module:
+    """What `torch.compile` was given, in ``network`` and at its place."""
+    network = getattr(network, COMPILED, network)
+    for name, module in list(network.named_modules(remove_duplicate=False)):
+        if isinstance(inner := getattr(module, COMPILED, None), nn.Module):
+            network.set_submodule(name, inner)
+    for module in network.modules():
+        module._compiled_call_impl = None
+    return network
+
+
 def _simplify_(module: nn.Module) -> None:
     _bake_(module)
     make_plain_(module)
@@ -91,6 +107,10 @@ def _bake_(module: nn.Module) -> None:
     """Replace a weight that is made from others by its value, which is what the hardware holds."""
     if parametrize.is_parametrized(module):
         assert isinstance(module.parametrizations, nn.ModuleDict)
+        # A copy shares its class, which was made for this one module, with the original.
+        kind = type(module)
+        own = {k: v for k, v in vars(kind).items() if k not in ("__dict__", "__weakref__")}
+        module.__class__ = type(kind.__name__, kind.__bases__, own)
         for name in list(module.parametrizations):
             parametrize.remove_parametrizations(module, name)
     for hook in list(module._forward_pre_hooks.values()):
@@ -102,7 +122,8 @@ def _bake_(module: nn.Module) -> None:
             prune.remove(module, hook._tensor_name)  # type: ignore[no-untyped-call]
 
 
-def _check_precision(network: nn.Module) -> None:
+def check_precision(network: nn.Module) -> None:
+    """Raise an `InputError` unless all layers that are emulated are in float32."""
     for layer_name, layer in network.named_modules():
         if is_layer(layer) or is_plain(layer, nn.MultiheadAttention):
             for name, parameter in layer.named_parameters(prefix=layer_name, recurse=False):
@@ -115,7 +136,7 @@ def _check_precision(network: nn.Module) -> None:
 
 @torch.no_grad()
 def _called_with_several(
-    network: nn.Module, attentions: Sequence[nn.Module], example_input: torch.Tensor
+    network: nn.Module, attentions: Sequence[nn.Module], example_input: Inputs
 ) -> set[nn.Module]:
     """Those of ``attentions`` whose query, key and value are not always one tensor."""
     apart: set[nn.Module] = set()
@@ -127,8 +148,8 @@ def _called_with_several(
 
     handles = [m.register_forward_pre_hook(look, with_kwargs=True) for m in attentions]
     try:
-        with _without_fast_path():
-            network(example_input)
+        with naming_failures(network, example_input), without_fast_path():
+            example_input.call(network)
     finally:
         for handle in handles:
             handle.remove()
@@ -136,7 +157,34 @@ def _called_with_several(
 
 
 @contextlib.contextmanager
-def _without_fast_path() -> Iterator[None]:
+def naming_failures(
+    network: nn.Module, inputs: Inputs, place: Callable[[], str] = lambda: ""
+) -> Iterator[None]:
+    """Inside, whatever goes wrong in somebody's network is said in one line.
+
+    Args:
+        network: what is called.
+        inputs: with these.
+        place: says where it failed.
+
+    Raises:
+        InputError: in place of any other exception.
+    """
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        where = place()
+        raise InputError(
+            f"{type(network).__name__} fails on a batch of shapes {inputs.shapes}"
+            f"{f', in {where}' if where else ''}: {' '.join(str(error).split())[:200]}: give "
+            f"batches that it takes"
+        ) from error
+
+
+@contextlib.contextmanager
+def without_fast_path() -> Iterator[None]:
     """Inside, transformer layers call their attention instead of one fused function."""
     was_enabled = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)

@@ -18,8 +18,8 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
 from luts import Scaling
-from models.emulation._layers import EmulatedConv2d
-from models.networks import every_expert_sees_everything
+from models.emulation._conv2d import EmulatedConv2d
+from models.networks import Inputs, every_expert_sees_everything
 
 
 class FoldableBatchNorm2d(nn.BatchNorm2d):
@@ -70,7 +70,7 @@ class Switch:
 
 
 @torch.no_grad()
-def fold_batchnorms_(network: nn.Module, inputs: torch.Tensor) -> Switch:
+def fold_batchnorms_(network: nn.Module, inputs: Inputs) -> Switch:
     """Let each convolution whose output is read by one BatchNorm alone do that one's work.
 
     Args:
@@ -93,7 +93,7 @@ def fold_batchnorms_(network: nn.Module, inputs: torch.Tensor) -> Switch:
     ]
     try:
         with reads, every_expert_sees_everything(network):
-            network(inputs)
+            inputs.call(network)
     finally:
         for handle in handles:
             handle.remove()

@@ -5,37 +5,20 @@ with one per output channel; the circuit multiplies codes; sums are exact 32-bit
 bias are applied in float32. The gradient is straight-through unless `use_gradient_` says otherwise.
 """
 
-from collections.abc import Callable
-from typing import Any, Protocol
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from luts import EXACT, Arithmetic, Geometry, Scaling, Selection, Task, catalog, quantise, select
-from models.emulation._plain import SameConv2d, pad_same
-from models.emulation._products import (
-    ConvProduct,
-    LinearProduct,
-    MatmulProduct,
-    by_code,
-    check_fan_in,
-)
+from luts import EXACT, Arithmetic, Scaling, Selection, Task, catalog, quantise, select
+from luts.errors import InputError
+from models.emulation._plain import look_like_
+from models.emulation._products import LinearProduct, by_code
 from models.emulation._quantise import Observer, weight_scale
 from models.emulation._slopes import Gradient, Slopes, slopes_of
-
-
-class Follower(Protocol):
-    """A channel-wise linear map that a layer's scale and offset can include."""
-
-    def is_foldable(self) -> bool:
-        """Whether it is such a map just now."""
-
-    def folded(self, scaling: Scaling) -> Scaling:
-        """``scaling`` followed by the map."""
-
-    def expect(self, normalised: torch.Tensor) -> torch.Tensor:
-        """Take note that ``normalised`` has been mapped already; it is given back."""
 
 
 class EmulatedSite(nn.Module):
@@ -60,7 +43,8 @@ class EmulatedSite(nn.Module):
     weight_map: torch.Tensor | None
 
     def __init__(self) -> None:
-        super().__init__()
+        # Layers that are a torch.nn.Linear or Conv2d too have the parameters of their source.
+        nn.Module.__init__(self)
         self.arithmetic = Arithmetic(catalog[EXACT])
         self.observers: list[Observer] | None = None
         self.computes_in_float = False
@@ -131,9 +115,30 @@ class EmulatedSite(nn.Module):
 
     def observed(self, *operands: torch.Tensor) -> bool:
         """Whether to compute in float; shows the operands to observers if there are any."""
-        for observer, operand in zip(self.observers or (), operands, strict=False):
-            observer(operand)
-        return self.observers is not None or self.computes_in_float
+        if self.observers is not None or self.computes_in_float:
+            for observer, operand in zip(self.observers or (), operands, strict=False):
+                observer(operand)
+            return True
+        self.check(*operands)
+        return False
+
+    def check(self, *operands: torch.Tensor) -> None:
+        """Refuse what the kernels would read as something else.
+
+        Raises:
+            InputError: an operand is not float32, or the call is being traced.
+        """
+        if torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
+            raise InputError(
+                "an emulated network cannot be traced, as its kernels are no PyTorch operators: "
+                "trace what emulated.in_float() gives"
+            )
+        for x in (*operands, self.x_scale):
+            if x.dtype != torch.float32 and not torch.is_autocast_enabled(x.device.type):
+                raise InputError(
+                    f"emulated layers take float32, not {x.dtype}: convert the inputs with "
+                    f".float(), and leave the network as it is"
+                )
 
     def task(self) -> Task:
         """What this layer asks of a backend."""
@@ -145,6 +150,20 @@ class EmulatedSite(nn.Module):
         if self._selection is None or self._selection.task != task:
             self._selection = select(self.arithmetic, task)
         return self._selection
+
+
+@contextlib.contextmanager
+def computing_in_float(network: nn.Module) -> Iterator[None]:
+    """Inside, all emulated layers of ``network`` compute as in the original."""
+    layers = [m for m in network.modules() if isinstance(m, EmulatedSite)]
+    before = [layer.computes_in_float for layer in layers]
+    for layer in layers:
+        layer.computes_in_float = True
+    try:
+        yield
+    finally:
+        for layer, was_in_float in zip(layers, before, strict=True):
+            layer.computes_in_float = was_in_float
 
 
 class EmulatedWeightSite(EmulatedSite):
@@ -269,7 +288,7 @@ class EmulatedWeightSite(EmulatedSite):
         return apply(x, self.weight, self.offset(), self.log_scale, self)
 
 
-class EmulatedLinear(EmulatedWeightSite):
+class EmulatedLinear(EmulatedWeightSite, nn.Linear):  # type: ignore[misc]
     """`torch.nn.Linear` through a multiplier.
 
     Args:
@@ -278,8 +297,7 @@ class EmulatedLinear(EmulatedWeightSite):
 
     def __init__(self, source: nn.Linear) -> None:
         super().__init__(source.weight, source.bias)
-        self.in_features = source.in_features
-        self.out_features = source.out_features
+        look_like_(self, source)
 
     def task(self) -> Task:
         """What this layer asks of a backend."""
@@ -294,108 +312,3 @@ class EmulatedLinear(EmulatedWeightSite):
             return self.watched(self.learning(LinearProduct, x))
         w_scale, operand = self.prepared()
         return self.watched(self.selection().linear(x, operand, self.scaling(w_scale)))
-
-
-class EmulatedConv2d(EmulatedWeightSite):
-    """`torch.nn.Conv2d` through a multiplier; a zero of the padding is an operand like any other.
-
-    Attributes:
-        follower: the BatchNorm that alone reads this output, whose work can be done here; in a
-            tuple, so that it is not a submodule.
-
-    Args:
-        source: the layer to emulate; its parameters are shared.
-    """
-
-    channel_dim = -3
-
-    def __init__(self, source: nn.Conv2d) -> None:
-        super().__init__(source.weight, source.bias)
-        self.kernel_size = _pair(source.kernel_size)
-        self.stride = _pair(source.stride)
-        self.dilation = _pair(source.dilation)
-        self.groups = source.groups
-        self.padding_mode = source.padding_mode
-        self.channels = source.in_channels
-        # As torch.nn.functional.pad wants it: left, right, top, bottom.
-        left, right, top, bottom = source._reversed_padding_repeated_twice
-        even = self.padding_mode == "zeros" and left == right and top == bottom
-        self.padding = (top, left) if even else (0, 0)
-        self.pads = (0, 0, 0, 0) if even else (left, right, top, bottom)
-        self.pads_same = isinstance(source, SameConv2d)
-        self.follower: tuple[Follower] | None = None
-
-    def task(self) -> Task:
-        """What this layer asks of a backend."""
-        geometry = Geometry(self.kernel_size, self.stride, self.padding, self.dilation, self.groups)
-        return Task(self.weight.device, self.channels, len(self.weight), geometry)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """``(B, C, H, W)`` → ``(B, out, H', W')``, or one item without B."""
-        if x.dim() == 3:
-            return self._convolved(x.unsqueeze(0), folds=False).squeeze(0)
-        return self._convolved(x, folds=True)
-
-    def padded(self, x: torch.Tensor) -> torch.Tensor:
-        """``(B, C, H, W)`` with all that pads it, or one item without B as a batch of one."""
-        rows, columns = self.padding
-        x = self._unevenly_padded(x.unsqueeze(0) if x.dim() == 3 else x)
-        return F.pad(x, (columns, columns, rows, rows))
-
-    def _unevenly_padded(self, x: torch.Tensor) -> torch.Tensor:
-        """``x`` with the padding that no backend does."""
-        if self.pads_same:
-            return pad_same(x, self)
-        if not any(self.pads):
-            return x
-        mode = "constant" if self.padding_mode == "zeros" else self.padding_mode
-        return F.pad(x, self.pads, mode=mode)
-
-    def _convolved(self, x: torch.Tensor, *, folds: bool) -> torch.Tensor:
-        x = self._unevenly_padded(x)
-        if self.observed(x):
-            rest = (self.stride, self.padding, self.dilation, self.groups)
-            return F.conv2d(x, self.weight, self.bias, *rest)
-        self.sync_scale_()
-        if self.learns(x):
-            return self.watched(self.learning(ConvProduct, x))
-        w_scale, operand = self.prepared()
-        scaling = self.scaling(w_scale)
-        folds = folds and self.watcher is None and not self._forward_hooks
-        if folds and self.follower is not None:
-            (follower,) = self.follower
-            if follower.is_foldable():
-                y = self.selection().convolve(x, operand, follower.folded(scaling))
-                return follower.expect(y)
-        return self.watched(self.selection().convolve(x, operand, scaling))
-
-
-class EmulatedMatmul(EmulatedSite):
-    """A product of two activations (attention) through a multiplier."""
-
-    operands = 2
-
-    def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        """``(…, M, K)`` times ``(…, K, N)`` → ``(…, M, N)``."""
-        if self.observed(x, y):
-            return x @ y
-        check_fan_in(x.shape[-1], "an attention product")
-        self.sync_scale_()
-        if torch.is_grad_enabled() and (x.requires_grad or y.requires_grad):
-            apply: Callable[..., torch.Tensor] = MatmulProduct.apply
-            return apply(x, y, self.log_scale, self)
-        return self.selection().batched(x, y, self.scaling())
-
-    def task(self) -> Task:
-        """What this layer asks of a backend; the operands' sizes do not matter to it."""
-        return Task(self.x_scale.device, channels=64, out_channels=64, batched=True)
-
-    def scaling(self) -> Scaling:
-        """From activations to codes, and from sums to outputs."""
-        x_scale, y_scale = torch.split(self.x_scale, 1)
-        return Scaling(x_scale, x_scale * y_scale, y=y_scale)
-
-
-def _pair(values: tuple[int, ...]) -> tuple[int, int]:
-    rows, columns = values
-    return rows, columns

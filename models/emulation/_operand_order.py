@@ -10,7 +10,8 @@ from models.emulation._assignment import Assignment, Choice
 from models.emulation._emulate import EmulatedNetwork
 from models.emulation._expected import Histograms
 from models.emulation._hooks import looking_at
-from models.emulation._layers import EmulatedMatmul, EmulatedSite
+from models.emulation._layers import EmulatedSite
+from models.emulation._matmul import EmulatedMatmul
 from models.emulation._rescale import expected_error
 
 ProductOperands = Mapping[str, tuple[torch.Tensor, ...]]

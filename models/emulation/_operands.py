@@ -20,9 +20,10 @@ import torch
 
 from luts import quantise
 from luts.errors import InputError
+from models.emulation._conv2d import EmulatedConv2d
 from models.emulation._emulate import EmulatedNetwork
 from models.emulation._hooks import looking_at
-from models.emulation._layers import EmulatedConv2d, EmulatedSite, EmulatedWeightSite
+from models.emulation._layers import EmulatedSite, EmulatedWeightSite
 
 Codes = npt.NDArray[np.uint8]
 Int64 = npt.NDArray[np.int64]

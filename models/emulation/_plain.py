@@ -47,12 +47,38 @@ def is_layer(module: nn.Module) -> bool:
 
 def is_plain(module: nn.Module, *kinds: type[Kind]) -> TypeGuard[Kind]:
     """Whether ``module`` is of one of ``kinds`` and computes as that kind does."""
+    if "forward" in vars(module):  # somebody's own, put there at run time
+        return False
     return any(
         isinstance(module, kind)
         and type(module).forward is kind.forward
         and getattr(type(module), "_conv_forward", None) is getattr(kind, "_conv_forward", None)
         for kind in kinds
     )
+
+
+def look_like_(layer: nn.Module, source: nn.Module) -> None:
+    """Give ``layer`` whatever ``source`` has beside its own parameters and hooks."""
+    inner = vars(nn.Module())
+    for name, value in vars(source).items():
+        if name not in inner and name not in vars(layer):
+            setattr(layer, name, value)
+    for kind in ("_parameters", "_buffers", "_modules"):
+        held = vars(layer)[kind]
+        held.update({k: v for k, v in vars(source)[kind].items() if not hasattr(layer, k)})
+
+
+def move_hooks_(source: nn.Module, layer: nn.Module) -> None:
+    """Let ``layer`` call the hooks of ``source`` around its forward and backward."""
+    for name, value in vars(source).items():
+        if "_hooks" in name and name in vars(layer):
+            getattr(layer, name).update(value)
+
+
+def has_channels_last(x: torch.Tensor) -> bool:
+    """Whether an image lies in memory with its channels last, and could not be read otherwise."""
+    last = x.is_contiguous(memory_format=torch.channels_last)
+    return last and not x.is_contiguous()
 
 
 def make_plain_(module: nn.Module) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from luts import MAX_CODE, MAX_K, InputError, Scaling, check_float32, quantise
+from luts import MAX_CODE, MAX_K, InputError, Scaling, quantise
 from models.emulation._slopes import Slopes, SlopeTerms
 
 # (grad, x values, w values, which of x, w and offset are wanted) → their gradients
@@ -78,7 +78,7 @@ class ConvProduct(torch.autograd.Function):
         ) -> tuple[torch.Tensor | None, ...]:
             gradients: tuple[torch.Tensor | None, ...] = torch.ops.aten.convolution_backward(
                 *(grad, x, w, [len(w)]),
-                *(site.stride, site.padding, site.dilation),
+                *(site.stride, site.edge, site.dilation),
                 *(False, (0, 0), site.groups),
                 wanted,
             )
@@ -95,7 +95,6 @@ class MatmulProduct(torch.autograd.Function):
         ctx: Any, x: torch.Tensor, y: torch.Tensor, log_scale: torch.Tensor | None, site: Any
     ) -> torch.Tensor:
         """Through the circuit."""
-        check_float32(x, y)
         x_scale, y_scale = site.x_scale.clone()
         x_codes, y_codes = quantise(x, x_scale), quantise(y, y_scale)
         sums = site.selection().batched(x_codes, y_codes)
@@ -177,7 +176,6 @@ def _forward(
     channel_dim: int,
 ) -> torch.Tensor:
     """Codes of both operands, kept for backward, and their scaled ``product``."""
-    check_float32(x)
     codes = quantise(x, site.x_scale)
     w_codes, w_scale, operand = site.fresh()
     _save(ctx, site, x, codes, w_codes, w_scale)

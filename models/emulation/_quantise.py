@@ -54,7 +54,7 @@ class Observer:
             raise InputError(f"unknown calibration {method!r}; {suggest(method, known)}")
         self.method = method
         self.largest = torch.zeros(())
-        self.seen = False
+        self.largest_of_calls: list[torch.Tensor] = []
         self._samples: list[torch.Tensor] = []
 
     def __call__(self, x: torch.Tensor) -> None:
@@ -62,12 +62,17 @@ class Observer:
         if x.numel() == 0:
             return
         magnitudes = x.detach().abs().flatten()
-        self.seen = True
+        self.largest_of_calls.append(magnitudes.max().float().cpu())
         # Unlike Python's max, it keeps what is not a number.
-        self.largest = torch.maximum(self.largest, magnitudes.max().float().cpu())
+        self.largest = torch.maximum(self.largest, self.largest_of_calls[-1])
         if self.method != "max":
             step = -(-magnitudes.numel() // _SAMPLES_PER_BATCH)
             self._samples.append(magnitudes[::step].float().clone())
+
+    @property
+    def seen(self) -> bool:
+        """Whether there was anything to look at."""
+        return bool(self.largest_of_calls)
 
     def scale(self) -> torch.Tensor:
         """The scale, float32 of shape ``()``.

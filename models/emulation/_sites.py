@@ -1,214 +1,208 @@
 """Where in a network a multiplier can be chosen."""
 
-import contextlib
 import dataclasses
 import math
-from collections.abc import Callable, Iterator
-from typing import Any, Literal
+import warnings
+from collections import Counter
+from collections.abc import Hashable, Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import nn
 
 from luts.errors import InputError
-from models.emulation._attention import AttentionInterceptor, MatrixProduct
+from models.emulation._calibrate import Calibration
 from models.emulation._expose import exposed
-from models.emulation._plain import SameConv2d, is_layer, is_plain
-from models.emulation._unseen import UnseenProducts
-from models.networks import ExpertLayer, every_expert_sees_everything
-
-SiteKind = Literal["linear", "conv", "qk", "av", "router"]
-
-
-@dataclasses.dataclass(frozen=True)
-class Site:
-    """One place where a multiplier can be chosen.
-
-    Attributes:
-        name: the module's qualified name; for attention products the attention module's name with
-            ``.qk`` or ``.av`` added.
-        kind: ``linear``, ``conv``, ``qk`` (q·kᵀ), ``av`` (attn·v) or ``router``.
-        macs: multiply-accumulates for one input; for an expert's layer, as if every item went to
-            it.
-        fan_in: products summed into one output.
-        weights: weights held, 0 for attention products.
-        expert_layer: qualified name of the expert layer it belongs to, or None.
-        expert: index of the expert in that layer, or None.
-        inputs: activations read for one input, counted as ``macs`` are; 0 where nobody counted.
-        second_inputs: those of ``inputs`` that are second operands: k in q·kᵀ, v in attn·v.
-    """
-
-    name: str
-    kind: SiteKind
-    macs: int
-    fan_in: int
-    weights: int = 0
-    expert_layer: str | None = None
-    expert: int | None = None
-    inputs: int = 0
-    second_inputs: int = 0
+from models.emulation._layers import EmulatedWeightSite
+from models.emulation._plain import is_layer
+from models.emulation._recorder import Recorder, Tally, Who
+from models.emulation._site import WHOLE, Site, Sites, Uncovered
+from models.networks import Batch, Inputs, batches_of, every_expert_sees_everything
 
 
-def sites(network: nn.Module, example_input: torch.Tensor) -> tuple[Site, ...]:
-    """The sites of ``network`` in the order in which it uses them.
+def sites(network: nn.Module, example_input: Batch | Sequence[Batch]) -> Sites:
+    """The sites of ``network``, in the order in which it uses them, and what is no site.
 
     Every `nn.Linear`, every `nn.Conv2d` (timm's ``Linear``, ``Conv2dSame`` and ``StdConv2d`` too),
     and both products of every `scaled_dot_product_attention` are sites, and so are the projections
     and products of `nn.MultiheadAttention`: ``in_proj`` (where query, key and value are one tensor;
     else ``q_proj``, ``k_proj``, ``v_proj``), ``qk``, ``av`` and ``out_proj``. A module with two
-    names has one site. Other products (`nn.Conv1d`, recurrent layers, a plain ``@``) are named in
-    one warning.
+    names has one site. All other products are counted as ``uncovered``, and named in a warning
+    where they are more than 0.5 % of all.
+
+    What is found does not depend on the order of the inputs. Where not every batch uses the same
+    sites, these are in the order of `torch.nn.Module.named_modules`.
 
     Args:
         network: any network of linear layers, convolutions and attention.
-        example_input: one batch as the network takes it, ``(B, …)`` with B ≥ 1.
+        example_input: one batch as the network takes it (`models.networks.Batch`), or a list of
+            batches. MACs are the mean over all inputs.
 
     Raises:
-        InputError: the batch is empty, the network has no site, or a layer is not in float32.
+        InputError: there is no input, the network has no site, or a layer is not in float32.
     """
-    if len(example_input) < 1:
+    several = isinstance(example_input, list)
+    given: Any = example_input if several else [example_input]
+    batches = batches_of(given, network)
+    if not batches:
         raise InputError("finding sites takes an example batch of at least one input, not 0")
-    return sites_of_exposed(exposed(network, example_input), example_input)
+    found = recorded(Recorder(exposed(network, batches[0].rows([0]))), batches)
+    warn_of(found, stacklevel=2)
+    return found
+
+
+def warn_of(found: Sites, *, stacklevel: int) -> None:
+    """Warn of products that are no site, layers that no input reached, and what is not counted."""
+    lines = found.notes()
+    if found.coverage >= WHOLE:
+        del lines[0]
+    if lines:
+        warnings.warn("; ".join(lines), stacklevel=stacklevel + 1)
 
 
 @torch.no_grad()
-def sites_of_exposed(network: nn.Module, example_input: torch.Tensor) -> tuple[Site, ...]:
-    """As `sites`, of what `exposed` made."""
-    recorder = _Recorder(network)
-    with recorder.listening(), every_expert_sees_everything(network):
-        network(example_input)
-    recorder.unseen.warn()
-    recorded = recorder.sites(len(example_input))
-    if not recorded:
+def recorded(
+    recorder: Recorder, batches: Sequence[Inputs], calibration: Calibration | None = None
+) -> Sites:
+    """As `sites`, of what `exposed` made; calibrates it in the same pass over the batches.
+
+    Raises:
+        InputError: the network has no site.
+    """
+    network = recorder.network
+    total = _Total(recorder)
+    for batch in batches:
+        total.show(batch)
+    if calibration is not None:
+        calibration.observe()
+    for index, batch in enumerate(batches):
+        total.add(batch)
+        if calibration is not None and index == 0:
+            calibration.warn_of_shared()
+    found = total.sites()
+    if not found:
         raise InputError(
             f"{type(network).__name__} has no site: no linear layer, convolution or attention "
             f"product ran on the example input"
         )
-    return recorded
+    return Sites(
+        found,
+        uncovered=total.uncovered(),
+        unreached=[
+            name
+            for module, name in recorder.names.items()
+            if (is_layer(module) or isinstance(module, EmulatedWeightSite))
+            and name not in total.seen
+        ],
+        foreign=sorted(recorder.foreign),
+        coverage=total.covered / (total.covered + total.missed),
+    )
 
 
-class _Recorder:
-    """Hooks that note every product a network computes."""
+class _Total:
+    """What a network computes for several batches, for one input in the mean.
 
-    def __init__(self, network: nn.Module) -> None:
-        self.network = network
-        self.names = {module: name for name, module in network.named_modules()}
-        self.membership = dict(_experts_of(network))
-        self.running: list[nn.Module] = []
-        self.records: dict[str, Site] = {}
-        self.unseen = UnseenProducts(self._at_work)
+    An expert is charged as if every item went to it: for every shape of input, one is shown to all
+    experts. What is computed once for a whole batch (a table of positions, say) is charged to each
+    input: it is the same for one input and for two.
+    """
 
-    @contextlib.contextmanager
-    def listening(self) -> Iterator[None]:
-        handles = []
-        for module in self.names:
-            handles.append(module.register_forward_pre_hook(self._enter))
-            handles.append(
-                module.register_forward_hook(self._leave, with_kwargs=True, always_call=True)
-            )
-        try:
-            with self.unseen, AttentionInterceptor(self._attention):
-                yield
-        finally:
-            for handle in handles:
-                handle.remove()
+    def __init__(self, recorder: Recorder) -> None:
+        self.recorder = recorder
+        self.seen: dict[str, Site] = {}
+        self.covered = self.missed = 0
+        self._inputs = 0
+        self._macs: Counter[str] = Counter()
+        self._read: Counter[str] = Counter()
+        self._read_second: Counter[str] = Counter()
+        self._left: Counter[nn.Module] = Counter()
+        self._alone: dict[Hashable, tuple[Tally, Tally]] = {}
+        self._orders: set[tuple[str, ...]] = set()
 
-    def sites(self, batch_size: int) -> tuple[Site, ...]:
+    def show(self, batch: Inputs) -> None:
+        """Run the network on one input of this shape, and on two, with all experts at work."""
+        if batch.shape not in self._alone:
+            with every_expert_sees_everything(self.recorder.network):
+                few = [self.recorder.run(batch.rows(rows)) for rows in ([0], [0, 0])]
+            self._alone[batch.shape] = few[0], few[1]
+
+    def add(self, batch: Inputs) -> None:
+        """Run the network on one more batch, of a shape that was shown."""
+        tally = self.recorder.run(batch)
+        one, two = self._alone[batch.shape]
+        size = len(batch)
+        self._inputs += size
+        experts = [site for site in one.sites.values() if site.expert is not None]
+        for name, site in tally.sites.items():
+            if not site.macs:  # called, but with no item
+                continue
+            alike = site.macs == _macs(one, name) == _macs(two, name)
+            self._add(site, size if alike else 1)
+        for site in experts:
+            self._add(site, size)
+        outside = [name for name, site in one.sites.items() if site.expert is None]
+        is_usual = [*tally.sites] == outside and all(site.macs for site in one.sites.values())
+        self._orders.add(tuple(one.sites) if is_usual else ())
+        self._count(tally, one, two, size)
+
+    def _add(self, site: Site, times: int) -> None:
+        known = self.seen.setdefault(site.name, site)
+        if site.fan_in > known.fan_in:  # longer sequences are summed over more products
+            self.seen[site.name] = site
+        self._macs[site.name] += times * site.macs
+        self._read[site.name] += times * site.inputs
+        self._read_second[site.name] += times * site.second_inputs
+
+    def _count(self, tally: Tally, one: Tally, two: Tally, size: int) -> None:
+        """Add to what sites do and what they do not."""
+        one_left, two_left = one.uncovered(), two.uncovered()
+        for who, macs in tally.uncovered().items():
+            alike = one_left.get(who) == two_left.get(who) == macs
+            self.missed += macs * (size if alike else 1)
+            if not self._is_expert(who):
+                self._left[who[0]] += macs * (size if alike else 1)
+        for who, macs in one_left.items():
+            if who[1]:
+                self._left[who[0]] += macs * size
+        for who, macs in tally.noted.items():
+            alike = one.noted[who] == two.noted[who] == macs
+            self.covered += macs * (size if alike else 1)
+
+    def _is_expert(self, who: Who) -> bool:
+        return self.recorder.expert_of.get(who[0], (None, None))[1] is not None
+
+    def sites(self) -> tuple[Site, ...]:
+        """The sites in order."""
+        order = next(iter(self._orders)) if len(self._orders) == 1 else ()
+        if not order:
+            order = tuple(sorted(self.seen, key=self._place))
         return tuple(
             dataclasses.replace(
-                site,
-                macs=math.ceil(site.macs / batch_size),
-                inputs=math.ceil(site.inputs / batch_size),
-                second_inputs=math.ceil(site.second_inputs / batch_size),
+                self.seen[name],
+                macs=math.ceil(self._macs[name] / self._inputs),
+                inputs=math.ceil(self._read[name] / self._inputs),
+                second_inputs=math.ceil(self._read_second[name] / self._inputs),
             )
-            for site in self.records.values()
+            for name in order
         )
 
-    def _enter(self, module: nn.Module, inputs: Any) -> None:
-        self.running.append(module)
+    def _place(self, name: str) -> int:
+        """Where a site's module stands in the network."""
+        places = {known: place for place, known in enumerate(self.recorder.names.values())}
+        return places.get(name, places.get(name.rpartition(".")[0], 0))
 
-    def _leave(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
-        self.running.pop()
-        if output is None:
-            return
-        inputs = (*args, *kwargs.values())
-        if is_plain(module, nn.Linear):
-            macs, weights = output.numel() * module.in_features, module.weight.numel()
-            read = (inputs[0].numel(), 0)
-            self._note(module, "linear", macs, module.in_features, weights, read=read)
-        elif is_plain(module, nn.Conv2d, SameConv2d):
-            fan_in = module.weight[0].numel()
-            macs, weights = output.numel() * fan_in, module.weight.numel()
-            self._note(module, "conv", macs, fan_in, weights, read=(inputs[0].numel(), 0))
-        elif isinstance(module, MatrixProduct):
-            x, y = inputs
-            macs, read = output.numel() * x.shape[-1], (x.numel(), y.numel())
-            self._note(module, module.kind, macs, x.shape[-1], 0, read=read)
-
-    def _at_work(self) -> tuple[str, nn.Module] | None:
-        """The running module and its name, unless its products are sites or an expert layer's."""
-        if not self.running:
-            return None
-        module = self.running[-1]
-        if isinstance(module, MatrixProduct | ExpertLayer) or is_layer(module):
-            return None
-        return self.names[module], module
-
-    def _attention(
-        self,
-        original: Callable[..., torch.Tensor],
-        query: torch.Tensor,
-        key: torch.Tensor,
-        value: torch.Tensor,
-        *args: Any,
-        **kwargs: Any,
-    ) -> torch.Tensor:
-        owner, q, k, v = self.running[-1], query, key, value
-        products = q.numel() // q.shape[-1] * k.shape[-2]
-        macs, read = products * q.shape[-1], (q.numel(), k.numel())
-        self._note(owner, "qk", macs, q.shape[-1], 0, read=read, suffix=".qk")
-        macs, read = products * v.shape[-1], (products, v.numel())
-        self._note(owner, "av", macs, k.shape[-2], 0, read=read, suffix=".av")
-        return original(q, k, v, *args, **kwargs)
-
-    def _note(
-        self,
-        module: nn.Module,
-        kind: SiteKind,
-        macs: int,
-        fan_in: int,
-        weights: int,
-        *,
-        read: tuple[int, int],
-        suffix: str = "",
-    ) -> None:
-        """Note one call; ``read`` counts its activations that are first and second operands."""
-        layer, expert = self.membership.get(module, (None, None))
-        if layer is not None and expert is not None and not layer.showing_all:
-            return
-        if layer is not None and expert is None:
-            kind = "router"
-        name = self.names[module] + suffix
-        earlier = self.records.get(name)
-        self.records[name] = Site(
-            name=name.removeprefix("."),
-            kind=kind,
-            macs=macs + (earlier.macs if earlier else 0),
-            fan_in=fan_in,
-            weights=weights,
-            expert_layer=self.names[layer] if layer is not None else None,
-            expert=expert,
-            inputs=sum(read) + (earlier.inputs if earlier else 0),
-            second_inputs=read[1] + (earlier.second_inputs if earlier else 0),
-        )
+    def uncovered(self) -> Iterator[Uncovered]:
+        """What no site does, the most first."""
+        for module, macs in self._left.most_common():
+            layer, expert = self.recorder.expert_of.get(module, (None, None))
+            yield Uncovered(
+                name=self.recorder.names[module],
+                module=type(module).__name__,
+                macs=math.ceil(macs / self._inputs),
+                expert_layer=None if layer is None else self.recorder.names[layer],
+                expert=expert,
+            )
 
 
-def _experts_of(network: nn.Module) -> Iterator[tuple[nn.Module, tuple[ExpertLayer, int | None]]]:
-    """Modules inside expert layers, with their layer and expert (None for the router)."""
-    for layer in network.modules():
-        if isinstance(layer, ExpertLayer):
-            for module in layer.modules():
-                if module is not layer:
-                    yield module, (layer, None)
-            for index, expert in enumerate(layer.experts):
-                for module in expert.modules():
-                    yield module, (layer, index)
+def _macs(tally: Tally, name: str) -> int:
+    return tally.sites[name].macs if name in tally.sites else 0

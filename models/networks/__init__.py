@@ -7,6 +7,7 @@ from models.networks._config import TOPOLOGIES, ClusterFeatures, NetworkConfig
 from models.networks._experts import ExpertLayer, auxiliary_loss, every_expert_sees_everything
 from models.networks._foreign import source_digest
 from models.networks._hard import HardMoE, frozen_routers, information_loss, load_balancing_loss
+from models.networks._inputs import Batch, Inputs, batches_of, inputs_of
 from models.networks._routing import Routing, expert_layers, measure_routing, uniform_routing
 from models.networks._soft import SoftMoE, WeightedExperts
 from models.networks._upcycle import upcycle_
@@ -16,23 +17,27 @@ __all__ = [
     "ARCHITECTURES",
     "TOPOLOGIES",
     "Architecture",
+    "Batch",
     "ClusterFeatures",
     "ClusterMoE",
     "ExpertLayer",
     "ExpertWork",
     "HardMoE",
+    "Inputs",
     "NetworkConfig",
     "Routing",
     "SoftMoE",
     "WeightedExperts",
     "architecture",
     "auxiliary_loss",
+    "batches_of",
     "build",
     "every_expert_sees_everything",
     "expert_layers",
     "expert_work",
     "frozen_routers",
     "information_loss",
+    "inputs_of",
     "load_balancing_loss",
     "measure_routing",
     "measure_routing_per_input",

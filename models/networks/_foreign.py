@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+import torch
 from torch import nn
 
 from luts.errors import InputError, suggest
@@ -72,12 +73,41 @@ def _timm_builder(name: str) -> Callable[..., nn.Module]:
             arguments["patch_size"] = patch_size
         try:
             network: nn.Module = module.create_model(name, **arguments)
-        except (TypeError, ValueError, AssertionError) as error:
-            # What a network takes is known to its constructor alone.
-            raise InputError(f"timm's {name} cannot be built with {arguments}: {error}") from error
+        except Exception as error:
+            # What a network takes is known to its constructor alone, and so is how it refuses it.
+            raise InputError(
+                f"timm's {name}, made for images of {_image_size(name)} pixels, cannot be built "
+                f"with {arguments}: {error}"
+            ) from error
+        _check_image_size(name, network, in_channels, image_size)
         return network
 
     return build
+
+
+def _image_size(name: str) -> int:
+    """Side in pixels of the images that a network of timm was made for."""
+    side: int = timm().get_pretrained_cfg_value(name, "input_size")[-1]
+    return side
+
+
+@torch.no_grad()
+def _check_image_size(name: str, network: nn.Module, in_channels: int, image_size: int) -> None:
+    """Refuse a network of timm that fails on images of this size.
+
+    Raises:
+        InputError: it does.
+    """
+    try:
+        network.eval()(torch.zeros(1, in_channels, image_size, image_size))
+    except Exception as error:  # whatever goes wrong in it
+        side = _image_size(name)
+        raise InputError(
+            f"timm's {name} does not take images of {image_size} pixels a side, but of {side} "
+            f"({' '.join(str(error).split())[:100]}): give --image-size {side}"
+        ) from error
+    finally:
+        network.train()
 
 
 def _file_and_function(name: str) -> tuple[Path, str]:

@@ -10,6 +10,7 @@ from torch import nn
 
 from luts.errors import InputError
 from models.networks._experts import ExpertLayer
+from models.networks._inputs import Batch, batches_of
 
 VERSION = 1
 
@@ -91,12 +92,14 @@ def uniform_routing(network: nn.Module) -> Routing:
 
 
 @torch.no_grad()
-def measure_routing(network: nn.Module, batches: Iterable[torch.Tensor], *, source: str) -> Routing:
+def measure_routing(
+    network: nn.Module, batches: Batch | Iterable[Batch], *, source: str
+) -> Routing:
     """Activation rates over ``batches`` of inputs, in evaluation mode.
 
     Args:
         network: any network.
-        batches: inputs, each ``(B, …)``.
+        batches: batches as the network takes them (`Batch`); a tensor by itself is one.
         source: what to call the measurement.
     """
     layers = expert_layers(network)
@@ -106,8 +109,8 @@ def measure_routing(network: nn.Module, batches: Iterable[torch.Tensor], *, sour
     items = dict.fromkeys(layers, 0)
     was_training = network.training
     network.eval()
-    for batch in batches:
-        network(batch)
+    for batch in batches_of(batches, network):
+        batch.call(network)
         for name, layer in layers.items():
             work[name] += layer.work
             items[name] += layer.items

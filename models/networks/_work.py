@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from luts.errors import InputError
+from models.networks._inputs import Batch, inputs_of
 from models.networks._routing import Routing, expert_layers, measure_routing
 
 
@@ -45,17 +46,18 @@ class ExpertWork:
 
 
 @torch.no_grad()
-def expert_work(network: nn.Module, example_input: torch.Tensor) -> tuple[ExpertWork, ...]:
+def expert_work(network: nn.Module, example_input: Batch) -> tuple[ExpertWork, ...]:
     """One record per expert layer, by running ``network`` once in evaluation mode.
 
     Args:
         network: any network.
-        example_input: one batch as the network takes it, ``(B, …)``; one input is enough.
+        example_input: one batch as the network takes it (`Batch`); one input is enough.
 
     Raises:
         InputError: the batch is empty.
     """
-    if len(example_input) < 1:
+    inputs = inputs_of(example_input, network)
+    if len(inputs) < 1:
         raise InputError("counting work takes an example batch of at least one input, not 0")
     layers = expert_layers(network)
     if not layers:
@@ -63,12 +65,12 @@ def expert_work(network: nn.Module, example_input: torch.Tensor) -> tuple[Expert
     was_training = network.training
     network.eval()
     try:
-        network(example_input)
+        inputs.call(network)
     finally:
         network.train(was_training)
     records = []
     for name, layer in layers.items():
-        items = layer.items // len(example_input)
+        items = layer.items // len(inputs)
         records.append(
             ExpertWork(
                 layer=name,
@@ -83,16 +85,17 @@ def expert_work(network: nn.Module, example_input: torch.Tensor) -> tuple[Expert
 
 
 def measure_routing_per_input(
-    network: nn.Module, inputs: torch.Tensor, *, source: str
+    network: nn.Module, inputs: Batch, *, source: str
 ) -> tuple[Routing, ...]:
     """Activation rates of every input by itself, in evaluation mode.
 
     Args:
         network: any network.
-        inputs: inputs, ``(B, …)``.
+        inputs: one batch as the network takes it.
         source: what to call the measurement; the input's index is added.
     """
+    batch = inputs_of(inputs, network)
     return tuple(
-        measure_routing(network, [inputs[i : i + 1]], source=f"{source}, input {i}")
-        for i in range(len(inputs))
+        measure_routing(network, [batch.rows([i])], source=f"{source}, input {i}")
+        for i in range(len(batch))
     )

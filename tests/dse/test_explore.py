@@ -212,9 +212,10 @@ def test_files_of_a_run_are_those_of_the_command(result):
     wanted = (
         "assignments config.toml front.csv front.html front.png operands.npz routing.json study.db"
     )
-    assert names == {*wanted.split(), "trials.csv"}
+    assert names == {*wanted.split(), "trials.csv", ".lock"}
     assert pd.read_csv(result.path / "trials.csv")["trial"].tolist() == list(range(9))
-    assert len(list((result.path / "assignments").glob("*.json"))) == len(result.front)
+    kept = {*result.closing.front, *result.closing.reported}
+    assert len(list((result.path / "assignments").glob("*.json"))) == len(kept)
 
 
 def test_plot_leaves_the_backend_as_it_is(result):
@@ -236,6 +237,35 @@ def test_inputs_that_are_not_images(network):
     }
     found = dse.explore(net, splits, **settings)
     assert {site for t in found.trials for site in t.assignment.choices} == {"0", "2"}
+
+
+class Recurrent(nn.Module):
+    """Half of its products are those of a recurrent layer, which is no site."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.head = nn.Linear(7, 12), nn.Linear(12, 3)
+        self.memory = nn.RNNCell(7, 7)
+
+    def forward(self, x):
+        return self.head(self.first(x + self.memory(x)).relu())
+
+
+@pytest.mark.filterwarnings("ignore:.*are sites':UserWarning")
+def test_a_network_of_which_sites_do_too_little_is_refused_or_searched_with_its_coverage(tmp_path):
+    splits = {key: pair(60, seed, (7,)) for seed, key in enumerate(SPLITS)}
+    torch.manual_seed(1)
+    net = trained(Recurrent(), splits)
+    share = (7 * 12 + 12 * 3) / (7 * 12 + 12 * 3 + 2 * 7 * 7)
+    with pytest.raises(InputError, match=r"sites do 55.0% .*--min-coverage 0.95 .*memory \(RNN"):
+        dse.explore(net, splits, **QUICK)
+    found = dse.explore(net, splits, out=tmp_path / "run", min_coverage=0.5, **QUICK)
+    assert pd.read_csv(found.path / "front.csv")["coverage"].to_numpy() == pytest.approx(share)
+    config = tomllib.loads((found.path / "config.toml").read_text())
+    assert config["coverage"]["sites"] == round(share, 4)
+    assert max(t.energy_rel for t in found.trials) == pytest.approx(1)
+    # What no site does costs what it costs, whatever the circuit.
+    assert min(t.energy_rel for t in found.trials) > 1 - share
 
 
 def test_loaders_arrays_and_datasets_are_the_same_data():

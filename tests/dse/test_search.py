@@ -64,6 +64,7 @@ def test_the_run_folder_holds_everything(finished):
     front = pd.read_csv(finished / "front.csv")
     assert front["energy_rel"].is_monotonic_increasing
     assert front["validation_cross_entropy"].is_monotonic_decreasing
+    assert set(front["coverage"]) == {1.0}
     files = sorted(int(p.stem) for p in (finished / "assignments").iterdir())
     assert files == sorted({*front["trial"], *trials.loc[trials["reported"], "trial"]})
     for number, digest in zip(front["trial"], front["assignment_sha256"], strict=True):

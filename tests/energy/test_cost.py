@@ -11,7 +11,16 @@ from hypothesis import strategies as st
 import energy
 import luts
 from luts.errors import InputError
-from models import Assignment, Choice, NetworkConfig, Routing, SampledOperands, Site
+from models import (
+    Assignment,
+    Choice,
+    NetworkConfig,
+    Routing,
+    SampledOperands,
+    Site,
+    Sites,
+    Uncovered,
+)
 from tests.energy.networks import LAYER, load, operands, routed, two_layers, work
 
 EXACT, MILD, HARSH = "mul8s_1KV8", "mul8s_1L2H", "mul8s_1KR3"
@@ -345,3 +354,23 @@ def test_unknown_model_and_other_mistakes():
         one + one
     with pytest.raises(InputError, match="one model"):
         one + energy.cost(load(0.5, 0.5), EXACT, model="memory")
+
+
+def test_what_no_site_covers_is_charged_as_exact_in_the_dense_network_too():
+    pieces = (
+        Uncovered("memory", "LSTM", 60),
+        *(Uncovered(f"moe.experts.{e}", "Own", 10, LAYER, e) for e in (0, 1)),
+    )
+    sites = Sites(two_layers(), uncovered=pieces)
+    got = energy.cost(energy.Workload(sites, routed(0.25, 0.75)), MILD)
+    plain = energy.cost(energy.Workload(two_layers(), routed(0.25, 0.75)), MILD)
+    rows = {row.site: row for row in got.rows if row.kind == "uncovered"}
+    assert list(rows) == ["memory.uncovered", "moe.experts.0.uncovered", "moe.experts.1.uncovered"]
+    assert [row.macs_expected for row in rows.values()] == [60, 2.5, 7.5]
+    assert {row.multiplier for row in rows.values()} == {energy.published_figures().exact}
+    # 140 MACs of sites, 60 and one expert's 10 beside them
+    assert got.dense_macs == 210
+    assert got.energy_rel == pytest.approx((140 * plain.energy_rel + 60 + 10) / 210)
+    assert got.coverage == pytest.approx(148 / 218)
+    assert energy.Workload(sites, routed(0.25, 0.75)).coverage == pytest.approx(148 / 218)
+    assert plain.coverage == 1.0

@@ -6,16 +6,21 @@ import pytest
 import energy
 import luts
 from luts.errors import InputError
-from models import Assignment, Choice
-from tests.energy.networks import load, two_layers, work
+from models import Assignment, Choice, Uncovered
+from tests.energy.networks import LAYER, load, two_layers, work
 
+PIECES = (
+    Uncovered("memory", "LSTM", 60),
+    *(Uncovered(f"moe.experts.{e}", "Sequential", 10, LAYER, e) for e in (0, 1)),
+)
 CHOICES = [Choice(name) for name in luts.catalog.names("mul8s")] + [Choice("mul8s_1KR3", True)]
 CHOICES += [Choice("mul8s_1L1G", rounded=True), Choice("array:a3b5d0", True, True)]
 
 
 @pytest.mark.parametrize("model", energy.MODELS)
 def test_equals_cost(model):
-    sites, workload = two_layers(), load(0.2, 0.8, layers=work(overhead_macs=17))
+    sites = two_layers()
+    workload = load(0.2, 0.8, layers=work(overhead_macs=17), uncovered=PIECES)
     fast = energy.CostModel(workload, CHOICES, model=model)
     codes = np.random.default_rng(0).integers(0, len(CHOICES), (50, len(sites)))
     slow = []

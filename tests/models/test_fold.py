@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from models import NetworkConfig, build, emulate
+from models.emulation._conv2d import EmulatedConv2d
 from models.emulation._fold import FoldableBatchNorm2d
-from models.emulation._layers import EmulatedConv2d
 
 
 def folded(emulated):

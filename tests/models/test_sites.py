@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 from torch import nn
@@ -129,16 +131,52 @@ class Own(nn.Linear):
         return nn.functional.linear(x, self.weight.abs())
 
 
-def test_products_that_are_no_site_are_named_once():
-    with pytest.warns(UserWarning, match="are not sites") as caught:
+def test_products_that_are_no_site_are_counted_and_named_once():
+    with pytest.warns(UserWarning, match="are sites'") as caught:
         found = sites(Mixed(), torch.zeros(1, 4, 6))
     assert [site.name for site in found] == ["head"]
+    uncovered = {piece.name: piece.macs for piece in found.uncovered}
+    attention = 2 * 6 * 6 * 4
+    hand = {"one": 96, "three": 24, "up": 24, "memory": 6 * 4 * 4 * 8, "own": 96, "": attention}
+    assert uncovered == hand
+    assert found.coverage == pytest.approx(48 / (48 + sum(hand.values())))
     (warning,) = caught
-    assert str(warning.message).endswith(
-        "one (Conv1d), three (Conv3d), up (ConvTranspose2d), memory (LSTM), "
-        "the network itself (Mixed), own (Own)"
+    assert str(warning.message) == (
+        "3.6% of the multiply-accumulates are sites'; the rest is no site, in float, and charged "
+        "as exact: memory (LSTM) 57.1%, the network itself (Mixed) 21.4%, one (Conv1d) 7.1%, own "
+        "(Own) 7.1%, three (Conv3d) 1.8%, up (ConvTranspose2d) 1.8%"
     )
     assert warning.filename == __file__
+
+
+class EarlyExit(nn.Module):
+    """Only inputs with a positive sum go through the second layer; ``spare`` never runs."""
+
+    def __init__(self):
+        super().__init__()
+        self.hard = nn.Linear(4, 4)
+        self.easy = nn.Linear(4, 4)
+        self.spare = nn.Linear(4, 4)
+        self.table = nn.Linear(3, 4)
+
+    def forward(self, x):
+        rows = (x.sum(1) > 0).nonzero()[:, 0]
+        x = self.easy(x) + self.table(torch.eye(3)).sum(0)
+        return x.index_put((rows,), self.hard(x[rows])) if len(rows) else x
+
+
+@pytest.mark.parametrize("size", [1, 3, 8])
+def test_sites_do_not_depend_on_the_order_or_the_batches_of_the_inputs(size):
+    torch.manual_seed(0)
+    network, x = EarlyExit(), torch.randn(24, 4)
+    reached = int((x.sum(1) > 0).sum())
+    assert 0 < reached < 24
+    with pytest.warns(UserWarning, match="no input reached spare"):
+        found = sites(network, list(x[torch.randperm(24)].split(size)))
+    macs = {site.name: site.macs for site in found}
+    # The table is computed once for a batch, and so for a single input.
+    assert macs == {"hard": math.ceil(16 * reached / 24), "easy": 16, "table": 36}
+    assert found.unreached == ("spare",)
 
 
 def test_parametrised_weights_are_sites():
