@@ -1,13 +1,14 @@
 """The catalogue: multipliers by name, filled by explicit calls, and the arrays of any cut."""
 
 import dataclasses
+import re
 from collections.abc import Iterator, Mapping
 
 import numpy as np
 
 from luts import _evoapprox
 from luts._multiplier import Multiplier
-from luts.circuits import PREFIX, array_multiplier, cuts_of, members, name_of_table
+from luts.circuits import PREFIX, array_multiplier, cuts_of, members, name_of_table, nearest
 from luts.errors import InputError, suggest
 
 
@@ -112,7 +113,9 @@ class Catalog(Mapping[str, Multiplier]):
             cuts_of(name)
         except InputError as error:
             return UnknownMultiplierError(str(error))
-        if (newer := f"v2022/{name}") in self._aliases:
+        if cuts := re.search(r"a\d+b\d+d\d+", name):
+            hint = f"did you mean {nearest(cuts.group())}?"
+        elif (newer := f"v2022/{name}") in self._aliases:
             hint = f"did you mean {newer} ({self._aliases[newer]} on the master branch)?"
         else:
             hint = suggest(name, [*sets, *self._multipliers, *self._aliases])

@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -148,8 +149,15 @@ def _origins(
         keywords = ", ".join(f"{figure}=…" for figure in unknown)
         lines.append(f"the file gives no {', '.join(unknown)}; luts.load needs {keywords}")
         if is_circuit:
-            lines.append("yosys would read a netlist out of it to estimate them, if it can")
+            lines.append(_no_estimate())
     return lines
+
+
+def _no_estimate() -> str:
+    """Why nothing is estimated of a circuit in Verilog."""
+    if shutil.which("yosys"):
+        return "yosys cannot read it, or finds no gates in it to estimate them from"
+    return "with yosys on the PATH they would be estimated from the gates that it finds"
 
 
 def _findings(multiplier: luts.Multiplier) -> list[str]:

@@ -4,7 +4,7 @@
 gives power, area and delay of any netlist, `toggles` how often its nets switch.
 """
 
-from luts.circuits._array import PREFIX, Cuts, all_cuts, array_netlist, cuts_of
+from luts.circuits._array import PREFIX, Cuts, all_cuts, array_netlist, cuts_of, nearest
 from luts.circuits._dominance import undominated
 from luts.circuits._family import (
     Member,
@@ -57,6 +57,7 @@ __all__ = [
     "members",
     "module_name",
     "name_of_table",
+    "nearest",
     "netlist_of",
     "netlist_verilog",
     "read_structural",

@@ -36,6 +36,13 @@ module luts_testbench;
       #1 $fwrite(file, "%h\\n", product);
     end
     $fclose(file);
+    file = $fopen("backwards.txt", "w");
+    for (pair = 65535; pair >= 0; pair = pair - 1) begin
+      first = pair >> 8;
+      second = pair & 255;
+      #1 $fwrite(file, "%h\\n", product);
+    end
+    $fclose(file);
     $finish;
   end
 endmodule
@@ -131,7 +138,11 @@ def _squeezed(text: str) -> str:
 
 
 def _synthesised(request: Request, module: Module, products: Int64) -> Netlist | None:
-    """The netlist as Yosys makes it, adders recognised; None where it is not the circuit."""
+    """The netlist as Yosys makes it, adders recognised; None where it cannot read the file.
+
+    Raises:
+        InputError: the circuit is not combinational, or another one than was simulated.
+    """
     yosys = shutil.which("yosys")
     if yosys is None:
         return None
@@ -143,13 +154,18 @@ def _synthesised(request: Request, module: Module, products: Int64) -> Netlist |
         try:
             step(request, folder, [yosys, "-q", "-s", "synth.ys"])
             text = (folder / "netlist.json").read_text(encoding="utf-8")
-            ports = (module.first, module.second, module.product)
-            netlist = _yosys.netlist(text, module.name, ports, shown=request.shown)
         except (InputError, OSError):
             return None
+    ports = (module.first, module.second, module.product)
+    netlist = _yosys.netlist(text, module.name, ports, shown=request.shown)
     pairs = np.arange(65_536)
-    same = np.array_equal(netlist.products(pairs >> 8, pairs & 255), products.ravel())
-    return netlist if same else None
+    differing = netlist.products(pairs >> 8, pairs & 255) != products.ravel()
+    if differing.any():
+        raise InputError(
+            f"{request.shown}: {int(differing.sum()):,} of 65,536 products differ between its "
+            f"simulation and what yosys makes of it; complete its sensitivity lists (always @*)"
+        )
+    return netlist
 
 
 def modules(text: str) -> list[Module]:
@@ -209,17 +225,30 @@ def _simulate(request: Request, folder: Path, module: Module, tools: tuple[str, 
     build = [iverilog, "-g2012", "-s", "luts_testbench", "-o", "circuit.vvp", *sources]
     step(request, folder, build)
     step(request, folder, [vvp, "-n", "circuit.vvp"])
-    path = folder / "products.txt"
-    lines = path.read_text(encoding="ascii").split() if path.exists() else []
-    if len(lines) != 65_536:
-        raise InputError(f"{request.shown}: the simulation ended after {len(lines):,} products")
+    lines, backwards = (_lines(folder / name) for name in ("products.txt", "backwards.txt"))
+    if len(backwards) != 65_536:
+        done = len(lines) + len(backwards)
+        raise InputError(
+            f"{request.shown}: the simulation ended after {done:,} of 131,072 products"
+        )
     undefined = next((i for i, line in enumerate(lines) if re.search("[^0-9a-f]", line)), None)
     if undefined is not None:
         raise InputError(
             f"{request.shown}: its output is undefined ({lines[undefined]}) for operand codes "
             f"{undefined >> 8} and {undefined & 255}; a multiplier is combinational"
         )
+    for pair, (line, again) in enumerate(zip(lines, reversed(backwards), strict=True)):
+        if line != again:
+            raise InputError(
+                f"{request.shown}: its product of operand codes {pair >> 8} and {pair & 255} "
+                f"depends on those before ({line} or {again}), and a multiplier is combinational; "
+                f"give the output a value for all inputs, in always @*"
+            )
     return np.array([int(line, 16) for line in lines], dtype=np.int64).reshape(256, 256)
+
+
+def _lines(path: Path) -> list[str]:
+    return path.read_text(encoding="ascii").split() if path.exists() else []
 
 
 def _evaluate(request: Request, folder: Path, module: Module, yosys: str) -> Int64:

@@ -33,6 +33,7 @@ _KINDS = {"$_AND_": "AND", "$_NAND_": "NAND", "$_OR_": "OR", "$_NOR_": "NOR"} | 
     "$_XOR_": "XOR",
     "$_XNOR_": "XNOR",
 }
+_PLACED = {*_GATES, "$fa"}
 
 
 def script(module: str, *, adders: bool = False) -> str:
@@ -72,10 +73,10 @@ def netlist(text: str, module: str, ports: tuple[str, str, str], *, shown: str) 
     while waiting:
         ready = [cell for cell in waiting if all(net in known for net in _inputs(cell))]
         if not ready:
-            raise InputError(f"{shown} is not combinational")
+            raise InputError(_not_combinational(shown, waiting))
         for cell in ready:
             _place(builder, cell, known, shown)
-        waiting = [cell for cell in waiting if cell["connections"]["Y"][0] not in known]
+        waiting = [cell for cell in waiting if _output(cell) not in known]
     product = top["ports"][ports[2]]["bits"]
     if any(net not in known for net in product):
         raise InputError(f"{shown}: a bit of its output is undefined")
@@ -87,8 +88,24 @@ def _inputs(cell: dict[str, Any]) -> list[int | str]:
     return [connections[port][0] for port in "ABCS" if port in connections]
 
 
+def _output(cell: dict[str, Any]) -> int | str:
+    """The net of its output; none of those that are known for a cell that is no gate."""
+    return cell["connections"].get("Y", [""])[0]  # type: ignore[no-any-return]
+
+
+def _not_combinational(shown: str, cells: list[dict[str, Any]]) -> str:
+    kinds = sorted({cell["type"] for cell in cells if cell["type"] not in _PLACED})
+    why = f"cells {', '.join(kinds[:5])}" if kinds else "its gates form a loop"
+    return (
+        f"{shown} is not combinational ({why}), and a multiplier is; give each output a value for "
+        f"all inputs, without clock or latch"
+    )
+
+
 def _place(builder: Builder, cell: dict[str, Any], known: dict[int | str, int], shown: str) -> None:
     kind, nets = cell["type"], [known[net] for net in _inputs(cell)]
+    if kind not in _PLACED:
+        raise InputError(_not_combinational(shown, [cell]))
     output = cell["connections"]["Y"][0]
     if kind == "$fa":
         # Yosys manual, "$fa": Y is the sum, X the carry.
@@ -100,10 +117,8 @@ def _place(builder: Builder, cell: dict[str, Any], known: dict[int | str, int], 
     elif kind in ("$_ANDNOT_", "$_ORNOT_"):
         gate = kind.removeprefix("$_").removesuffix("NOT_")
         known[output] = builder.gate(gate, nets[0], builder.inv(nets[1]))
-    elif kind == "$_MUX_":
-        known[output] = builder.mux(*nets)
     else:
-        raise InputError(f"{shown} is not combinational (cell {kind})")
+        known[output] = builder.mux(*nets)
 
 
 def products(netlist: str, module: str, ports: tuple[str, str, str], *, shown: str) -> Int64:
@@ -129,12 +144,11 @@ def products(netlist: str, module: str, ports: tuple[str, str, str], *, shown: s
     while waiting:
         ready = [cell for cell in waiting if _ready(cell, known)]
         if not ready:
-            kinds = sorted({cell["type"] for cell in waiting})
-            raise InputError(f"{shown} is not combinational (cells {', '.join(kinds[:5])})")
+            raise InputError(_not_combinational(shown, waiting))
         for cell in ready:
             inputs = [cell["connections"][p][0] for p in "ABS" if p in cell["connections"]]
             known[cell["connections"]["Y"][0]] = _GATES[cell["type"]](*(known[i] for i in inputs))
-        waiting = [cell for cell in waiting if cell["connections"]["Y"][0] not in known]
+        waiting = [cell for cell in waiting if _output(cell) not in known]
     total = np.zeros(65_536, dtype=np.int64)
     for i, net in enumerate(top["ports"][ports[2]]["bits"]):
         if net not in known:

@@ -86,6 +86,13 @@ def test_unknown_name_is_a_key_error_that_lists_the_nearest(catalog):
         catalog["?"]
 
 
+@pytest.mark.parametrize("name", ["arry:a3b5d0", "a3b5d0", "mul8s_array_a3b5d0", "arrays:a3b5d0"])
+def test_a_name_with_cuts_in_it_means_an_array(catalog, name):
+    for ask in (catalog.__getitem__, catalog.names):
+        with pytest.raises(luts.UnknownMultiplierError, match=r"did you mean array:a3b5d0\?"):
+            ask(name)
+
+
 def test_names_of_a_list(catalog):
     assert catalog.names("mul8s_1KR3, v2022/mul8s_1KV6,mul8s_1KR3") == ("mul8s_1KV8", "mul8s_1KR3")
     assert catalog.names("paper,mul8s_1KX2") == catalog.names("mul8s_1KX2,paper")

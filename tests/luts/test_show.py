@@ -1,5 +1,6 @@
 """``python -m luts.show``: what it prints, draws and refuses."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -171,3 +172,22 @@ def test_a_circuits_file_is_priced_and_given_figures_win(call, tmp_path):
     assert "power_mw: given, whatever the file says" in out and "0.250 │" in out
     assert "area_um2, delay_ns: estimated from its netlist" in out and "±" in out
     assert "luts.load needs" not in out
+
+
+def test_a_circuit_that_cannot_be_priced_says_what_would_help(call, tmp_path, monkeypatch):
+    if not shutil.which("iverilog"):
+        pytest.skip("no iverilog on the PATH: Verilog is not simulated here")
+    real = shutil.which
+    monkeypatch.setattr("shutil.which", lambda name: None if name == "yosys" else real(name))
+    path = tmp_path / "mul8u_t.v"
+    header = "module mul8u_t(input [7:0] a, b, output [15:0] o); assign o = "
+    path.write_text(header + "a * b; endmodule")
+    status, out, _ = call(path)
+    assert status == 0 and "— │" in out
+    assert "luts.load needs power_mw=…, area_um2=…, delay_ns=…" in out
+    assert "with yosys on the PATH they would be estimated" in out
+    monkeypatch.setattr("shutil.which", real)
+    if real("yosys"):
+        path.write_text(header + "{8'b0, a}; endmodule")
+        _, out, _ = call(path)
+        assert "yosys cannot read it, or finds no gates in it" in out

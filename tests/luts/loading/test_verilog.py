@@ -148,6 +148,58 @@ def test_signed_ports_are_enough(tmp_path, monkeypatch, tool):
     assert multiplier.signed
 
 
+LATCH = """
+module mul8s_v(input signed [7:0] a, b, output reg signed [15:0] o);
+  always @* if (b != 5) o = a * b;
+endmodule
+"""
+STALE = """
+module mul8s_v(input signed [7:0] a, b, output reg signed [15:0] o);
+  always @(a) o = a * b;
+endmodule
+"""
+
+
+@needs_iverilog
+@pytest.mark.parametrize("source", [LATCH, STALE], ids=["latch", "sensitivity"])
+def test_a_simulation_that_remembers_is_refused(tmp_path, monkeypatch, source):
+    real = shutil.which
+    monkeypatch.setattr("shutil.which", lambda name: None if name == "yosys" else real(name))
+    refused(write(tmp_path, "mul8s_v.v", source), "depends on those before")
+
+
+@needs_yosys
+def test_a_latch_is_refused_by_yosys_alone(tmp_path, monkeypatch):
+    path = write(tmp_path, "mul8s_v.v", LATCH)
+    with pytest.raises(luts.InputError, match=r"not combinational \(cells \$_DLATCH_"):
+        run_verilog("yosys", path, monkeypatch)
+
+
+@needs_yosys
+@needs_iverilog
+def test_what_yosys_makes_of_it_is_the_circuit_that_was_simulated(tmp_path, monkeypatch):
+    path = write(tmp_path, "mul8s_v.v", ANSI)
+    simulate = _verilog._simulate
+    monkeypatch.setattr(_verilog, "_simulate", lambda *given: simulate(*given) ^ 8)
+    with pytest.raises(luts.InputError, match="65,536 of 65,536 products differ between its"):
+        luts.load(path)
+
+
+def test_gates_in_a_loop_or_with_a_memory_are_named():
+    bits = {"a": list(range(2, 10)), "b": list(range(10, 18)), "o": [18]}
+    for kind, ports, why in (
+        ("$_AND_", {"A": [2], "B": [18], "Y": [18]}, "its gates form a loop"),
+        ("$_DLATCH_P_", {"D": [2], "E": [10], "Q": [18]}, r"cells \$_DLATCH_P_"),
+    ):
+        ready = {"type": "$_AND_", "connections": {"A": [2], "B": [10], "Y": [19]}}
+        cells = {"u": {"type": kind, "connections": ports}, "v": ready}
+        netlist = {"ports": {k: {"bits": v} for k, v in bits.items()}, "cells": cells}
+        text = json.dumps({"modules": {"m": netlist}})
+        for read in (_yosys.products, _yosys.netlist):
+            with pytest.raises(luts.InputError, match=rf"not combinational \({why}\)"):
+                read(text, "m", ("a", "b", "o"), shown="m.v")
+
+
 PDK45 = """
 // PDK45_PWR = 0.052 mW
 module mul8s_tiny ( A, B, O );
