@@ -56,6 +56,7 @@ def main() -> None:
         console.print(
             f"{figure}: circuits left out err by {model.left_out_median_pct} % in median, nine in "
             f"ten by at most {model.left_out_p90_pct} %, all by at most {model.left_out_max_pct} %"
+            f"; rank correlation {model.left_out_spearman}"
         )
     console.print(f"{len(rows)} arrays, {sum(row['in_arrays'] for row in rows)} of them in the set")
 
