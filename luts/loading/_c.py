@@ -10,6 +10,7 @@ import numpy as np
 
 from luts.errors import InputError
 from luts.loading import _process
+from luts.loading._launcher import RESULTS_FD
 from luts.loading._layout import Int64, RawTable, Request
 
 COMPILERS = ("cc", "gcc", "clang")
@@ -28,7 +29,7 @@ _DEFINITION = re.compile(r"([A-Za-z_][\w\s]*?)\s([A-Za-z_]\w*)\s*\(([^(){};]*)\)
 
 _DRIVER = """\
 #include <stdint.h>
-#include <stdio.h>
+#include <unistd.h>
 #define main luts_main_of_the_circuit
 #include "circuit.c"
 #undef main
@@ -49,9 +50,17 @@ int main(void)
     for (int pair = 0; pair < 65536; pair++) luts_products[pair + 2] = (int64_t)luts_call(pair);
     for (int pair = 65535; pair >= 0; pair--)
         if (luts_products[pair + 2] != (int64_t)luts_call(pair)) return {impure};
-    FILE *file = fopen("products.bin", "wb");
-    if (!file || fwrite(luts_products, sizeof luts_products, 1, file) != 1) return 1;
-    return fclose(file) != 0;
+    for (int pair = 0; pair < 65536; pair++) {{
+        int other = (pair * 40503 ^ pair >> 8) & 65535;
+        if (luts_products[other + 2] != (int64_t)luts_call(other)) return {impure};
+    }}
+    const char *from = (const char *)luts_products;
+    for (size_t left = sizeof luts_products; left;) {{
+        ssize_t written = write({results}, from, left);
+        if (written <= 0) return 1;
+        from += written, left -= written;
+    }}
+    return 0;
 }}
 """
 
@@ -68,7 +77,7 @@ class Function:
 
 
 def read(request: Request) -> RawTable:
-    """Compile the file's function and call it with every pair of operands, twice.
+    """Compile the file's function and call it with every pair of operands, in three orders.
 
     Operands are handed over as values to parameters of a signed type, and as codes to those of an
     unsigned type (EvoApproxLib declares some signed circuits unsigned). Products come back as
@@ -106,21 +115,23 @@ def read(request: Request) -> RawTable:
             symbol=function.name,
             signed=int(signed),
             impure=_IMPURE,
+            results=RESULTS_FD,
         )
         (folder / "driver.c").write_text(driver, encoding="utf-8")
         _step(request, folder, [*compile_, "-O1", "driver.c", "-o", "circuit", "-lm"], "compile")
-        _step(request, folder, [str(folder / "circuit")], "run")
-        return _products(request, folder / "products.bin", signed=signed)
+        results = _step(request, folder, [str(folder / "circuit")], "run")
+        return _products(request, results, signed=signed)
 
 
-def _step(request: Request, folder: Path, command: list[str], verb: str) -> None:
+def _step(request: Request, folder: Path, command: list[str], verb: str) -> bytes:
     limit_s = request.layout.time_limit_s
-    outcome = _process.run(command, folder=folder, time_limit_s=limit_s)
+    is_run = verb == "run"
+    outcome = _process.run(command, folder=folder, time_limit_s=limit_s, is_stranger=is_run)
     if outcome.status == 0:
-        return
+        return outcome.results
     if outcome.status is None:
         raise InputError(
-            f"{request.shown} does not {verb} within {limit_s:g} s; "
+            f"{request.shown} does not {verb} within {limit_s:g} s of processor time; "
             "mend it or give layout=luts.Layout(time_limit_s=…)"
         )
     if verb == "compile":
@@ -194,8 +205,8 @@ def _choose(request: Request, candidates: list[Function]) -> Function:
     return next(function for function in offered if function.name == name)
 
 
-def _products(request: Request, path: Path, *, signed: bool) -> RawTable:
-    data = np.fromfile(path, dtype=np.int64) if path.exists() else np.zeros(0, np.int64)
+def _products(request: Request, results: bytes, *, signed: bool) -> RawTable:
+    data = np.frombuffer(results[: len(results) & -8], dtype=np.int64)
     if len(data) != 65_538:
         raise InputError(f"{request.shown}: its function ended the program before its last product")
     bits, is_unsigned = int(data[0]), bool(data[1])

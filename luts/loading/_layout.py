@@ -30,7 +30,7 @@ class Layout:
         swap_operands: the file's second operand is the first one of `Multiplier`: the activation.
             The first operand of a file is the first parameter of a C function, the first input in a
             Verilog module's port list, the row of a table, the first column of CSV rows.
-        time_limit_s: seconds for each step of compiling and running a circuit.
+        time_limit_s: processor seconds for each step of compiling and running a circuit.
 
     Raises:
         InputError: an unknown index order, or a time limit that is not positive.

@@ -172,11 +172,11 @@ def load(
 
     ====================  ======================================================================
     ``.c``                one function of two integers, EvoApproxLib's files as they are; compiled
-                          and run over all operands **in a process of its own, but with your
-                          rights: load only files you trust**
+                          and run over all operands in a process of its own that writes no file and,
+                          where the system offers it, has no network
     ``.v .sv``            a combinational module with two 8-bit inputs and an output; needs
-                          ``iverilog`` or ``yosys`` on the PATH, and the same trust, unless it is
-                          a flat netlist of known cells (EvoApproxLib's ``*_pdk45.v``, `luts.rtl`)
+                          ``iverilog`` or ``yosys`` on the PATH, unless it is a flat netlist of
+                          known cells (EvoApproxLib's ``*_pdk45.v``, `luts.rtl`)
     ``.h .cuh .hpp``      a table as a C array, as AdaPT and TransAxx have them
     ``.npy .npz``         an array of 256 × 256 integers
     ``.csv .txt``         256 rows of 256 products, or 65,536 rows ``a,b,product``

@@ -11,6 +11,7 @@ import numpy as np
 from luts.circuits import ADDER_MODULES, CELLS, Netlist, NotStructural, read_structural
 from luts.errors import InputError
 from luts.loading import _process, _yosys
+from luts.loading._launcher import RESULTS_FD
 from luts.loading._layout import Int64, RawTable, Request, without_comments
 
 _MODULE = re.compile(
@@ -22,26 +23,32 @@ _PORTS = re.compile(
     r"(\[[^\]]*\])?\s*((?!input\b|output\b|inout\b)[A-Za-z_]\w*"
     r"(?:\s*,\s*(?!input\b|output\b|inout\b)[A-Za-z_]\w*)*)"
 )
+_PURE = "pure"
 _BENCH = """\
 module luts_testbench;
   reg [7:0] first, second;
   wire [{top}:0] product;
-  integer pair, file;
+  reg [{top}:0] products [0:65535];
+  integer step, pair, file;
   {module} circuit(.{first}(first), .{second}(second), .{product}(product));
   initial begin
-    file = $fopen("products.txt", "w");
-    for (pair = 0; pair < 65536; pair = pair + 1) begin
+    file = $fopen("/dev/fd/{results}", "w");
+    // Up, down, and in leaps: what depends on earlier operands gives another product then.
+    for (step = 0; step < 3 * 65536; step = step + 1) begin
+      pair = step < 65536 ? step : step < 2 * 65536 ? 2 * 65536 - 1 - step
+          : ((step * 40503) ^ (step >> 8)) & 65535;
       first = pair >> 8;
       second = pair & 255;
-      #1 $fwrite(file, "%h\\n", product);
+      #1;
+      if (step < 65536) begin
+        products[pair] = product;
+        $fwrite(file, "%h\\n", product);
+      end else if (products[pair] !== product) begin
+        $fwrite(file, "%0d %h\\n", pair, product);
+        $finish;
+      end
     end
-    $fclose(file);
-    file = $fopen("backwards.txt", "w");
-    for (pair = 65535; pair >= 0; pair = pair - 1) begin
-      first = pair >> 8;
-      second = pair & 255;
-      #1 $fwrite(file, "%h\\n", product);
-    end
+    $fwrite(file, "{pure}\\n");
     $fclose(file);
     $finish;
   end
@@ -219,36 +226,39 @@ def _simulate(request: Request, folder: Path, module: Module, tools: tuple[str, 
         first=module.first,
         second=module.second,
         product=module.product,
+        results=RESULTS_FD,
+        pure=_PURE,
     )
     (folder / "bench.v").write_text(bench, encoding="utf-8")
     sources = ["bench.v", "circuit.v"]
     build = [iverilog, "-g2012", "-s", "luts_testbench", "-o", "circuit.vvp", *sources]
     step(request, folder, build)
-    step(request, folder, [vvp, "-n", "circuit.vvp"])
-    lines, backwards = (_lines(folder / name) for name in ("products.txt", "backwards.txt"))
-    if len(backwards) != 65_536:
-        done = len(lines) + len(backwards)
-        raise InputError(
-            f"{request.shown}: the simulation ended after {done:,} of 131,072 products"
-        )
-    undefined = next((i for i, line in enumerate(lines) if re.search("[^0-9a-f]", line)), None)
+    simulation = [vvp, "-n", str(folder / "circuit.vvp")]
+    lines = step(request, folder, simulation, is_stranger=True).decode("ascii", "replace").split()
+    products, rest = lines[:65_536], lines[65_536:]
+    if len(products) < 65_536:
+        raise InputError(f"{request.shown}: the simulation ended after {len(lines):,} products")
+    undefined = next((i for i, line in enumerate(products) if re.search("[^0-9a-f]", line)), None)
     if undefined is not None:
         raise InputError(
-            f"{request.shown}: its output is undefined ({lines[undefined]}) for operand codes "
+            f"{request.shown}: its output is undefined ({products[undefined]}) for operand codes "
             f"{undefined >> 8} and {undefined & 255}; a multiplier is combinational"
         )
-    for pair, (line, again) in enumerate(zip(lines, reversed(backwards), strict=True)):
-        if line != again:
-            raise InputError(
-                f"{request.shown}: its product of operand codes {pair >> 8} and {pair & 255} "
-                f"depends on those before ({line} or {again}), and a multiplier is combinational; "
-                f"give the output a value for all inputs, in always @*"
-            )
-    return np.array([int(line, 16) for line in lines], dtype=np.int64).reshape(256, 256)
+    if rest != [_PURE]:
+        raise InputError(f"{request.shown}: {_impurity(products, rest)}")
+    return np.array([int(line, 16) for line in products], dtype=np.int64).reshape(256, 256)
 
 
-def _lines(path: Path) -> list[str]:
-    return path.read_text(encoding="ascii").split() if path.exists() else []
+def _impurity(products: list[str], said: list[str]) -> str:
+    """What is wrong with a circuit, from the operands at which its bench stopped."""
+    if len(said) != 2 or not said[0].isdecimal() or int(said[0]) >= len(products):
+        return "the simulation ended before every pair of operands had been tried three times"
+    pair, other = int(said[0]), said[1]
+    return (
+        f"its product of operand codes {pair >> 8} and {pair & 255} depends on those before "
+        f"({products[pair]} or {other}), and a multiplier's depends on its operands alone; give "
+        f"the output a value for all inputs in always @*, without memory or $random"
+    )
 
 
 def _evaluate(request: Request, folder: Path, module: Module, yosys: str) -> Int64:
@@ -259,18 +269,18 @@ def _evaluate(request: Request, folder: Path, module: Module, yosys: str) -> Int
     return _yosys.products(netlist, module.name, ports, shown=request.shown)
 
 
-def step(request: Request, folder: Path, command: list[str]) -> None:
-    """Run one tool on the circuit.
+def step(request: Request, folder: Path, command: list[str], *, is_stranger: bool = False) -> bytes:
+    """Run one tool on the circuit, or the circuit itself; what it writes to descriptor 3.
 
     Raises:
         InputError: it fails or does not end in time.
     """
     limit_s = request.layout.time_limit_s
-    outcome = _process.run(command, folder=folder, time_limit_s=limit_s)
+    outcome = _process.run(command, folder=folder, time_limit_s=limit_s, is_stranger=is_stranger)
     tool = Path(command[0]).name
     if outcome.status is None:
         raise InputError(
-            f"{request.shown}: {tool} does not end within {limit_s:g} s; "
+            f"{request.shown}: {tool} does not end within {limit_s:g} s of processor time; "
             "mend it or give layout=luts.Layout(time_limit_s=…)"
         )
     if outcome.status != 0:
@@ -278,3 +288,4 @@ def step(request: Request, folder: Path, command: list[str]) -> None:
         if re.search("unknown module|not part of the design", message, re.IGNORECASE):
             message += " (a netlist of library cells needs their modules in the same file)"
         raise InputError(f"{request.shown}: {tool} {outcome.ended}: {message}")
+    return outcome.results
