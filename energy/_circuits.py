@@ -8,7 +8,7 @@ import luts
 from energy import _tables
 from luts.console import Parser
 from luts.errors import InputError
-from luts.loading import READERS, read
+from luts.loading import READERS, Layout, read
 
 FIGURES = ("power_mw", "area_um2", "delay_ns")
 
@@ -49,6 +49,9 @@ def add_circuit_options(parser: Parser) -> None:
     signed.add_argument("--signed", dest="signed", action="store_true", default=None)
     signed.add_argument("--unsigned", dest="signed", action="store_false", default=None)
     add("--name", help="its name (default: the file's)")
+    add(
+        "--trust", action="store_true", help="take it for an 8×8 multiplier, whatever it looks like"
+    )
 
 
 def circuits_of(options: argparse.Namespace) -> Circuits:
@@ -88,7 +91,8 @@ def circuits_of(options: argparse.Namespace) -> Circuits:
 
 
 def _loaded(file: Path, options: argparse.Namespace, catalog: luts.Catalog) -> luts.Multiplier:
-    imported = read(file, name=options.name, signed=options.signed)
+    layout = Layout(trust=options.trust)
+    imported = read(file, name=options.name, signed=options.signed, layout=layout)
     given = {f: getattr(options, f) for f in FIGURES if getattr(options, f) is not None}
     figures = imported.figures | given | _in_tables(imported.name, options.figures, catalog)
     return imported.multiplier(**figures)

@@ -5,7 +5,7 @@ import functools
 import hashlib
 import math
 import numbers
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -104,9 +104,7 @@ class Multiplier:
     @functools.cached_property
     def sha256(self) -> str:
         """SHA-256 of signedness and table (little-endian int32, row by row), in hexadecimal."""
-        digest = hashlib.sha256(b"mul8s" if self.signed else b"mul8u")
-        digest.update(self.truth_table.astype("<i4").tobytes())
-        return digest.hexdigest()
+        return table_sha256(self.truth_table, signed=self.signed)
 
     @functools.cached_property
     def is_commutative(self) -> bool:
@@ -142,6 +140,13 @@ class Multiplier:
 
     def __hash__(self) -> int:
         return hash((self.name, self.sha256))
+
+
+def table_sha256(table: npt.NDArray[np.integer[Any]], *, signed: bool) -> str:
+    """`Multiplier.sha256` of a table, shape ``(256, 256)``."""
+    digest = hashlib.sha256(b"mul8s" if signed else b"mul8u")
+    digest.update(table.astype("<i4").tobytes())
+    return digest.hexdigest()
 
 
 def _checked_table(name: str, table: npt.ArrayLike, *, signed: bool) -> Table:

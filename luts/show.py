@@ -59,6 +59,9 @@ def _parser() -> Parser:
         "--index-order", choices=("codes", "values"), help="what a signed table's rows count"
     )
     file.add_argument("--swap-operands", action="store_true", help="the second operand first")
+    file.add_argument(
+        "--trust", action="store_true", help="take it for an 8×8 multiplier, whatever it looks like"
+    )
     for figure in FIGURES:
         file.add_argument(f"--{figure.replace('_', '-')}", type=float, metavar="X")
     return parser
@@ -71,7 +74,7 @@ def _is_file(name: str) -> bool:
 
 
 def _show_names(console: Terminal, typed: str, arguments: argparse.Namespace) -> None:
-    given = ("name", "symbol", "index_order", "swap_operands", *FIGURES)
+    given = ("name", "symbol", "index_order", "swap_operands", "trust", *FIGURES)
     if arguments.signed is not None or any(getattr(arguments, name) for name in given):
         raise InputError(
             "--signed, --unsigned, --name, --symbol, --index-order, --swap-operands and figures "
@@ -96,6 +99,7 @@ def _show_file(console: Terminal, path: Path, arguments: argparse.Namespace) -> 
         symbol=arguments.symbol,
         index_order=arguments.index_order,
         swap_operands=arguments.swap_operands,
+        trust=arguments.trust,
     )
     imported = read(path, name=arguments.name, signed=arguments.signed, layout=layout)
     given = {f: getattr(arguments, f) for f in FIGURES if getattr(arguments, f) is not None}

@@ -1,5 +1,6 @@
 """Circuits as C source: EvoApproxLib's files, or any function of two integers."""
 
+import collections
 import dataclasses
 import re
 import shutil
@@ -12,6 +13,7 @@ from luts.errors import InputError
 from luts.loading import _process
 from luts.loading._launcher import RESULTS_FD
 from luts.loading._layout import Int64, RawTable, Request
+from luts.loading._promise import TRUST
 
 COMPILERS = ("cc", "gcc", "clang")
 
@@ -44,15 +46,16 @@ static luts_result luts_call(int pair)
 {{
     return {symbol}(LUTS_OPERAND(luts_first, pair >> 8), LUTS_OPERAND(luts_second, pair & 255));
 }}
-static int64_t luts_products[65538] = {{8 * sizeof(luts_result), LUTS_UNSIGNED(luts_result)}};
+static int64_t luts_products[65540] = {{8 * sizeof(luts_result), LUTS_UNSIGNED(luts_result),
+    8 * sizeof(luts_first), 8 * sizeof(luts_second)}};
 int main(void)
 {{
-    for (int pair = 0; pair < 65536; pair++) luts_products[pair + 2] = (int64_t)luts_call(pair);
+    for (int pair = 0; pair < 65536; pair++) luts_products[pair + 4] = (int64_t)luts_call(pair);
     for (int pair = 65535; pair >= 0; pair--)
-        if (luts_products[pair + 2] != (int64_t)luts_call(pair)) return {impure};
+        if (luts_products[pair + 4] != (int64_t)luts_call(pair)) return {impure};
     for (int pair = 0; pair < 65536; pair++) {{
         int other = (pair * 40503 ^ pair >> 8) & 65535;
-        if (luts_products[other + 2] != (int64_t)luts_call(other)) return {impure};
+        if (luts_products[other + 4] != (int64_t)luts_call(other)) return {impure};
     }}
     const char *from = (const char *)luts_products;
     for (size_t left = sizeof luts_products; left;) {{
@@ -67,13 +70,17 @@ int main(void)
 
 @dataclasses.dataclass(frozen=True)
 class Function:
-    """A C function of two integers, its types as the source spells them."""
+    """A C function of two integers, its types as the source spells them.
+
+    It is called where the body of another function, or its own, names it with a parenthesis.
+    """
 
     name: str
     result: str
     first: str
     second: str
     is_static: bool
+    is_called: bool = False
 
 
 def read(request: Request) -> RawTable:
@@ -105,9 +112,14 @@ def read(request: Request) -> RawTable:
         compile_ = [compiler, "-w", "-std=gnu11", "-fwrapv", *include]
         _step(request, folder, [*compile_, "-E", "circuit.c", "-o", "circuit.i"], "compile")
         preprocessed = (folder / "circuit.i").read_text(encoding="utf-8", errors="replace")
-        function = _choose(request, functions(preprocessed))
+        candidates = functions(preprocessed)
+        function = _choose(request, candidates)
         declared = {function.first, function.second} <= SIGNED_BYTES
-        signed = request.is_signed(function.name, declared=declared)
+        try:
+            signed = request.is_signed(function.name, declared=declared)
+        except InputError as error:
+            blocks = ", ".join(each.name for each in candidates if each.is_called)
+            raise InputError(f"{error}; its blocks are {blocks}" if blocks else error) from None
         driver = _DRIVER.format(
             result=function.result,
             first=function.first,
@@ -155,9 +167,13 @@ def functions(preprocessed: str) -> list[Function]:
             is_own = "3" not in marker.group(1).split()
         elif is_own:
             own.append(line)
-    top = re.sub(r"__attribute__\s*\(\(.*?\)\)", " ", _top_level("\n".join(own)))
+    whole = "\n".join(own)
+    top = re.sub(r"__attribute__\s*\(\(.*?\)\)", " ", _top_level(whole))
+    calls = collections.Counter(re.findall(r"\b([A-Za-z_]\w*)\s*\(", whole))
+    calls.subtract(re.findall(r"\b([A-Za-z_]\w*)\s*\(", top))
     matched = (_function(match) for match in _DEFINITION.finditer(top))
-    return [function for function in matched if function is not None]
+    found = [function for function in matched if function is not None]
+    return [dataclasses.replace(each, is_called=calls[each.name] > 0) for each in found]
 
 
 def _top_level(text: str) -> str:
@@ -198,7 +214,9 @@ def _declared(parameter: str) -> str | None:
 def _choose(request: Request, candidates: list[Function]) -> Function:
     # Static functions are a circuit's own helpers, unless there is nothing else.
     public = [function for function in candidates if not function.is_static] or candidates
-    offered = candidates if request.layout.symbol else public
+    # What others call is a block of theirs.
+    top = [function for function in public if not function.is_called] or public
+    offered = candidates if request.layout.symbol else top
     hint = "a multiplier looks like `uint16_t mul8u_mine(uint8_t a, uint8_t b) {…}`"
     names = [function.name for function in offered]
     name = request.choose("function of two integers", names, hint)
@@ -207,10 +225,16 @@ def _choose(request: Request, candidates: list[Function]) -> Function:
 
 def _products(request: Request, results: bytes, *, signed: bool) -> RawTable:
     data = np.frombuffer(results[: len(results) & -8], dtype=np.int64)
-    if len(data) != 65_538:
+    if len(data) != 65_540:
         raise InputError(f"{request.shown}: its function ended the program before its last product")
-    bits, is_unsigned = int(data[0]), bool(data[1])
-    products: Int64 = data[2:].reshape(256, 256)
+    bits, is_unsigned, widths = int(data[0]), bool(data[1]), data[2:4].tolist()
+    # Wider types than a byte are usual in C; 16 bits are said on purpose.
+    if 16 in widths and not request.layout.trust:
+        raise InputError(
+            f"{request.shown}: its operands are declared with {widths[0]} and {widths[1]} bits; "
+            f"give a multiplier of 8×8 bits, {TRUST}"
+        )
+    products: Int64 = data[4:].reshape(256, 256)
     if bits == 16:
         return RawTable(products, by_code=True, bits=16)
     if signed and is_unsigned:

@@ -32,6 +32,9 @@ class Layout:
             Verilog module's port list, the row of a table, the first column of CSV rows.
         time_limit_s: processor seconds for each step of compiling and running a circuit.
 
+        trust: take what its name, its widths or its table say to be no 8×8 multiplier for one; the
+            multiplier's source keeps the word.
+
     Raises:
         InputError: an unknown index order, or a time limit that is not positive.
     """
@@ -40,6 +43,7 @@ class Layout:
     index_order: IndexOrder | None = None
     swap_operands: bool = False
     time_limit_s: float = 20.0
+    trust: bool = False
 
     def __post_init__(self) -> None:
         if self.index_order not in (None, "codes", "values"):

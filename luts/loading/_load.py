@@ -12,7 +12,7 @@ from typing import cast
 import numpy as np
 
 from luts._catalog import catalog
-from luts._multiplier import FiguresError, Multiplier, Table, signed_values
+from luts._multiplier import FiguresError, Multiplier, Table, signed_values, table_sha256
 from luts.circuits import (
     FigureEstimate,
     Netlist,
@@ -23,6 +23,7 @@ from luts.circuits import (
 from luts.errors import InputError
 from luts.loading import _arrays, _binary, _c, _csv, _header, _verilog
 from luts.loading._layout import Int64, Layout, RawTable, Request
+from luts.loading._promise import check_name, check_table
 
 READERS: dict[str, Callable[[Request], RawTable]] = {
     ".c": _c.read,
@@ -235,27 +236,32 @@ def read(
     Raises:
         InputError: as `load`, but for missing figures.
     """
-    file = _checked(Path(path))
+    file, layout = _checked(Path(path)), layout or Layout()
     chosen: list[bool] = []
 
     def decide(symbol: str, declared: bool) -> bool:
+        for said in () if layout.trust else (name or "", file.stem, symbol):
+            check_name(said, file.name)
         chosen.append(_signedness(signed, name, file, symbol, declared=declared))
         return chosen[-1]
 
-    layout = layout or Layout()
     try:
         raw = READERS[file.suffix.lower()](Request(file, layout, decide))
         text = file.read_bytes().decode("utf-8", "replace") if file.suffix.lower() in TEXT else ""
     except OSError as error:
         raise InputError(f"cannot read {file}: {error.strerror or error}") from error
     table = _by_code(raw, chosen[-1], layout, file.name)
+    if not layout.trust:
+        check_table(table, table_sha256(table, signed=chosen[-1]), file.name, signed=chosen[-1])
+    library = "EvoApproxLib, " if "EvoApproxLib" in text else ""
+    trusted = ", trusted" if layout.trust else ""
     return Imported(
         name=name if name is not None else file.stem.strip(),
         table=table.T if layout.swap_operands else table,
         signed=chosen[-1],
         figures=_figures(text),
         netlist=_exchanged(raw.netlist) if layout.swap_operands else raw.netlist,
-        source=source or f"{'EvoApproxLib, ' if 'EvoApproxLib' in text else ''}file {file.name}",
+        source=(source or f"{library}file {file.name}") + trusted,
     )
 
 

@@ -168,7 +168,7 @@ def test_a_circuits_file_is_priced_and_given_figures_win(call, tmp_path):
     source += "FAX1 u(.A((A[6] & B[6])), .B((A[5] & B[7])), .C((A[7] & B[5])), .YS(s), .YC(c));\n"
     source += f"assign O = {{1'b0, 1'b0, c, s, {zeros}}};\nendmodule\n"
     (tmp_path / "mul8s_t.v").write_text(source)
-    _, out, _ = call(tmp_path / "mul8s_t.v", "--power-mw", 0.25)
+    _, out, _ = call(tmp_path / "mul8s_t.v", "--power-mw", 0.25, "--trust")
     assert "power_mw: given, whatever the file says" in out and "0.250 │" in out
     assert "area_um2, delay_ns: estimated from its netlist" in out and "±" in out
     assert "luts.load needs" not in out
@@ -189,5 +189,5 @@ def test_a_circuit_that_cannot_be_priced_says_what_would_help(call, tmp_path, mo
     monkeypatch.setattr("shutil.which", real)
     if real("yosys"):
         path.write_text(header + "{8'b0, a}; endmodule")
-        _, out, _ = call(path)
+        _, out, _ = call(path, "--trust")
         assert "yosys cannot read it, or finds no gates in it" in out

@@ -121,7 +121,7 @@ def test_c_of_several_functions_asks_for_one(tmp_path):
         ("#include <stdlib.h>\nint mul8s_f(int a, int b) { exit(0); }", "before its last product"),
         ("#include <stdlib.h>\nint mul8s_f(int a, int b) { exit(7); }", "ended with status 7"),
         ("int n;\nint mul8s_f(int a, int b) { return a * b + n++; }", "operands alone"),
-        ("int mul8s_f(int a, int b) { return a * b * 1000; }", "32 bits"),
+        ("int mul8s_f(int a, int b) { return a * b * 1000; }", "no multiplier: .* 99900 % away"),
     ],
 )
 def test_bad_c_is_one_clear_error(tmp_path, source, message):

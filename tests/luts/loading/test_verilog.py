@@ -200,6 +200,8 @@ def test_gates_in_a_loop_or_with_a_memory_are_named():
                 read(text, "m", ("a", "b", "o"), shown="m.v")
 
 
+TRUSTED = luts.Layout(trust=True)
+
 PDK45 = """
 // PDK45_PWR = 0.052 mW
 module mul8s_tiny ( A, B, O );
@@ -222,7 +224,7 @@ def tiny() -> np.ndarray:
 
 def test_netlists_of_known_cells_need_no_tool(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
-    imported = luts.loading.read(write(tmp_path, "mul8s_tiny.v", PDK45))
+    imported = luts.loading.read(write(tmp_path, "mul8s_tiny.v", PDK45), layout=TRUSTED)
     np.testing.assert_array_equal(imported.table, tiny())
     multiplier = imported.multiplier(area_um2=30.0)
     # The file's power and the user's area win; only the delay is estimated.
@@ -263,7 +265,7 @@ def test_without_yosys_missing_figures_are_asked_for(tmp_path, monkeypatch):
 
 def test_a_file_with_all_its_figures_is_published(tmp_path):
     block = "// PDK45_AREA = 30 um2\n// PDK45_DELAY = 0.2 ns\n"
-    multiplier = luts.load(write(tmp_path, "mul8s_tiny.v", block + PDK45))
+    multiplier = luts.load(write(tmp_path, "mul8s_tiny.v", block + PDK45), layout=TRUSTED)
     assert multiplier.figures_from == "published" and multiplier.figures_error_pct is None
 
 
@@ -274,7 +276,7 @@ def test_a_netlist_of_yosys_computes_what_the_module_does(tmp_path, operator):
         f"module mul8u_v(input [7:0] a, b, output [15:0] o); assign o = a[7] ? a {operator} b "
         ": b & ~a; endmodule"
     )
-    imported = luts.loading.read(write(tmp_path, "mul8u_v.v", source))
+    imported = luts.loading.read(write(tmp_path, "mul8u_v.v", source), layout=TRUSTED)
     netlist = imported.netlist()
     pairs = np.arange(65_536)
     table = netlist.products(pairs >> 8, pairs & 255).reshape(256, 256)
