@@ -9,6 +9,7 @@ from luts.errors import InputError, suggest
 COMMANDS = {
     "search": ("dse.search", "which multiplier each layer and each expert should use"),
     "front": ("dse.front", "finished runs side by side"),
+    "export": ("dse.export", "a trial as files for hardware"),
     "show": ("luts.show", "multipliers of the catalogue, or of a file"),
     "rtl": ("luts.rtl", "Verilog and test bench of an array multiplier"),
     "report": ("energy.report", "what an assignment costs, site by site"),

@@ -52,6 +52,27 @@ class FiguresError:
     delay_ns: float = 0.0
 
 
+@dataclasses.dataclass(frozen=True)
+class VerilogModule:
+    """A multiplier in Verilog.
+
+    Attributes:
+        text: the source; it needs no other file.
+        name: the module's name.
+        first: its port of the first operand.
+        second: that of the second operand.
+        product: its output.
+        bits: width of the output; of a signed circuit it is a two's complement number.
+    """
+
+    text: str
+    name: str
+    first: str
+    second: str
+    product: str
+    bits: int
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Multiplier:
     """One 8×8-bit multiplier circuit.
@@ -70,6 +91,7 @@ class Multiplier:
         figures_from: whether the figures were ``"published"``, ``"given"`` by the user, or (some of
             them) ``"estimated"`` from the circuit's netlist.
         figures_error_pct: ± of the estimated ones; None where none is.
+        verilog: its own source, where it was read from Verilog.
         netlist: the circuit that was read from a file, where it was one; arrays have theirs by
             their table (`luts.circuits.netlist_of`).
 
@@ -88,6 +110,7 @@ class Multiplier:
     aliases: tuple[str, ...] = ()
     figures_from: FiguresFrom = "given"
     figures_error_pct: FiguresError | None = None
+    verilog: VerilogModule | None = None
     netlist: "Netlist | None" = dataclasses.field(default=None, repr=False)
 
     def __post_init__(self) -> None:

@@ -2,8 +2,9 @@
 
 `_closing` tunes and tests what is reported, chosen by `_halving`: a new figure of a finished search
 starts there. `_run_folder` names the files, `_tables` has the columns of the CSV files, `_pictures`
-the figures; `_provenance` says what a run was made with. `_result` is a finished search in Python,
-`_stored_run` reads one back. `_compare`, `_recost` and `_all_topologies` put runs side by side.
+the figures, `_export` and `_hardware_files` what hardware needs of a trial; `_provenance` says what
+a run was made with. `_result` is a finished search in Python, `_stored_run` reads one back.
+`_compare`, `_recost` and `_all_topologies` put runs side by side.
 """
 
 from dse.results._all_topologies import together_table, write_together
@@ -18,7 +19,9 @@ from dse.results._compare import (
     summary,
     tolerance,
 )
+from dse.results._export import Exported, ExportSettings, check_target, check_unedited
 from dse.results._halving import Halving, dominated_ranks
+from dse.results._hardware_files import BENCH
 from dse.results._pictures import draw_html, draw_png
 from dse.results._provenance import provenance
 from dse.results._recost import is_asked, joint_trials, recost, recost_all
@@ -29,14 +32,19 @@ from dse.results._tables import closing_table, front_frame, trials_frame, trust
 
 __all__ = [
     "ASSIGNMENTS",
+    "BENCH",
     "DATABASE",
     "TOPOLOGY_COLOURS",
     "Closing",
+    "ExportSettings",
+    "Exported",
     "Finished",
     "Halving",
     "Result",
     "Run",
     "as_rows",
+    "check_target",
+    "check_unedited",
     "close",
     "closing_table",
     "dominated_ranks",

@@ -2,18 +2,25 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
 
 from dse.problem import Trial
 from dse.results._closing import Closing
+from dse.results._export import Exported, ExportSettings, Source, export
 from dse.results._pictures import draw_front
 from dse.results._tables import closing_frame, trials_frame
 from dse.scoring import Evaluator
 from dse.study import SearchConfig
+from luts.console import SILENT, Reporter
 from luts.errors import InputError
+from luts.settings import read_settings
 from models import Assignment, EmulatedNetwork
+
+SAME_NETWORK = 1e-3
+"""Cross-entropies of one network on two machines differ by less, in nats."""
 
 
 class Result:
@@ -140,6 +147,47 @@ class Result:
             epochs=self.config.finetune_epochs,
             seed=self.config.seed + chosen.number,
         ).network
+
+    def export(
+        self,
+        trial: Trial | int,
+        path: str | Path,
+        *,
+        reporter: Reporter = SILENT,
+        **settings: Any,
+    ) -> Exported:
+        """Write a trial as files for hardware, as ``python -m dse.export`` does.
+
+        Args:
+            trial: or its number.
+            path: folder, new or empty.
+            reporter: shows progress.
+            settings: fields of `ExportSettings`.
+
+        Raises:
+            InputError: there is no such trial, the folder is not empty, a setting is unknown or
+                fits no site, or the network is not the one that was searched.
+        """
+        chosen = self._trial(trial)
+        asked = read_settings(ExportSettings, settings, title="an export")
+
+        def source() -> Source:
+            network = self.emulated(chosen)
+            assert self._evaluator is not None
+            self._check_network(self._evaluator)
+            reference, images = self._evaluator.emulated, self._evaluator.inputs
+            return Source(self.config.title, chosen, network, reference, images)
+
+        return export(source, Path(path), asked, reporter)
+
+    def _check_network(self, evaluator: Evaluator) -> None:
+        found, kept = evaluator.exact_validation, self.closing.exact_validation
+        if abs(found.cross_entropy - kept.cross_entropy) > SAME_NETWORK:
+            raise InputError(
+                f"the network scores a cross-entropy of {found.cross_entropy:.4f} with the exact "
+                f"multiplier, and the one that was searched {kept.cross_entropy:.4f}: its weights, "
+                f"its data or the run's config.toml were changed; search again"
+            )
 
     def _trial(self, trial: Trial | int) -> Trial:
         number = trial.number if isinstance(trial, Trial) else trial

@@ -5,6 +5,7 @@ gives power, area and delay of any netlist, `toggles` how often its nets switch.
 """
 
 from luts.circuits._array import PREFIX, Cuts, all_cuts, array_netlist, cuts_of, nearest
+from luts.circuits._bench import BenchSite, array_bench, verilog_of
 from luts.circuits._dominance import undominated
 from luts.circuits._family import (
     Member,
@@ -33,6 +34,7 @@ __all__ = [
     "ONE",
     "PREFIX",
     "ZERO",
+    "BenchSite",
     "Builder",
     "Cuts",
     "FigureEstimate",
@@ -44,6 +46,7 @@ __all__ = [
     "NotStructural",
     "Toggles",
     "all_cuts",
+    "array_bench",
     "array_multiplier",
     "array_netlist",
     "array_testbench",
@@ -63,5 +66,6 @@ __all__ = [
     "read_structural",
     "toggles",
     "undominated",
+    "verilog_of",
     "weighted_toggles",
 ]

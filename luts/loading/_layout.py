@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from luts._multiplier import VerilogModule
 from luts.circuits import Netlist
 from luts.errors import InputError
 
@@ -62,12 +63,14 @@ class RawTable:
         bits: width of the two's complement patterns in which products are stored, or None where
             they are numbers.
         netlist: gives the circuit's netlist, or None where it cannot; absent for a mere table.
+        verilog: the circuit in Verilog, where the file is that.
     """
 
     products: Int64
     by_code: bool
     bits: int | None = None
     netlist: Callable[[], Netlist | None] | None = None
+    verilog: VerilogModule | None = None
 
 
 @dataclasses.dataclass(frozen=True)

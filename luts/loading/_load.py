@@ -12,7 +12,14 @@ from typing import cast
 import numpy as np
 
 from luts._catalog import catalog
-from luts._multiplier import FiguresError, Multiplier, Table, signed_values, table_sha256
+from luts._multiplier import (
+    FiguresError,
+    Multiplier,
+    Table,
+    VerilogModule,
+    signed_values,
+    table_sha256,
+)
 from luts.circuits import (
     FigureEstimate,
     Netlist,
@@ -67,6 +74,7 @@ class Imported:
         figures: ``power_mw``, ``area_um2`` and ``delay_ns`` as far as the file gives them.
         source: where it comes from.
         netlist: gives the circuit's netlist, or None where it cannot; absent for a mere table.
+        verilog: the circuit in Verilog, where the file is that.
     """
 
     name: str
@@ -75,6 +83,7 @@ class Imported:
     figures: dict[str, float]
     source: str
     netlist: Callable[[], Netlist | None] | None = None
+    verilog: VerilogModule | None = None
 
     def estimate(self) -> FigureEstimate | None:
         """Figures estimated from the netlist, or None where the file gives none.
@@ -121,6 +130,7 @@ class Imported:
             signed=self.signed,
             figures_from="estimated" if estimated else "given" if figures else "published",
             figures_error_pct=_error_of(estimated, missing),
+            verilog=self.verilog,
             netlist=self.circuit,
         )
         if missing and not estimated:
@@ -261,8 +271,16 @@ def read(
         signed=chosen[-1],
         figures=_figures(text),
         netlist=_exchanged(raw.netlist) if layout.swap_operands else raw.netlist,
+        verilog=_in_order(raw.verilog, layout),
         source=(source or f"{library}file {file.name}") + trusted,
     )
+
+
+def _in_order(verilog: VerilogModule | None, layout: Layout) -> VerilogModule | None:
+    """The module with its ports in the order of the table."""
+    if verilog is None or not layout.swap_operands:
+        return verilog
+    return dataclasses.replace(verilog, first=verilog.second, second=verilog.first)
 
 
 def _checked(path: Path) -> Path:

@@ -8,7 +8,15 @@ from pathlib import Path
 
 import numpy as np
 
-from luts.circuits import ADDER_MODULES, CELLS, Netlist, NotStructural, read_structural
+from luts._multiplier import VerilogModule
+from luts.circuits import (
+    ADDER_MODULES,
+    CELLS,
+    Netlist,
+    NotStructural,
+    netlist_verilog,
+    read_structural,
+)
 from luts.errors import InputError
 from luts.loading import _process, _yosys
 from luts.loading._launcher import RESULTS_FD
@@ -97,7 +105,13 @@ def read(request: Request) -> RawTable:
         request.is_signed(module.name, declared=module.is_signed)
         pairs = np.arange(65_536)
         products = netlist.products(pairs >> 8, pairs & 255).reshape(256, 256)
-        return RawTable(products, by_code=True, bits=module.bits, netlist=lambda: netlist)
+        return RawTable(
+            products,
+            by_code=True,
+            bits=module.bits,
+            netlist=lambda: netlist,
+            verilog=_complete(request.text(), module, netlist),
+        )
     iverilog, vvp, yosys = (shutil.which(tool) for tool in ("iverilog", "vvp", "yosys"))
     if not (iverilog and vvp) and not yosys:
         raise InputError(
@@ -119,7 +133,23 @@ def read(request: Request) -> RawTable:
         by_code=True,
         bits=module.bits,
         netlist=lambda: _synthesised(request, module, products) if yosys else None,
+        verilog=_source(request.text(), module),
     )
+
+
+def _source(text: str, module: Module) -> VerilogModule:
+    ports = (module.first, module.second, module.product)
+    return VerilogModule(text, module.name, *ports, module.bits)
+
+
+def _complete(text: str, module: Module, netlist: Netlist) -> VerilogModule:
+    """The file as it is, or its netlist written out where it leaves cells to a library."""
+    code = without_comments(text)
+    defined = set(re.findall(r"\bmodule\s+(\w+)", code))
+    if set(re.findall(r"\b\w+\b", code)) & set(CELLS) <= defined:
+        return _source(text, module)
+    written = "\n".join([netlist_verilog(netlist, module.name), *ADDER_MODULES.values()])
+    return VerilogModule(written, module.name, "a", "b", "product", module.bits)
 
 
 def _structural(request: Request) -> tuple[Module, Netlist] | None:

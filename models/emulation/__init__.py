@@ -16,8 +16,16 @@ from models.emulation._expected import (
     tune_layer_,
     tune_weights_,
 )
+from models.emulation._golden import (
+    GoldenVectors,
+    SiteParameters,
+    Tile,
+    golden_vectors,
+    site_parameters,
+)
 from models.emulation._layers import EmulatedLinear, EmulatedSite, EmulatedWeightSite
 from models.emulation._matmul import EmulatedMatmul
+from models.emulation._onnx import write_onnx
 from models.emulation._operand_order import (
     ProductOperands,
     choose_operand_order,
@@ -45,6 +53,7 @@ __all__ = [
     "EmulatedSite",
     "EmulatedWeightSite",
     "ErrorTable",
+    "GoldenVectors",
     "Gradient",
     "GradientKind",
     "Histograms",
@@ -56,7 +65,9 @@ __all__ = [
     "SampledOperands",
     "Site",
     "SiteKind",
+    "SiteParameters",
     "Sites",
+    "Tile",
     "Uncovered",
     "WeightMaps",
     "best_scales",
@@ -69,13 +80,16 @@ __all__ = [
     "error_moments",
     "expected_error",
     "expected_errors",
+    "golden_vectors",
     "product_operands",
     "quantise",
     "sample_operands",
     "set_operand_order_",
+    "site_parameters",
     "sites",
     "sites_before_batchnorm",
     "tune_layer_",
     "tune_weights_",
     "weight_scale",
+    "write_onnx",
 ]

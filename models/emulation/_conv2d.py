@@ -67,10 +67,10 @@ class EmulatedConv2d(EmulatedWeightSite, nn.Conv2d):
     def padded(self, x: torch.Tensor) -> torch.Tensor:
         """``(B, C, H, W)`` with all that pads it, or one item without B as a batch of one."""
         rows, columns = self.edge
-        x = self._unevenly_padded(x.unsqueeze(0) if x.dim() == 3 else x)
+        x = self.unevenly_padded(x.unsqueeze(0) if x.dim() == 3 else x)
         return F.pad(x, (columns, columns, rows, rows))
 
-    def _unevenly_padded(self, x: torch.Tensor) -> torch.Tensor:
+    def unevenly_padded(self, x: torch.Tensor) -> torch.Tensor:
         """``x`` with the padding that no backend does."""
         if self.pads_same:
             return pad_same(x, self)
@@ -80,7 +80,7 @@ class EmulatedConv2d(EmulatedWeightSite, nn.Conv2d):
         return F.pad(x, self.pads, mode=mode)
 
     def _convolved(self, x: torch.Tensor, *, folds: bool) -> torch.Tensor:
-        x = self._unevenly_padded(x)
+        x = self.unevenly_padded(x)
         if self.observed(x):
             rest = (self.stride, self.edge, self.dilation, self.groups)
             return F.conv2d(x, self.weight, self.bias, *rest)

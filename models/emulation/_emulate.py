@@ -61,12 +61,17 @@ class EmulatedNetwork(nn.Module):
             for layer in self._weighted:
                 if not layer.computes_in_float:
                     layer.prepared()
+        with self.folding():
+            return self.network(*args, **kwargs)
+
+    @contextlib.contextmanager
+    def folding(self) -> Iterator[None]:
+        """Inside, convolutions do the work of BatchNorms that alone read them."""
         self._folding.is_on = True
         try:
-            output = self.network(*args, **kwargs)
+            yield
         finally:
             self._folding.is_on = False
-        return output
 
     @property
     def wrapped(self) -> nn.Module:
