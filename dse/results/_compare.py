@@ -16,9 +16,11 @@ from matplotlib.figure import Figure
 from dse.problem import hypervolume, non_dominated
 from dse.results._closing import BEST_FIXED_MARGIN
 from dse.results._run_folder import ASSIGNMENTS, Run
+from dse.scoring import is_plain_narrow
 from dse.study import ALL
 from energy import Figures, published_figures, recovered_accuracy, run_files
-from luts import EXACT
+from luts import EXACT, catalog
+from luts.circuits import name_of_table
 from luts.errors import InputError
 from luts.text import drawn, quoted
 from models import Assignment
@@ -131,7 +133,7 @@ def shared_reference(runs: Sequence[Finished]) -> Floats:
 
 
 def summary(runs: Sequence[Finished]) -> pd.DataFrame:
-    """One row per run: trials, front, hypervolumes, best fixed multiplier."""
+    """One row per run: trials, front, hypervolumes, best fixed multipliers of each kind."""
     reference = shared_reference(runs)
     rows = []
     for run in runs:
@@ -146,33 +148,60 @@ def summary(runs: Sequence[Finished]) -> pd.DataFrame:
                 "front": len(non_dominated(points)),
                 "hypervolume": hypervolume(points, reference),
                 "hypervolume_fixed": hypervolume(points[fixed], reference),
-                "best_fixed": _best_fixed(run),
+                **_best_of_each(run),
             }
         )
     return pd.DataFrame(rows)
 
 
-def _best_fixed(run: Finished) -> str:
-    """The cheapest fixed multiplier within one point of the exact one, as `close` judges it.
+def _best_of_each(run: Finished) -> dict[str, str]:
+    """The cheapest fixed multipliers within one point of the exact one, as `close` judges them.
 
-    What was tested counts, by the accuracy after all its recovery, against that of the exact one
-    (of the dearest one, if that was not among them) before any fine-tuning.
+    Of those with published or given figures (of all, if there are none), of the arrays, and of the
+    plain narrow ones. What was tested counts, by the accuracy after all its recovery, against that
+    of the exact one (of the dearest one, if that was not among them) before any fine-tuning.
     """
     fixed = run.trials[run.trials[run_files.ORIGIN] == "uniform"]
-    if fixed.empty:
-        return ""
     if fixed[run_files.TEST_ACCURACY].notna().any():
         fixed = fixed[fixed[run_files.TEST_ACCURACY].notna()]
+    if fixed.empty:
+        return dict.fromkeys(("best_fixed", "best_array", "best_narrow"), "")
     accuracy = recovered_accuracy(fixed)
     untuned = recovered_accuracy(fixed.drop(columns=run_files.TUNED_ACCURACY))
-    is_exact = fixed[run_files.MULTIPLIERS].str.startswith(f"{EXACT}×").to_numpy()
+    names = fixed[run_files.MULTIPLIERS].str.split("×").str[0]
+    is_exact = (names == EXACT).to_numpy()
     best = is_exact.argmax() if is_exact.any() else fixed[run_files.ENERGY].to_numpy().argmax()
     margin_points = 100 * BEST_FIXED_MARGIN
     is_good = (accuracy >= untuned.to_numpy()[best] - margin_points).to_numpy(copy=True)
     # Fine-tuning keeps the better state, so that the reference itself is good enough.
     is_good[best] = True
-    row = fixed[is_good].sort_values(run_files.ENERGY).iloc[0]
-    return f"{str(row[run_files.MULTIPLIERS]).split('×')[0]} at {row[run_files.ENERGY]:.3f}"
+    energies = fixed[run_files.ENERGY]
+
+    def cheapest(kind: pd.Series) -> str:
+        mine = energies[kind.to_numpy(dtype=bool) & is_good]
+        return f"{names[mine.idxmin()]} at {mine.min():.3f}" if len(mine) else ""
+
+    is_priced = names.map(_is_priced)
+    return {
+        "best_fixed": cheapest(is_priced if is_priced.any() else ~is_priced),
+        "best_array": cheapest(names.map(_is_array)),
+        "best_narrow": cheapest(names.map(_is_narrow)),
+    }
+
+
+def _is_priced(name: str) -> bool:
+    multiplier = catalog.get(name)
+    return multiplier is None or multiplier.figures_from != "estimated"
+
+
+def _is_array(name: str) -> bool:
+    multiplier = catalog.get(name)
+    return multiplier is not None and name_of_table(multiplier.sha256) is not None
+
+
+def _is_narrow(name: str) -> bool:
+    multiplier = catalog.get(name)
+    return multiplier is not None and is_plain_narrow(multiplier.sha256)
 
 
 def tolerance(runs: Sequence[Finished], figures: Figures | None = None) -> pd.DataFrame:

@@ -105,7 +105,8 @@ def recost(
     assignments = _assignments(run, study)
     routing = read_routing(run.folder.path / ROUTING) if workload.layers else None
     energies, dense_pj = _energies(assignments, workload.under(routing), figures, model)
-    trials = run.trials.assign(energy_rel=energies, energy_pj=energies * dense_pj)
+    trials = run.trials.drop(columns=run_files.BEST_OF, errors="ignore")
+    trials = trials.assign(energy_rel=energies, energy_pj=energies * dense_pj)
     place = trials.columns.tolist().index(run_files.ENERGY) + 1
     trials.insert(place, AS_SEARCHED, run.trials[run_files.ENERGY])
     if OWN_ENERGY in trials:

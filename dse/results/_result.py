@@ -69,8 +69,23 @@ class Result:
 
     @property
     def best_fixed(self) -> Trial | None:
-        """The cheapest of `fixed` within one point of the exact network, or None."""
-        number = self.closing.best_fixed
+        """The cheapest of `fixed` within one point of the exact network, or None.
+
+        Among those with published or given figures, if there are any.
+        """
+        return self._numbered(self.closing.best_fixed)
+
+    @property
+    def best_array(self) -> Trial | None:
+        """The cheapest array of `fixed` within one point of the exact network, or None."""
+        return self._numbered(self.closing.best_array)
+
+    @property
+    def best_narrow(self) -> Trial | None:
+        """Likewise the cheapest exact product of fewer bits, nothing else cut, or None."""
+        return self._numbered(self.closing.best_narrow)
+
+    def _numbered(self, number: int | None) -> Trial | None:
         return None if number is None else self.closing.trials[number]
 
     def best(self, *, max_drop: float | None = None, max_energy: float | None = None) -> Trial:

@@ -31,6 +31,7 @@ def trials_frame(closing: Closing) -> pd.DataFrame:
                 **_columns(run_files.TEST, trial.test),
                 run_files.ON_FRONT: trial.number in front,
                 run_files.REPORTED: trial.number in reported,
+                run_files.BEST_OF: ", ".join(best_of(closing, trial.number)),
                 run_files.MULTIPLIERS: mix(trial),
                 "figures": figures_origin(trial.assignment),
                 **({} if trial.third is None else {"worst_circuit": trial.third}),
@@ -70,7 +71,7 @@ def closing_frame(closing: Closing) -> pd.DataFrame:
     rows: list[dict[str, object]] = [{"what": "exact int8", **_accuracies(scores)}]
     for number in closing.fixed:
         name = uniform_multiplier(closing.trials[number])
-        best = _best_of(closing, number)
+        best = _shown_best(best_of(closing, number), closing)
         what = f"best {best}: {name}" if best else f"fixed {name}"
         rows.append({"what": what, **_figures(closing, number)})
     for number in closing.reported:
@@ -81,13 +82,19 @@ def closing_frame(closing: Closing) -> pd.DataFrame:
     return frame.astype({"trial": "Int64"} | dict.fromkeys(numbers, "float64"))
 
 
-def _best_of(closing: Closing, number: int) -> str:
-    """What a fixed multiplier is the best of, or nothing."""
-    bests = {"array": closing.best_array, "plain narrow": closing.best_narrow}
-    words = ["fixed"] if number == closing.best_fixed else []
+def best_of(closing: Closing, number: int) -> list[str]:
+    """What a fixed multiplier is the best of, in the words of `energy.run_files.BEST_OF`."""
+    bests = {
+        "fixed": closing.best_fixed,
+        "array": closing.best_array,
+        "plain narrow": closing.best_narrow,
+    }
+    return [kind for kind, best in bests.items() if best == number]
+
+
+def _shown_best(kinds: list[str], closing: Closing) -> str:
     # Where the arrays are the published ones, the best of them is the best fixed multiplier.
-    others = {kind: best for kind, best in bests.items() if best != closing.best_fixed}
-    return ", ".join([*words, *(kind for kind, best in others.items() if best == number)])
+    return ", ".join(kinds[:1] if "fixed" in kinds else kinds)
 
 
 def closing_table(closing: Closing) -> Table:

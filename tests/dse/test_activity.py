@@ -1,6 +1,7 @@
 """Searches that are charged by the toggles of the operands that a network really has."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch import nn
@@ -45,6 +46,14 @@ def test_a_search_over_arrays_is_charged_by_the_codes_that_they_are_fed(network,
         assert trial.energy_rel == pytest.approx(cost.energy_rel)
     used = {c.multiplier for t in result.trials for c in t.assignment.choices.values()}
     assert any(name.startswith("array:") for name in used)
+    # What is the best of its kind can be told from the folder alone.
+    stored = dse.read_run(out)
+    table = pd.read_csv(out / "trials.csv", keep_default_na=False).set_index("trial")["best_of"]
+    bests = {"fixed": "best_fixed", "array": "best_array", "plain narrow": "best_narrow"}
+    for kind, name in bests.items():
+        trial = getattr(stored, name)
+        assert trial is not None and trial.number == getattr(result.closing, name)
+        assert [n for n, kinds in table.items() if kind in kinds.split(", ")] == [trial.number]
     # The same circuit, fed other codes, costs something else.
     fed = {
         energy.cost(

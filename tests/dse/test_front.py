@@ -120,6 +120,32 @@ def test_the_best_fixed_multiplier_is_the_one_that_the_search_named(folder):
     untuned = trials.assign(tuned_validation_accuracy_pct=None)
     (row,) = summary([dataclasses.replace(found, trials=untuned)]).itertuples()
     assert row.best_fixed == "mul8s_1L2H at 0.700"
+    assert row.best_array == row.best_narrow == "mul8s_1L2H at 0.700"
+
+
+def test_the_best_of_each_kind_is_told_apart(folder):
+    (found,) = read_runs([folder / "routed"])
+    names = ["mul8s_1KV8", "mul8s_1KVL", "array:a3b4d8", "array:a3b4d0", "a table of mine"]
+    trials = found.trials.iloc[:5].assign(
+        origin="uniform",
+        multipliers=[f"{name}×9" for name in names],
+        energy_rel=[1.0, 0.6, 0.2, 0.3, 0.5],
+        validation_accuracy_pct=[96.0, 95.5, 95.5, 95.5, 95.5],
+        test_accuracy_pct=95.0,
+    )
+    trials[["whole_validation_accuracy_pct", "tuned_validation_accuracy_pct"]] = np.nan
+
+    def best(rows, **changed):
+        chosen = trials.iloc[rows].assign(**changed)
+        (row,) = summary([dataclasses.replace(found, trials=chosen)]).itertuples()
+        return row.best_fixed, row.best_array, row.best_narrow
+
+    array, narrow = "array:a3b4d8 at 0.200", "array:a3b4d0 at 0.300"
+    assert best([0, 1, 2, 3, 4]) == ("a table of mine at 0.500", array, narrow)
+    assert best([0, 1, 2, 3]) == ("mul8s_1KVL at 0.600", array, narrow)
+    assert best([2, 3]) == (array, array, narrow)
+    assert best([0, 4]) == ("a table of mine at 0.500", "mul8s_1KV8 at 1.000", "")
+    assert best([0, 4], origin="guided") == ("", "", "")
 
 
 def test_prints_and_draws(folder, tmp_path, capsys, untouched):
