@@ -124,6 +124,8 @@ def shown_rankings(
     notes = (
         f"toggles of a product, relative to uniform operands: weights are held, activations "
         f"stream; {workload.operands.source}",
+        "codes of the calibrated scales: a narrow circuit that recovery rescales switches more "
+        "than it is charged for",
         f"rank correlation of circuits' power and energy: {found.spearman:.3f}",
     )
     return ShownRankings(tuple(ranking_tables(found)), notes)

@@ -247,6 +247,7 @@ def test_a_search_by_activity_is_charged_as_its_recosting_says(folder, tmp_path,
     out = capsys.readouterr().out
     assert "circuits by this network's operands" in out and "experts by their own operands" in out
     assert "weights are held, activations stream; exact int8 network" in out
+    assert "codes of the calibrated scales" in out
     assert call(report, "--run", path, "--energy-model", "activity", "--compare") == 2
     assert "have seen no images" in only_line(capsys.readouterr().err)
     (path / "operands.npz").unlink()
