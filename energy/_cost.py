@@ -42,7 +42,7 @@ in float32 when a network runs:
 - ``cluster``: products with the centroids.
 - ``hard``: nothing, for the gate is 1; with top-k above 1 products of outputs and gates.
 
-What no site covers (`models.Uncovered`: recurrent layers, say) is a row of kind ``uncovered``, in
+What no site covers (`models.Uncovered`: `torch.cdist`, say) is a row of kind ``uncovered``, in
 the dense network too: products by the exact multiplier and, where they are counted, their
 accumulations; no traffic, which nobody can tell.
 

@@ -30,7 +30,7 @@ from models import (
     evaluate,
     recover,
 )
-from models.emulation import code_histograms, expected_errors
+from models.emulation import OF_ACTIVATIONS, code_histograms, expected_errors
 from models.training import (
     Reference,
     expert_images,
@@ -284,7 +284,7 @@ class Evaluator:
             tune=self.recovery.criterion,
             rescale=self.recovery.rescale,
         )
-        products = {s.name for s in self.emulated.sites if s.kind in ("qk", "av")}
+        products = {s.name for s in self.emulated.sites if s.kind in OF_ACTIVATIONS}
         return prune(problem, table, products=products, most_fixed=most_fixed)
 
     def screen(

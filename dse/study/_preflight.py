@@ -50,8 +50,8 @@ def _check_coverage(config: SearchConfig, workload: Workload) -> None:
     raise InputError(
         f"sites do {workload.coverage:.1%} of the network's multiply-accumulates, and "
         f"--min-coverage {config.min_coverage:g} asks for more; the largest of the rest: "
-        f"{', '.join(map(str, pieces[:3]))}: build these of linear layers, convolutions and "
-        f"scaled_dot_product_attention, or search the part with a lower --min-coverage"
+        f"{', '.join(map(str, pieces[:3]))}: build these of layers or of products "
+        f"of matrices, or search the part with a lower --min-coverage"
     )
 
 

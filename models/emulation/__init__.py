@@ -35,7 +35,7 @@ from models.emulation._operand_order import (
 from models.emulation._operands import OperandSteps, SampledOperands, sample_operands
 from models.emulation._quantise import CALIBRATION_METHODS, weight_scale
 from models.emulation._rescale import Rescaling, best_scales, expected_error
-from models.emulation._site import Site, SiteKind, Sites, Uncovered
+from models.emulation._site import OF_ACTIVATIONS, Site, SiteKind, Sites, Uncovered
 from models.emulation._sites import sites
 from models.emulation._slopes import GRADIENTS, Gradient, GradientKind
 
@@ -43,6 +43,7 @@ __all__ = [
     "CALIBRATION_METHODS",
     "CRITERIA",
     "GRADIENTS",
+    "OF_ACTIVATIONS",
     "Arithmetic",
     "Assignment",
     "Choice",

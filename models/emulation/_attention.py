@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from models.emulation._plain import look_like_
+from models.emulation._plain import linear_of, look_like_
 
 Handler = Callable[..., torch.Tensor]
 
@@ -101,10 +101,10 @@ class MatrixProduct(nn.Module):
     """``x @ y`` as a module, so that it has a name and can be replaced.
 
     Args:
-        kind: ``"qk"`` or ``"av"``.
+        kind: what the site is: ``"qk"``, ``"av"`` or ``"matmul"``.
     """
 
-    def __init__(self, kind: Literal["qk", "av"]) -> None:
+    def __init__(self, kind: Literal["qk", "av", "matmul"]) -> None:
         super().__init__()
         self.kind = kind
 
@@ -137,9 +137,9 @@ class ExposedAttention(nn.MultiheadAttention):
         biases = (None,) * 3 if bias is None else bias.chunk(3)
         self.is_packed = is_self_attention and source._qkv_same_embed_dim
         if self.is_packed:
-            self.in_proj = _linear(source.in_proj_weight, bias)
+            self.in_proj = linear_of(source.in_proj_weight, bias)
         else:
-            self.q_proj, self.k_proj, self.v_proj = map(_linear, weights, biases)
+            self.q_proj, self.k_proj, self.v_proj = map(linear_of, weights, biases)
         self.qk, self.av = MatrixProduct("qk"), MatrixProduct("av")
         self.out_proj = source.out_proj
         self.train(source.training)
@@ -235,14 +235,6 @@ class ExposedAttention(nn.MultiheadAttention):
             extra = bias.view(1, self.num_heads, 1, -1).expand(len(x), -1, -1, -1)
             x = torch.cat([x, extra], dim=2)
         return F.pad(x, (0, 0, 0, 1)) if self.add_zero_attn else x
-
-
-def _linear(weight: torch.Tensor, bias: torch.Tensor | None) -> nn.Linear:
-    made = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None, device="meta")
-    made.weight = nn.Parameter(weight.detach().clone(), requires_grad=weight.requires_grad)
-    if bias is not None:
-        made.bias = nn.Parameter(bias.detach().clone(), requires_grad=bias.requires_grad)
-    return made
 
 
 def _by_head(mask: torch.Tensor | None, q: torch.Tensor) -> torch.Tensor | None:

@@ -1,7 +1,7 @@
 """Activation ranges of emulated layers, and what happens to layers that have none."""
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import torch
@@ -12,6 +12,7 @@ from luts.errors import InputError
 from models.emulation._attention import AttentionProducts, MatrixProduct
 from models.emulation._conv2d import EmulatedConv2d
 from models.emulation._expose import names_of, replace_everywhere_
+from models.emulation._functional import Calls, Form, Functions, Product
 from models.emulation._layers import EmulatedLinear, EmulatedSite, EmulatedWeightSite
 from models.emulation._matmul import EmulatedMatmul
 from models.emulation._plain import is_layer, move_hooks_
@@ -42,7 +43,7 @@ class Calibration:
         self.network = network
         self.method = method
         self._attention: dict[nn.Module, AttentionProducts] = {}
-        self._products: list[tuple[nn.Module, EmulatedMatmul]] = []
+        self._products: list[tuple[nn.Module, str, EmulatedSite]] = []
         self._is_observing = False
         self._replaced: dict[EmulatedSite, nn.Module] = {}
         names = names_of(network)
@@ -64,9 +65,17 @@ class Calibration:
                     f"its attention: name it otherwise"
                 )
             qk, av = EmulatedMatmul("qk"), EmulatedMatmul("av")
-            self._products += ((owner, self._started(qk)), (owner, self._started(av)))
+            for name, layer in (("qk", qk), ("av", av)):
+                self._products.append((owner, name, self._started(layer)))
             self._attention[owner] = AttentionProducts(qk, av)
         return self._attention[owner]
+
+    def layer_of(self, owner: nn.Module, product: Product, form: Form) -> EmulatedSite:
+        """What computes a product that ``owner`` calls as a function."""
+        self._products = [p for p in self._products if p[:2] != (owner, product.name)]
+        layer = self._started(product.made_of(form))
+        self._products.append((owner, product.name, layer))
+        return layer
 
     def _started(self, layer: Layer) -> Layer:
         layer.computes_in_float = True
@@ -76,7 +85,7 @@ class Calibration:
 
     def _layers(self) -> Iterator[EmulatedSite]:
         yield from self._replaced
-        yield from (product for _, product in self._products)
+        yield from (product for *_, product in self._products)
 
     def observe(self) -> None:
         """Observe all activations from now on."""
@@ -90,8 +99,8 @@ class Calibration:
         To be called when the network has run once.
         """
         names = {module: name for name, module in self.network.named_modules()}
-        for owner, product in self._products:
-            names[product] = f"{names[owner]}.{product.kind}".removeprefix(".")
+        for owner, name, product in self._products:
+            names[product] = f"{names[owner]}.{name}".removeprefix(".")
         apart = []
         for layer in self._layers():
             assert layer.observers is not None
@@ -107,7 +116,7 @@ class Calibration:
                 stacklevel=5,
             )
 
-    def finish(self, sites: Sites, first: Inputs) -> None:
+    def finish(self, sites: Sites, functions: Mapping[nn.Module, Calls], first: Inputs) -> None:
         """Take the scales of all ``sites``; what is none becomes what it was.
 
         An expert that the router never chose takes its ranges from all items of its layer in the
@@ -115,6 +124,7 @@ class Calibration:
 
         Args:
             sites: what the network was found to have.
+            functions: products that its modules call as functions.
             first: the first batch.
 
         Raises:
@@ -127,6 +137,9 @@ class Calibration:
                 replace_everywhere_(self.network, names[made], module)
         for owner, products in self._attention.items():
             products.attach_(owner)
+        for owner, calls in functions.items():
+            if any(calls.values()):
+                Functions(names[owner][0], calls).attach_(owner)
         layers = [m for m in self.network.modules() if isinstance(m, EmulatedSite)]
         if not all(layer.is_observed() for layer in layers):
             with torch.no_grad(), every_expert_sees_everything(self.network):

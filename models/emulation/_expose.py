@@ -14,6 +14,7 @@ from torch.nn.utils.weight_norm import WeightNorm
 from luts.errors import InputError
 from models.emulation._attention import ExposedAttention
 from models.emulation._plain import is_layer, is_plain, make_plain_, move_hooks_
+from models.emulation._recurrent import exposed_recurrent
 from models.networks import Inputs
 
 COMPILED = "_orig_mod"
@@ -23,7 +24,8 @@ COMPILED = "_orig_mod"
 def exposed(network: nn.Module, example_input: Inputs) -> nn.Module:
     """A copy of ``network``, in evaluation mode, whose attention products can be found.
 
-    `nn.MultiheadAttention` becomes `ExposedAttention`; timm's attention is asked for
+    `nn.MultiheadAttention` becomes `ExposedAttention`, and recurrent and bilinear layers become
+    linear ones; timm's attention is asked for
     `scaled_dot_product_attention`; fused paths of `nn.TransformerEncoder` are not taken; timm's
     linear layers and convolutions become plain ones.
 
@@ -51,6 +53,10 @@ def exposed(network: nn.Module, example_input: Inputs) -> nn.Module:
             made = ExposedAttention(module, is_self_attention=module not in apart)
             move_hooks_(module, made)
             replace_everywhere_(copied, names[module], made)
+    for module, known in names_of(copied).items():
+        if (fused := exposed_recurrent(module)) is not None:
+            move_hooks_(module, fused)
+            replace_everywhere_(copied, known, fused)
     return copied
 
 
@@ -176,9 +182,10 @@ def naming_failures(
         raise
     except Exception as error:
         where = place()
+        what = f"{type(error).__name__} {error}"
         raise InputError(
             f"{type(network).__name__} fails on a batch of shapes {inputs.shapes}"
-            f"{f', in {where}' if where else ''}: {' '.join(str(error).split())[:200]}: give "
+            f"{f', in {where}' if where else ''}: {' '.join(what.split())[:200]}: give "
             f"batches that it takes"
         ) from error
 

@@ -20,6 +20,8 @@ from models.emulation._products import LinearProduct, by_code
 from models.emulation._quantise import Observer, weight_scale
 from models.emulation._slopes import Gradient, Slopes, slopes_of
 
+Guard = Callable[[], contextlib.AbstractContextManager[None]]
+
 
 class EmulatedSite(nn.Module):
     """What all emulated layers share: arithmetic, calibration, a selected backend.
@@ -28,6 +30,7 @@ class EmulatedSite(nn.Module):
         arithmetic: the multiplier and operand order at work.
         observers: while calibrating, one observer per operand; the layer then computes in float.
         computes_in_float: multiply as the original network does.
+        guards: contexts that forward runs in, of those who look at what functions are called.
         gradient: how the circuit's slopes are estimated in training.
         log_scale: logarithm of `x_scale` while that is learnt, else None.
         weight_map: code that the circuit gets for each weight code, int8 of shape ``(256,)``, or
@@ -53,11 +56,17 @@ class EmulatedSite(nn.Module):
         self.register_buffer("x_scale", torch.ones(self.operands))
         self.register_buffer("unscaled", None, persistent=False)
         self.register_buffer("weight_map", None)
+        self.guards: tuple[Guard, ...] = ()
         self._selection: Selection | None = None
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Forward with every operand by position, where hooks look for it, however it is named."""
-        return super().__call__(*args, *kwargs.values())
+        if not self.guards:
+            return super().__call__(*args, *kwargs.values())
+        with contextlib.ExitStack() as stack:
+            for guard in self.guards:
+                stack.enter_context(guard())
+            return super().__call__(*args, *kwargs.values())
 
     def start_calibration(self, method: str) -> None:
         """Compute in float and observe the activations until `finish_calibration`."""

@@ -57,6 +57,15 @@ def is_plain(module: nn.Module, *kinds: type[Kind]) -> TypeGuard[Kind]:
     )
 
 
+def linear_of(weight: torch.Tensor, bias: torch.Tensor | None) -> nn.Linear:
+    """A linear layer with copies of ``weight``, ``(out, in)``, and ``bias``, ``(out,)``."""
+    made = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None, device="meta")
+    made.weight = nn.Parameter(weight.detach().clone(), requires_grad=weight.requires_grad)
+    if bias is not None:
+        made.bias = nn.Parameter(bias.detach().clone(), requires_grad=bias.requires_grad)
+    return made
+
+
 def look_like_(layer: nn.Module, source: nn.Module) -> None:
     """Give ``layer`` whatever ``source`` has beside its own parameters and hooks."""
     inner = vars(nn.Module())

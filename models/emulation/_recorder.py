@@ -4,18 +4,32 @@ import contextlib
 import dataclasses
 from collections import Counter
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Protocol
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
-from models.emulation._attention import AttentionInterceptor, AttentionProducts, MatrixProduct
+from luts.errors import InputError
+from models.emulation._attention import AttentionProducts, MatrixProduct
+from models.emulation._canonical import READERS, Convolution
 from models.emulation._conv2d import EmulatedConv2d
 from models.emulation._counter import ProductCounter
 from models.emulation._expose import naming_failures, without_fast_path
-from models.emulation._layers import EmulatedLinear
+from models.emulation._functional import (
+    Call,
+    Constants,
+    Form,
+    Held,
+    Interceptor,
+    Product,
+    is_same,
+    macs_of,
+    read,
+)
+from models.emulation._layers import EmulatedLinear, EmulatedSite
 from models.emulation._matmul import EmulatedMatmul
-from models.emulation._plain import SameConv2d, is_plain
+from models.emulation._plain import SameConv2d, is_layer, is_plain
 from models.emulation._site import Site, SiteKind
 from models.networks import ExpertLayer, Inputs
 
@@ -47,14 +61,26 @@ class Tally:
         }
 
 
+class Maker(Protocol):
+    """Makes layers for products that are called as functions."""
+
+    def attention_of(self, owner: nn.Module) -> AttentionProducts:
+        """What computes the attention that ``owner`` asks for."""
+
+    def layer_of(self, owner: nn.Module, product: Product, form: Form) -> EmulatedSite:
+        """What computes a product of ``owner``."""
+
+
 class Recorder:
     """Notes what a network computes.
 
     Args:
         network: as `exposed` made it, or with its layers replaced.
-        attention_of: what computes the attention of a module, if not PyTorch.
+        makes: makes layers of the products that it finds, if anybody calibrates them.
 
     Attributes:
+        functions: what is called as functions, by module, function and number of the call.
+        entered: modules that ran, of layers those that multiplied anything.
         names: qualified name of every module.
         expert_of: of the modules inside expert layers, their layer and expert (None for routers).
         foreign: operators that could not be counted.
@@ -63,10 +89,15 @@ class Recorder:
     def __init__(
         self,
         network: nn.Module,
-        attention_of: Callable[[nn.Module], AttentionProducts] | None = None,
+        makes: Maker | None = None,
     ) -> None:
         self.network = network
-        self._attention_of = attention_of
+        self._makes = makes
+        self.functions: dict[nn.Module, dict[tuple[str, int], Product | None]] = {}
+        self.entered: set[nn.Module] = set()
+        self._constants = Constants(network)
+        self._held_storages: set[int] = set()
+        self._calls: list[Counter[str]] = []
         self.names = {module: name for name, module in network.named_modules()}
         self.expert_of = dict(_experts_of(network))
         self.foreign: set[str] = set()
@@ -81,7 +112,7 @@ class Recorder:
             InputError: it fails, and where.
         """
         self._tally = Tally()
-        self._running = []
+        self._running, self._calls = [], []
         self._failing = None
         counter = ProductCounter(self._at_work)
         with naming_failures(self.network, inputs, self._place), self._listening():
@@ -106,7 +137,7 @@ class Recorder:
                 module.register_forward_hook(self._leave, with_kwargs=True, always_call=True)
             )
         try:
-            with AttentionInterceptor(self._attention):
+            with Interceptor(self._function):
                 yield
         finally:
             for handle in handles:
@@ -114,10 +145,14 @@ class Recorder:
 
     def _enter(self, module: nn.Module, inputs: Any) -> None:
         self._running.append(module)
+        self._calls.append(Counter())
+        if not _is_layer(module):
+            self.entered.add(module)
         self._failing = None
 
     def _leave(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
         self._running.pop()
+        self._calls.pop()
         if output is None:  # there was an exception, which the innermost module sees first
             self._failing = self._failing or module
             return
@@ -143,6 +178,92 @@ class Recorder:
         layer, expert = self.expert_of.get(module, (None, None))
         return layer is not None and expert is not None and layer.showing_all
 
+    def _function(self, func: Any, args: Any, kwargs: Any) -> Any:
+        if func is F.scaled_dot_product_attention:
+            output = self._attention(func, *args, **kwargs)
+        elif func in READERS and self._running:
+            output = self._product(self._running[-1], func, args, kwargs)
+        else:
+            output = func(*args, **kwargs)
+        self._constants.note(func, args, kwargs, output)
+        return output
+
+    def _product(self, owner: nn.Module, func: Any, args: Any, kwargs: Any) -> Any:
+        """Note a product that ``owner`` calls, unless it is what a layer is for."""
+        output = func(*args, **kwargs)
+        if _is_layer(owner) or isinstance(owner, ExpertLayer):
+            return output
+        name = READERS[func][0]
+        key = name, self._calls[-1][name]
+        self._calls[-1][name] += 1
+        call = read(func, args, kwargs)
+        if call is None:
+            return output
+        known = self.functions.setdefault(owner, {})
+        if key not in known:
+            known[key] = self._made(owner, key, call)
+        product = known[key]
+        if product is None:
+            return output
+        form = self._form(owner, product, call)
+        weights = form.y.numel() if product.held else 0
+        fan_in = form.seen[0].shape[-1] if form.kind == "matmul" else form.y[0].numel()
+        read_of = form.seen[0].numel(), 0 if product.held else form.seen[1].numel()
+        macs, suffix = macs_of(call, output), f".{product.name}"
+        self._note(owner, form.kind, macs, fan_in, weights, read=read_of, suffix=suffix)
+        if self._makes is not None:
+            if product.layer is None:
+                product.layer = self._makes.layer_of(owner, product, form)
+            product.layer.observed(*form.seen)
+        return output
+
+    def _made(self, owner: nn.Module, key: tuple[str, int], call: Call) -> Product | None:
+        """A product that is met first; None if both operands are constant, or not in float32."""
+        if any(operand.dtype != torch.float32 for operand in call.operands):
+            return None
+        first, second = (operand in self._constants for operand in call.operands)
+        if first and second:
+            return None
+        name = f"{key[0]}_{key[1]}"
+        while hasattr(owner, name):
+            name += "_"
+        held: Held = "second" if second else "first" if first else None
+        if held == "first" and isinstance(call, Convolution):
+            held = None
+        holds_bias = call.bias is not None and call.bias in self._constants
+        return Product(name, held, holds_bias)
+
+    def _form(self, owner: nn.Module, product: Product, call: Call) -> Form:
+        """How a product computes a call; what changes from call to call is no weight."""
+        form = product.form(call)
+        if product.held is None or form.kind == "matmul":
+            product.held = None
+            return form
+        if product.weight is None:
+            product.weight = form.y.detach()
+            given = call.operands[product.held == "second"]
+            self._held_storages.add(given.untyped_storage().data_ptr())
+        elif not is_same(product.weight, form.y):
+            if product.layer is not None and product.layer.observers is not None:
+                raise InputError(
+                    f"{self.names[owner] or 'the network'} multiplies by one of several weights in "
+                    f"{product.name}, as the data decide: let each weight be a layer of its own, "
+                    f"as experts are"
+                )
+            product.held = product.layer = None
+            return product.form(call)
+        return form
+
+    def unreached(self) -> Iterator[str]:
+        """Names of modules with weights that did not run, and whose weights nobody else took."""
+        for module, name in self.names.items():
+            if module in self.entered or isinstance(module, nn.Embedding | nn.EmbeddingBag):
+                continue
+            weights = [p for p in module.parameters(recurse=False) if p.dim() > 1]
+            storages = {weight.untyped_storage().data_ptr() for weight in weights}
+            if weights and not storages <= self._held_storages:
+                yield name
+
     def _attention(
         self,
         original: Callable[..., torch.Tensor],
@@ -158,9 +279,9 @@ class Recorder:
         self._note(owner, "qk", macs, q.shape[-1], 0, read=read, suffix=".qk")
         macs, read = products * v.shape[-1], (products, v.numel())
         self._note(owner, "av", macs, k.shape[-2], 0, read=read, suffix=".av")
-        if self._attention_of is None:
+        if self._makes is None:
             return original(q, k, v, *args, **kwargs)
-        return self._attention_of(owner).attend(original, q, k, v, *args, **kwargs)
+        return self._makes.attention_of(owner).attend(original, q, k, v, *args, **kwargs)
 
     def _note(
         self,
@@ -174,6 +295,8 @@ class Recorder:
         suffix: str = "",
     ) -> None:
         """Note one call; ``read`` counts its activations that are first and second operands."""
+        if macs:
+            self.entered.add(module)
         shown = self._is_shown(module)
         self._tally.noted[module, shown] += macs
         layer, expert = self.expert_of.get(module, (None, None))
@@ -194,6 +317,11 @@ class Recorder:
             inputs=sum(read) + (earlier.inputs if earlier else 0),
             second_inputs=read[1] + (earlier.second_inputs if earlier else 0),
         )
+
+
+def _is_layer(module: nn.Module) -> bool:
+    """Whether what ``module`` multiplies is one site, its own."""
+    return isinstance(module, EmulatedSite | MatrixProduct) or is_layer(module)
 
 
 def _experts_of(network: nn.Module) -> Iterator[tuple[nn.Module, tuple[ExpertLayer, int | None]]]:

@@ -4,7 +4,10 @@ import dataclasses
 from collections.abc import Iterable
 from typing import Literal
 
-SiteKind = Literal["linear", "conv", "qk", "av", "router"]
+SiteKind = Literal["linear", "conv", "matmul", "qk", "av", "router"]
+
+OF_ACTIVATIONS: tuple[SiteKind, ...] = ("matmul", "qk", "av")
+"""Kinds of sites at which both operands are activations."""
 
 WHOLE = 0.995
 """Coverage below which a user is warned."""
@@ -18,12 +21,14 @@ class Site:
 
     Attributes:
         name: the module's qualified name; for attention products the attention module's name with
-            ``.qk`` or ``.av`` added.
-        kind: ``linear``, ``conv``, ``qk`` (q·kᵀ), ``av`` (attn·v) or ``router``.
+            ``.qk`` or ``.av`` added, and for products that are called as functions the caller's
+            with the function and its number (``.matmul_0``).
+        kind: ``linear``, ``conv``, ``matmul`` (of two activations), ``qk`` (q·kᵀ), ``av`` (attn·v)
+            or ``router``.
         macs: multiply-accumulates for one input; for an expert's layer, as if every item went to
             it.
         fan_in: products summed into one output.
-        weights: weights held, 0 for attention products.
+        weights: weights held, 0 for products of two activations.
         expert_layer: qualified name of the expert layer it belongs to, or None.
         expert: index of the expert in that layer, or None.
         inputs: activations read for one input, counted as ``macs`` are; 0 where nobody counted.

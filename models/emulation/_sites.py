@@ -13,8 +13,6 @@ from torch import nn
 from luts.errors import InputError
 from models.emulation._calibrate import Calibration
 from models.emulation._expose import exposed
-from models.emulation._layers import EmulatedWeightSite
-from models.emulation._plain import is_layer
 from models.emulation._recorder import Recorder, Tally, Who
 from models.emulation._site import WHOLE, Site, Sites, Uncovered
 from models.networks import Batch, Inputs, batches_of, every_expert_sees_everything
@@ -26,9 +24,11 @@ def sites(network: nn.Module, example_input: Batch | Sequence[Batch]) -> Sites:
     Every `nn.Linear`, every `nn.Conv2d` (timm's ``Linear``, ``Conv2dSame`` and ``StdConv2d`` too),
     and both products of every `scaled_dot_product_attention` are sites, and so are the projections
     and products of `nn.MultiheadAttention`: ``in_proj`` (where query, key and value are one tensor;
-    else ``q_proj``, ``k_proj``, ``v_proj``), ``qk``, ``av`` and ``out_proj``. A module with two
-    names has one site. All other products are counted as ``uncovered``, and named in a warning
-    where they are more than 0.5 % of all.
+    else ``q_proj``, ``k_proj``, ``v_proj``), ``qk``, ``av`` and ``out_proj``; those of recurrent
+    layers (``ih_l0``, ``hh_l0``, …) and `nn.Bilinear`; and products that a module calls as
+    functions (`models.emulation._canonical.READERS`), named by function and order of the calls:
+    ``matmul_0``. A module with two names has one site. All other products are counted as
+    ``uncovered``, and named in a warning where they are more than 0.5 % of all.
 
     What is found does not depend on the order of the inputs. Where not every batch uses the same
     sites, these are in the order of `torch.nn.Module.named_modules`.
@@ -88,12 +88,7 @@ def recorded(
     return Sites(
         found,
         uncovered=total.uncovered(),
-        unreached=[
-            name
-            for module, name in recorder.names.items()
-            if (is_layer(module) or isinstance(module, EmulatedWeightSite))
-            and name not in total.seen
-        ],
+        unreached=recorder.unreached(),
         foreign=sorted(recorder.foreign),
         coverage=total.covered / (total.covered + total.missed),
     )
@@ -186,10 +181,10 @@ class _Total:
             for name in order
         )
 
-    def _place(self, name: str) -> int:
-        """Where a site's module stands in the network."""
+    def _place(self, name: str) -> tuple[int, str]:
+        """Where a site's module stands in the network, and its name there."""
         places = {known: place for place, known in enumerate(self.recorder.names.values())}
-        return places.get(name, places.get(name.rpartition(".")[0], 0))
+        return places.get(name, places.get(name.rpartition(".")[0], 0)), name
 
     def uncovered(self) -> Iterator[Uncovered]:
         """What no site does, the most first."""

@@ -5,6 +5,8 @@ import math
 import torch
 from torch import nn
 
+from models.emulation._counter import ProductCounter
+
 
 def count_macs(net: nn.Module, image: torch.Tensor) -> int:
     """MACs of the convolutions and linear layers for one ``image`` [1, C, H, W]."""
@@ -25,3 +27,11 @@ def count_macs(net: nn.Module, image: torch.Tensor) -> int:
     for handle in handles:
         handle.remove()
     return macs
+
+
+def counted(compute):
+    """Multiply-accumulates that the dispatcher is asked for by ``compute()``, and foreign calls."""
+    counter = ProductCounter(lambda: "here")
+    with torch.no_grad(), counter:
+        compute()
+    return counter.macs["here"], counter.foreign

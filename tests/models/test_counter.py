@@ -7,16 +7,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from models.emulation._counter import UNSEEN, ProductCounter
+from tests.models.counting import counted
 
 D, B = 8, 4
-
-
-def counted(compute):
-    """Multiply-accumulates of ``compute()``."""
-    counter = ProductCounter(lambda: "here")
-    with torch.no_grad(), counter:
-        compute()
-    return counter.macs["here"], counter.foreign
 
 
 X = torch.randn(B, D)
