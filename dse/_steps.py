@@ -326,7 +326,7 @@ def write(run: Run, closing: Closing) -> None:
     with atomically(run.path / run_files.FRONT_PICTURE) as temporary:
         draw_png(temporary, closing, run.config)
     with atomically(run.path / run_files.FRONT_PAGE) as temporary:
-        draw_html(temporary, closing, run.config)
+        draw_html(temporary, [(closing, run.config)])
 
 
 def _write_csv(path: Path, frame: pd.DataFrame) -> None:

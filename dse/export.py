@@ -11,6 +11,7 @@ from dse.study import ALL
 from luts.console import Parser, Reporter, quieten_libraries, run
 from luts.errors import InputError
 from luts.settings import add_settings, given_settings
+from luts.text import quoted
 
 
 def main() -> None:
@@ -45,7 +46,7 @@ def main() -> None:
         markup=False,
     )
     if exported.checked:
-        where = f"cd {exported.path}"
+        where = f"cd {quoted(exported.path)}"
         console.print(f"to check {len(exported.checked)} of them: {where} && {BENCH}", markup=False)
 
 

@@ -7,7 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from dse._explore import explore_run
-from dse.results import Run, closing_table, read_runs, together_table, trust, write_together
+from dse.results import (
+    Run,
+    as_json,
+    closing_table,
+    first_line,
+    read_runs,
+    together_table,
+    trust,
+    write_together,
+)
 from dse.study import ALL, IN_MEMORY, SearchConfig, check, open_storage
 from luts import catalog
 from luts.console import Parser, Reporter, Terminal, quieten_libraries, run
@@ -25,32 +34,38 @@ def main() -> None:
     folder = _resumed(arguments) if arguments.resume else _new(arguments)
     for notice in catalog.notices(folder.config.multipliers):
         reporter.note(notice)
-    console = Terminal(width=170, quiet=arguments.quiet)
+    # What scripts read is alone on standard output.
+    console = Terminal(width=170, quiet=arguments.quiet or arguments.json)
     try:
         if folder.config.topology == ALL:
-            _search_each_topology(folder, console, reporter)
+            _search_each_topology(folder, console, reporter, with_json=arguments.json)
         else:
-            _search(folder, console, reporter)
+            _search(folder, console, reporter, with_json=arguments.json)
     except KeyboardInterrupt:
         sys.stderr.write(f"\nstopped; go on with: {_resume_command(folder)}\n")
         raise
 
 
-def _search(folder: Run, console: Terminal, reporter: Reporter) -> None:
-    """One search, and its closing table."""
+def _search(folder: Run, console: Terminal, reporter: Reporter, *, with_json: bool) -> None:
+    """One search, its answer and its closing table."""
     closing = explore_run(folder, reporter).closing
+    if with_json:
+        sys.stdout.write(as_json(closing, folder.config.title, folder.path) + "\n")
+    console.say(first_line(closing))
     console.print(closing_table(closing))
     for line in trust(closing):
         console.say(line)
     console.say(f"front, trials and assignments: {folder.path}/")
 
 
-def _search_each_topology(folder: Run, console: Terminal, reporter: Reporter) -> None:
+def _search_each_topology(
+    folder: Run, console: Terminal, reporter: Reporter, *, with_json: bool
+) -> None:
     """One search per topology, then their fronts together."""
     with folder.held():
         for part in folder.of_each_topology():
             reporter.note(f"topology {part.config.topology}")
-            _search(part, console, reporter)
+            _search(part, console, reporter, with_json=with_json)
         runs = read_runs([folder.path])
         write_together(folder, runs)
     console.print(together_table(runs))
@@ -78,6 +93,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", type=Path, metavar="DIR", help="run folder (default under runs/)")
     parser.add_argument("--resume", type=Path, metavar="RUN", help="go on with a stopped run")
     parser.add_argument("--quiet", action="store_true", help="show nothing but errors")
+    parser.add_argument(
+        "--json", action="store_true", help="print the closing as JSON, one line for each topology"
+    )
     return parser
 
 

@@ -8,7 +8,9 @@ from rich.table import Table
 
 from dse.problem import non_dominated
 from dse.results._compare import Finished, draw, points_of
+from dse.results._page import draw_html
 from dse.results._run_folder import Run
+from dse.results._stored_run import read_closing
 from energy import run_files
 from models.training import atomically
 
@@ -30,11 +32,13 @@ def joint_front(runs: Sequence[Finished]) -> pd.DataFrame:
 
 
 def write_together(folder: Run, runs: Sequence[Finished]) -> None:
-    """Write ``front.csv`` and ``front.png`` of all runs into the folder that holds theirs."""
+    """Write the joint front and its pictures into the folder that holds the runs."""
     with atomically(folder.path / run_files.FRONT) as temporary:
         joint_front(runs).to_csv(temporary, index=False)
     with atomically(folder.path / run_files.FRONT_PICTURE) as temporary:
         draw(temporary, runs)
+    with atomically(folder.path / run_files.FRONT_PAGE) as temporary:
+        draw_html(temporary, [(read_closing(run.folder), run.folder.config) for run in runs])
 
 
 def together_table(runs: Sequence[Finished]) -> Table:

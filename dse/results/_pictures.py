@@ -1,16 +1,13 @@
-"""The front as pictures: front.png to look at, front.html to hover over."""
+"""The front as a picture: front.png."""
 
-import html
 from pathlib import Path
 
 import numpy as np
-import plotly.graph_objects as go
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from dse.problem import Trial, objective_score
 from dse.results._closing import Closing, uniform_multiplier
-from dse.results._tables import mix
 from dse.study import SearchConfig
 from energy import MODELS
 from luts.text import drawn
@@ -144,47 +141,3 @@ def _errorbars(axes: Axes, trials: list[Trial], colour: str, marker: str, label:
         capsize=3,
         label=label,
     )
-
-
-def draw_html(path: Path, closing: Closing, config: SearchConfig) -> None:
-    """Every trial with its multipliers under the pointer; needs no network to open."""
-    figure = go.Figure()
-    for origin in dict.fromkeys(trial.origin for trial in closing.trials.values()):
-        chosen = [t for t in closing.trials.values() if t.origin == origin]
-        figure.add_scatter(
-            x=[t.energy_rel for t in chosen],
-            y=[100 * t.validation.accuracy for t in chosen],
-            mode="markers",
-            name=origin,
-            marker_color=COLOURS.get(origin, SEARCHED),
-            text=[_hover(t) for t in chosen],
-            hoverinfo="text",
-        )
-    front = [closing.trials[number] for number in closing.front]
-    figure.add_scatter(
-        x=[t.energy_rel for t in front],
-        y=[100 * t.validation.accuracy for t in front],
-        mode="lines",
-        name="front",
-        line={"color": "black", "width": 1},
-        hoverinfo="skip",
-    )
-    figure.update_layout(
-        title=html.escape(config.title),
-        xaxis_title=energy_label(config),
-        yaxis_title=f"validation accuracy, {front[0].fidelity} (%)",
-        template="plotly_white",
-    )
-    figure.write_html(path, include_plotlyjs=True)
-
-
-def _hover(trial: Trial) -> str:
-    lines = [
-        f"trial {trial.number} ({trial.origin})",
-        f"energy {trial.energy_rel:.4f}",
-        f"validation {100 * trial.validation.accuracy:.2f} %, "
-        f"cross-entropy {trial.validation.cross_entropy:.4f}",
-    ]
-    if trial.test is not None:
-        lines.append(f"test {100 * trial.test.accuracy:.2f} %")
-    return "<br>".join([*lines, html.escape(mix(trial)).replace(" ", "<br>")])
