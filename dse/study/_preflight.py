@@ -51,7 +51,8 @@ def _check_coverage(config: SearchConfig, workload: Workload) -> None:
         f"sites do {workload.coverage:.1%} of the network's multiply-accumulates, and "
         f"--min-coverage {config.min_coverage:g} asks for more; the largest of the rest: "
         f"{', '.join(map(str, pieces[:3]))}: build these of layers or of products "
-        f"of matrices, or search the part with a lower --min-coverage"
+        f"of matrices, let models.adapt know experts, or search what there is with a lower "
+        f"--min-coverage"
     )
 
 

@@ -22,7 +22,7 @@ from torch.utils._pytree import tree_leaves
 from luts.errors import InputError
 from models.emulation._canonical import READERS, Convolution, Matrices, Restore
 from models.emulation._conv2d import EmulatedConv2d
-from models.emulation._layers import EmulatedLinear, EmulatedSite, EmulatedWeightSite
+from models.emulation._layers import EmulatedLinear, EmulatedSite
 from models.emulation._matmul import EmulatedMatmul
 from models.emulation._site import SiteKind
 
@@ -182,6 +182,7 @@ class Product:
         holds_bias: the bias is constant too.
         weight: the weight that was seen first, or None.
         layer: what computes it once the network is emulated.
+        shape: of the layer's weight.
     """
 
     name: str
@@ -189,6 +190,7 @@ class Product:
     holds_bias: bool
     weight: torch.Tensor | None = None
     layer: EmulatedSite | None = None
+    shape: tuple[int, ...] = ()
 
     def form(self, call: Call) -> Form:
         """How its layer computes ``call``."""
@@ -198,6 +200,7 @@ class Product:
         """The layer that computes calls of this form."""
         if form.kind == "matmul":
             return EmulatedMatmul("matmul")
+        self.shape = tuple(form.y.shape)
         source: nn.Linear | nn.Conv2d
         if form.geometry is None:
             source = nn.Linear(form.y.shape[1], form.y.shape[0], device="meta")
@@ -219,11 +222,11 @@ class Product:
         form = self.form(call)
         if isinstance(self.layer, EmulatedMatmul):
             return form.restore(self.layer(form.x, form.y))
-        assert isinstance(self.layer, EmulatedWeightSite)
-        if form.y.shape != self.layer.weight.shape:
+        assert self.layer is not None
+        if tuple(form.y.shape) != self.shape:
             raise InputError(
                 f"{self.name} multiplies by a weight of shape {tuple(form.y.shape)}, but in "
-                f"calibration by one of {tuple(self.layer.weight.shape)}: calibrate with inputs of "
+                f"calibration by one of {self.shape}: calibrate with inputs of "
                 f"every kind"
             )
         return form.restore(self.layer(form.x))
@@ -243,10 +246,13 @@ def read(func: Any, args: Any, kwargs: Any) -> Call | None:
     """The call of a function of `READERS`; None if it multiplies nothing that a circuit would."""
     _, reader, names = READERS[func]
     kwargs = dict(kwargs)
-    if kwargs.get("out") is not None:
+    if kwargs.pop("out", None) is not None:
         return None
     named = [kwargs.pop(name) for name in names[len(args) :] if name in kwargs]
-    call = reader(*args, *named, **kwargs)
+    try:
+        call = reader(*args, *named, **kwargs)
+    except TypeError:  # an option that is not known here: counted, and no site
+        return None
     if call is None or not all(tensor.is_floating_point() for tensor in call.operands):
         return None
     fan_in = call.x.shape[-1] if isinstance(call, Matrices) else call.weight[0].numel()

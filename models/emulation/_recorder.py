@@ -328,9 +328,8 @@ def _experts_of(network: nn.Module) -> Iterator[tuple[nn.Module, tuple[ExpertLay
     """Modules inside expert layers, with their layer and expert (None for the router)."""
     for layer in network.modules():
         if isinstance(layer, ExpertLayer):
-            for module in layer.modules():
-                if module is not layer:
-                    yield module, (layer, None)
+            for module in layer.router_modules():
+                yield module, (layer, None)
             for index, expert in enumerate(layer.experts):
                 for module in expert.modules():
                     yield module, (layer, index)

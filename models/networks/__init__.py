@@ -1,5 +1,6 @@
 """Architectures, experts and topologies in plain PyTorch; nothing here knows a multiplier."""
 
+from models.networks._adapt import Mixture, adapt
 from models.networks._architecture import ARCHITECTURES, Architecture, architecture
 from models.networks._build import build
 from models.networks._cluster import ClusterMoE
@@ -24,10 +25,12 @@ __all__ = [
     "ExpertWork",
     "HardMoE",
     "Inputs",
+    "Mixture",
     "NetworkConfig",
     "Routing",
     "SoftMoE",
     "WeightedExperts",
+    "adapt",
     "architecture",
     "auxiliary_loss",
     "batches_of",

@@ -32,6 +32,7 @@ class ExpertLayer(nn.Module, abc.ABC):
         items: items of the latest forward.
         outputs: numbers that one item becomes, in the latest forward.
         fixed_work: every input uses the experts alike, so `work` does not depend on data.
+        says_choices: it can say which expert works on which item.
         keeps_choices: keep `choices`.
         choices: expert of every item in the latest forward, int64 of shape ``(items, top_k)``, or
             None where nobody asked or the layer does not choose.
@@ -39,6 +40,7 @@ class ExpertLayer(nn.Module, abc.ABC):
     """
 
     fixed_work = False
+    says_choices = True
 
     def __init__(
         self, experts: list[nn.Module], *, granularity: Granularity, top_k: int = 1
@@ -68,6 +70,10 @@ class ExpertLayer(nn.Module, abc.ABC):
     def executions(self) -> float:
         """Expert runs for one item: the sum of the activation rates."""
         return float(self.top_k)
+
+    def router_modules(self) -> Iterator[nn.Module]:
+        """Modules whose products choose experts: all that are no expert."""
+        return (module for module in self.modules() if module is not self)
 
     def to_items(self, x: torch.Tensor) -> torch.Tensor:
         """``x`` with one item per row: ``(items, …)``."""

@@ -32,7 +32,7 @@ class Split:
 
     Args:
         pixels: ``[M, C, H, W]``: ``uint8`` with a ``normalisation``, or float32 used as it is;
-            inputs that are not images are float32 ``[M, …]``.
+            inputs that are not images are float32 ``[M, …]``, or token ids, int64 ``[M, T]``.
         labels: ``int64 [N]``.
         normalisation: how ``uint8`` pixels become what a network reads.
         rows: ``int64 [N]``, which rows of ``pixels`` belong to the split; all of them by default.

@@ -23,7 +23,8 @@ def data_of(splits: Mapping[str, Any] | Sequence[Any], *, name: str = "in-memory
         splits: ``train``, ``validation`` and ``test``, as a mapping or in this order. Each is a
             pair of inputs ``(N, …)`` and integer labels ``(N,)``, tensors or arrays; or a
             `torch.utils.data.Dataset` or loader of such pairs. Inputs are what the network reads,
-            and become float32. They are taken in the order in which they come, and the first ones
+            and become float32, but for whole numbers of shape ``(N, T)``: these are token ids, and
+            become int64. They are taken in the order in which they come, and the first ones
             calibrate: shuffle them once if they lie sorted by class.
         name: what to call it.
 
@@ -86,7 +87,8 @@ def _split(key: str, given: Any) -> Split:
         )
     if int(labels.min()) < 0:
         raise InputError(f"labels of {key} count from 0, but one is {int(labels.min())}")
-    inputs = inputs.to(torch.float32)
+    are_tokens = inputs.ndim == 2 and inputs.dtype in (torch.int32, torch.int64)
+    inputs = inputs.to(torch.int64 if are_tokens else torch.float32)
     if not bool(torch.isfinite(inputs).all()):
         raise InputError(f"inputs of {key} are finite numbers, but some are infinite or not one")
     return Split(inputs, labels.to(torch.int64))
@@ -136,7 +138,7 @@ def check_classifier(network: nn.Module, data: Data) -> None:
             there are labels.
     """
     inputs = data.train.take(2).images
-    name, shape = type(network).__name__, tuple(inputs.shape)
+    name, shape = type(network).__name__, f"{tuple(inputs.shape)} in {inputs.dtype}"
     parameter = next(itertools.chain(network.parameters(), network.buffers()), inputs)
     was_training = network.training
     network.eval()

@@ -239,6 +239,35 @@ def test_inputs_that_are_not_images(network):
     assert {site for t in found.trials for site in t.assignment.choices} == {"0", "2"}
 
 
+class ReadsTokens(nn.Module):
+    """A tiny encoder of token ids, whose attention is written by hand."""
+
+    def __init__(self):
+        super().__init__()
+        self.embed, self.qkv = nn.Embedding(12, 8), nn.Linear(8, 24)
+        self.norm, self.head = nn.LayerNorm(8), nn.Linear(8, 3)
+
+    def forward(self, tokens):
+        x = self.embed(tokens)
+        q, k, v = self.qkv(self.norm(x)).chunk(3, -1)
+        return self.head((x + (q @ k.transpose(1, 2)).softmax(-1) @ v).mean(1))
+
+
+def test_a_network_that_reads_tokens():
+    generator = torch.Generator().manual_seed(0)
+    splits = {}
+    for key in ("train", "validation", "test"):
+        labels = torch.randint(3, (96,), generator=generator)
+        splits[key] = torch.randint(4, (96, 6), generator=generator) + 4 * labels[:, None], labels
+    torch.manual_seed(0)
+    net = trained(ReadsTokens(), splits)
+    found = dse.explore(net, splits, **QUICK | {"finetune": "front", "finetune_members": 1})
+    sites = {site for t in found.trials for site in t.assignment.choices}
+    assert sites == {"qkv", "matmul_0", "matmul_1", "head"}
+    assert found.closing.exact_test.accuracy > 0.8
+    assert found.best(max_drop=100).test is not None
+
+
 class Below(nn.Module):
     """A matrix that is asked for below PyTorch's functions."""
 

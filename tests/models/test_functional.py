@@ -157,6 +157,11 @@ NETWORKS = {
         {"w": W},
         [("matmul_0", "linear", 5 * D * D, D * D)],
     ),
+    "tensordot": (
+        lambda m, x: torch.tensordot(x, m.w, 1),
+        {"w": W},
+        [("tensordot_0", "linear", 5 * D * D, D * D)],
+    ),
     "conv1d": (
         lambda m, x: F.conv1d(x.transpose(1, 2), m.w, padding=1).transpose(1, 2),
         {"w": rand(D, D, 3) / 3},

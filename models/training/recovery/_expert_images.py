@@ -56,7 +56,11 @@ def expert_images(network: nn.Module, split: Split, count: int) -> ExpertImages:
         count: images to take.
     """
     pool = split.take(max(count, POOL_IMAGES))
-    layers = {n: m for n, m in expert_layers(network).items() if not m.fixed_work}
+    layers = {
+        name: layer
+        for name, layer in expert_layers(network).items()
+        if layer.says_choices and not layer.fixed_work
+    }
     if not layers or len(pool) <= count:
         chosen, work = np.arange(min(count, len(pool))), None
     else:
