@@ -8,7 +8,7 @@ import luts
 from energy import _tables
 from luts.console import Parser
 from luts.errors import InputError
-from luts.loading import READERS, Layout, read
+from luts.loading import READERS, add_layout_options, layout_of, read
 
 FIGURES = ("power_mw", "area_um2", "delay_ns")
 
@@ -32,7 +32,7 @@ def add_circuit_options(parser: Parser) -> None:
     """Add ``--load``, and what its files may not say themselves."""
     group = parser.add_argument_group(
         "multipliers of your own",
-        "in files that luts.load reads; a .c or .v file is run: give only files you trust",
+        "in files that luts.load reads; a .c or .v file is run, confined",
     )
     add = group.add_argument
     add(
@@ -49,9 +49,7 @@ def add_circuit_options(parser: Parser) -> None:
     signed.add_argument("--signed", dest="signed", action="store_true", default=None)
     signed.add_argument("--unsigned", dest="signed", action="store_false", default=None)
     add("--name", help="its name (default: the file's)")
-    add(
-        "--trust", action="store_true", help="take it for an 8×8 multiplier, whatever it looks like"
-    )
+    add_layout_options(group)
 
 
 def circuits_of(options: argparse.Namespace) -> Circuits:
@@ -91,7 +89,7 @@ def circuits_of(options: argparse.Namespace) -> Circuits:
 
 
 def _loaded(file: Path, options: argparse.Namespace, catalog: luts.Catalog) -> luts.Multiplier:
-    layout = Layout(trust=options.trust)
+    layout = layout_of(options)
     imported = read(file, name=options.name, signed=options.signed, layout=layout)
     given = {f: getattr(options, f) for f in FIGURES if getattr(options, f) is not None}
     figures = imported.figures | given | _in_tables(imported.name, options.figures, catalog)

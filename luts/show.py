@@ -13,7 +13,7 @@ from luts._heat_map import error_heat_map
 from luts._multiplier import FiguresError
 from luts.console import Parser, Terminal, run
 from luts.errors import InputError
-from luts.loading import Layout, read
+from luts.loading import OPTIONS, add_layout_options, layout_of, read
 
 FIGURES = ("power_mw", "area_um2", "delay_ns")
 
@@ -38,7 +38,7 @@ def _parser() -> Parser:
     parser = Parser(
         prog="python -m luts.show",
         description="Print multipliers of the catalogue, or look at one in a file. "
-        "A .c or .v file is run: give only files you trust.",
+        "A .c or .v file is run, confined.",
     )
     sets = ", ".join(luts.catalog.set_names)
     parser.add_argument(
@@ -54,14 +54,7 @@ def _parser() -> Parser:
     signed.add_argument("--signed", dest="signed", action="store_true", default=None)
     signed.add_argument("--unsigned", dest="signed", action="store_false", default=None)
     file.add_argument("--name", help="the multiplier's name (default: the file's)")
-    file.add_argument("--symbol", help="which function, module or array")
-    file.add_argument(
-        "--index-order", choices=("codes", "values"), help="what a signed table's rows count"
-    )
-    file.add_argument("--swap-operands", action="store_true", help="the second operand first")
-    file.add_argument(
-        "--trust", action="store_true", help="take it for an 8×8 multiplier, whatever it looks like"
-    )
+    add_layout_options(file)
     for figure in FIGURES:
         file.add_argument(f"--{figure.replace('_', '-')}", type=float, metavar="X")
     return parser
@@ -74,11 +67,12 @@ def _is_file(name: str) -> bool:
 
 
 def _show_names(console: Terminal, typed: str, arguments: argparse.Namespace) -> None:
-    given = ("name", "symbol", "index_order", "swap_operands", "trust", *FIGURES)
+    given = ("name", *OPTIONS, *FIGURES)
     if arguments.signed is not None or any(getattr(arguments, name) for name in given):
         raise InputError(
-            "--signed, --unsigned, --name, --symbol, --index-order, --swap-operands and figures "
-            "are about the multiplier in a file; name the file"
+            "--signed, --unsigned, --name, "
+            + ", ".join(f"--{option.replace('_', '-')}" for option in OPTIONS)
+            + " and figures are about the multiplier in a file; name the file"
         )
     chosen = [luts.catalog[name] for name in luts.catalog.names(typed or "all")]
     if arguments.out and len(chosen) != 1:
@@ -95,12 +89,7 @@ def _show_names(console: Terminal, typed: str, arguments: argparse.Namespace) ->
 
 
 def _show_file(console: Terminal, path: Path, arguments: argparse.Namespace) -> None:
-    layout = Layout(
-        symbol=arguments.symbol,
-        index_order=arguments.index_order,
-        swap_operands=arguments.swap_operands,
-        trust=arguments.trust,
-    )
+    layout = layout_of(arguments)
     imported = read(path, name=arguments.name, signed=arguments.signed, layout=layout)
     given = {f: getattr(arguments, f) for f in FIGURES if getattr(arguments, f) is not None}
     missing = [f for f in FIGURES if f not in imported.figures | given]

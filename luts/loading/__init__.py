@@ -6,5 +6,17 @@ names, signedness, order of operands and of indices, figures, and what the table
 
 from luts.loading._layout import Layout
 from luts.loading._load import READERS, Imported, MismatchWarning, load, read
+from luts.loading._options import NAMES as OPTIONS
+from luts.loading._options import add_layout_options, layout_of
 
-__all__ = ["READERS", "Imported", "Layout", "MismatchWarning", "load", "read"]
+__all__ = [
+    "OPTIONS",
+    "READERS",
+    "Imported",
+    "Layout",
+    "MismatchWarning",
+    "add_layout_options",
+    "layout_of",
+    "load",
+    "read",
+]

@@ -33,6 +33,9 @@ def read_npy(request: Request) -> RawTable:
         raise InputError(
             f"{request.shown} is not a whole .npy array of numbers: {error}"
         ) from error
+    end = array.offset + array.nbytes
+    if request.path.stat().st_size != end:
+        raise InputError(f"{request.shown} goes on after its array, which ends at byte {end:,}")
     return _raw(array, request.shown)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from luts.errors import InputError
 from luts.loading import _process
 from luts.loading._launcher import RESULTS_FD
-from luts.loading._layout import Int64, RawTable, Request
+from luts.loading._layout import Int64, RawTable, Request, words_before
 from luts.loading._promise import TRUST
 
 COMPILERS = ("cc", "gcc", "clang")
@@ -27,7 +27,10 @@ _QUALIFIERS = {"static", "inline", "__inline", "__inline__", "extern", "const", 
 }
 _NO_INTEGERS = {"void", "float", "double", "struct", "union", "_Complex", "return", "else"}
 
-_DEFINITION = re.compile(r"([A-Za-z_][\w\s]*?)\s([A-Za-z_]\w*)\s*\(([^(){};]*)\)\s*\{\}")
+_DEFINITION = re.compile(r"\b([A-Za-z_]\w*)\s*\(([^(){};]*)\)\s*\{\}")
+
+_ATTRIBUTE = re.compile(r"__attribute__\s*\(\([^()\n]*(?:\([^()\n]*\)[^()\n]*)*\)\)")
+_QUOTED = r""""(?:\\.|[^"\\\n])*(?:"|\n|\Z)|'(?:\\.|[^'\\\n])*(?:'|\n|\Z)|[{}]"""
 
 _DRIVER = """\
 #include <stdint.h>
@@ -168,7 +171,9 @@ def functions(preprocessed: str) -> list[Function]:
         elif is_own:
             own.append(line)
     whole = "\n".join(own)
-    top = re.sub(r"__attribute__\s*\(\(.*?\)\)", " ", _top_level(whole))
+    top = re.sub(
+        r"__attribute__\s*\(\([^()\n]*(?:\([^()\n]*\)[^()\n]*)*\)\)", " ", _top_level(whole)
+    )
     calls = collections.Counter(re.findall(r"\b([A-Za-z_]\w*)\s*\(", whole))
     calls.subtract(re.findall(r"\b([A-Za-z_]\w*)\s*\(", top))
     matched = (_function(match) for match in _DEFINITION.finditer(top))
@@ -179,7 +184,7 @@ def functions(preprocessed: str) -> list[Function]:
 def _top_level(text: str) -> str:
     """``text`` with every outermost braced block emptied."""
     kept, depth, start = [], 0, 0
-    for match in re.finditer(r'"(?:\\.|[^"\\])*"|\'(?:\\.|[^\'\\])*\'|[{}]', text):
+    for match in re.finditer(_QUOTED, text):
         if match.group() == "{":
             if depth == 0:
                 kept.append(text[start : match.end()])
@@ -192,8 +197,8 @@ def _top_level(text: str) -> str:
 
 
 def _function(match: re.Match[str]) -> Function | None:
-    result, name = match.group(1).split(), match.group(2)
-    parameters = [_declared(text) for text in match.group(3).split(",")]
+    result, name = words_before(match.string, match.start()), match.group(1)
+    parameters = [_declared(text) for text in match.group(2).split(",")]
     types = [" ".join(word for word in result if word not in _QUALIFIERS)]
     types += [text for text in parameters if text is not None]
     words = {word for text in types for word in text.split()} | {name}

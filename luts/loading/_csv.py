@@ -12,6 +12,8 @@ NumberedRow = tuple[int, list[str]]
 
 # Fifteen digits keep any number within int64.
 _INTEGER = re.compile(r"([-+]?[0-9]{1,15})(?:\.0*)?")
+_SCIENTIFIC = re.compile(r"[-+]?[0-9](?:\.[0-9]{1,25})?[eE][-+]?[0-9]{1,2}")
+_HEXADECIMAL = re.compile(r"[-+]?0[xX][0-9a-fA-F]{1,8}")
 
 
 def read(request: Request) -> RawTable:
@@ -28,7 +30,7 @@ def read(request: Request) -> RawTable:
         InputError: a row is missing, double or of another length, or a cell is not an integer.
     """
     signed = request.is_signed("")
-    rows = _split(request.text())
+    rows = _after_words(_split(request.text()))
     if not rows:
         raise InputError(f"{request.shown} has no rows")
     columns = len(rows[-1][1])
@@ -52,11 +54,27 @@ def _split(text: str) -> list[NumberedRow]:
     return [(number, [cell.strip(' "') for cell in line.split(between)]) for number, line in rows]
 
 
+def _after_words(rows: list[NumberedRow]) -> list[NumberedRow]:
+    """Without the lines of words that a program wrote before the table."""
+    if not rows:
+        return rows
+    columns = len(rows[-1][1])
+    first = next((i for i, (_, cells) in enumerate(rows) if len(cells) == columns), 0)
+    # A header of a labelled matrix may lack the cell above its labels.
+    first -= bool(columns == 257 and first and len(rows[first - 1][1]) == 256)
+    is_words = all(not _INTEGER.fullmatch(cells[0]) for _, cells in rows[:first])
+    return rows[first:] if is_words else rows
+
+
 def _integer(cell: str, line: int, shown: str) -> int:
     match = _INTEGER.fullmatch(cell)
-    if match is None:
-        raise InputError(f"{shown}: line {line} holds {cell[:20]!r}, which is not an integer")
-    return int(match.group(1))
+    if match is not None:
+        return int(match.group(1))
+    if _HEXADECIMAL.fullmatch(cell):
+        return int(cell, 16)
+    if _SCIENTIFIC.fullmatch(cell) and float(cell).is_integer() and abs(float(cell)) < 1e15:
+        return int(float(cell))
+    raise InputError(f"{shown}: line {line} holds {cell[:20]!r}, which is not an integer")
 
 
 def _checked(rows: list[NumberedRow], n_rows: int, n_columns: int, shown: str) -> list[list[int]]:

@@ -5,9 +5,9 @@ import re
 import numpy as np
 
 from luts.errors import InputError
-from luts.loading._layout import RawTable, Request, without_comments
+from luts.loading._layout import RawTable, Request, without_comments, words_before
 
-_ARRAY = re.compile(r"([\w\s]*?)\b([A-Za-z_]\w*)\s*(?:\[[^\]]*\]\s*)+=\s*(?=\{)")
+_ARRAY = re.compile(r"\b([A-Za-z_]\w*)\s*(?:\[[^\]\[{};=]*\]\s*)+=\s*(?=\{)")
 # No octal numbers: 017 is as likely to be meant as 17.
 _INTEGER = re.compile(r"\s*(-?)\s*(0[xX][0-9a-fA-F]{1,8}|0|[1-9][0-9]{0,9})[uUlL]{0,3}\s*")
 _SIXTEEN_BITS = {"int16_t", "uint16_t", "short"}
@@ -24,13 +24,13 @@ def read(request: Request) -> RawTable:
             integers).
     """
     text = without_comments(request.text())
-    arrays = {match.group(2): match for match in _ARRAY.finditer(text)}
+    arrays = {match.group(1): match for match in _ARRAY.finditer(text)}
     hint = "a table looks like `const int16_t lut[256][256] = {{0, …}, …};`"
     symbol = request.choose("array", list(arrays), hint)
     request.is_signed(symbol)
     match = arrays[symbol]
     rows = _rows(_braced(text, match.end(), request.shown), request.shown)
-    bits = 16 if _SIXTEEN_BITS & set(match.group(1).split()) else None
+    bits = 16 if _SIXTEEN_BITS & set(words_before(text, match.start())) else None
     return RawTable(rows, by_code=False, bits=bits)
 
 

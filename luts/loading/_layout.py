@@ -2,7 +2,7 @@
 
 import dataclasses
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -31,6 +31,8 @@ class Layout:
         swap_operands: the file's second operand is the first one of `Multiplier`: the activation.
             The first operand of a file is the first parameter of a C function, the first input in a
             Verilog module's port list, the row of a table, the first column of CSV rows.
+        parameters: values of a Verilog module's parameters; else their defaults.
+        ties: Verilog inputs that are held constant, and at which value.
         time_limit_s: processor seconds for each step of compiling and running a circuit.
 
         trust: take what its name, its widths or its table say to be no 8×8 multiplier for one; the
@@ -43,12 +45,17 @@ class Layout:
     symbol: str | None = None
     index_order: IndexOrder | None = None
     swap_operands: bool = False
+    parameters: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    ties: Mapping[str, int] = dataclasses.field(default_factory=dict)
     time_limit_s: float = 20.0
     trust: bool = False
 
     def __post_init__(self) -> None:
         if self.index_order not in (None, "codes", "values"):
             raise InputError(f"index_order is 'codes' or 'values', not {self.index_order!r}")
+        for name, value in (*self.parameters.items(), *self.ties.items()):
+            if not re.fullmatch(r"[A-Za-z_]\w{0,99}", name) or not 0 <= value < 2**31:
+                raise InputError(f"names in Verilog have values from 0 to 2^31, not {name}={value}")
         if not 0 < self.time_limit_s < 1e6:
             raise InputError(f"time_limit_s is a positive number, not {self.time_limit_s!r}")
 
@@ -62,6 +69,7 @@ class RawTable:
         by_code: whether the indices are known to be codes.
         bits: width of the two's complement patterns in which products are stored, or None where
             they are numbers.
+        note: what a reader should know about it; goes into the multiplier's source.
         netlist: gives the circuit's netlist, or None where it cannot; absent for a mere table.
         verilog: the circuit in Verilog, where the file is that.
     """
@@ -69,6 +77,7 @@ class RawTable:
     products: Int64
     by_code: bool
     bits: int | None = None
+    note: str = ""
     netlist: Callable[[], Netlist | None] | None = None
     verilog: VerilogModule | None = None
 
@@ -129,9 +138,18 @@ class Request:
         return candidates[0]
 
 
-_COMMENT = re.compile(r"//[^\n]*|/\*.*?\*/|(\"(?:\\.|[^\"\\\n])*\")", re.DOTALL)
+# What is not closed ends with the line or the text, so that no text is looked through twice.
+_COMMENT = re.compile(r"//[^\n]*|/\*.*?(?:\*/|\Z)|(\"(?:\\.|[^\"\\\n])*(?:\"|\n|\Z))", re.DOTALL)
 
 
 def without_comments(text: str) -> str:
     """C or Verilog source without its comments."""
     return _COMMENT.sub(lambda match: match.group(1) or " ", text)
+
+
+def words_before(text: str, end: int) -> list[str]:
+    """The words that stand right before ``end``, with nothing but blanks between."""
+    start = end
+    while start and (text[start - 1].isalnum() or text[start - 1] in "_ \t\r\n\f\v"):
+        start -= 1
+    return text[start:end].split()

@@ -41,6 +41,7 @@ READERS: dict[str, Callable[[Request], RawTable]] = {
     ".npz": _arrays.read_npz,
     ".csv": _csv.read,
     ".txt": _csv.read,
+    ".dat": _csv.read,
     ".bin": _binary.read,
     ".raw": _binary.read,
     ".v": _verilog.read,
@@ -48,7 +49,7 @@ READERS: dict[str, Callable[[Request], RawTable]] = {
 }
 """Reader of each file name extension."""
 
-TEXT = (".c", ".h", ".cuh", ".hpp", ".csv", ".txt", ".v", ".sv")
+TEXT = (".c", ".h", ".cuh", ".hpp", ".csv", ".txt", ".dat", ".v", ".sv")
 
 MAX_BYTES = 64 * 2**20
 """Largest file that can be a multiplier's; EvoApproxLib's largest has 40 kB, a table 0.5 MB."""
@@ -190,7 +191,7 @@ def load(
                           known cells (EvoApproxLib's ``*_pdk45.v``, `luts.rtl`)
     ``.h .cuh .hpp``      a table as a C array, as AdaPT and TransAxx have them
     ``.npy .npz``         an array of 256 × 256 integers
-    ``.csv .txt``         256 rows of 256 products, or 65,536 rows ``a,b,product``
+    ``.csv .txt .dat``    256 rows of 256 products, or 65,536 rows ``a,b,product``
     ``.bin .raw``         65,536 little-endian 16-bit or 32-bit integers, row by row
     ====================  ======================================================================
 
@@ -264,7 +265,7 @@ def read(
     if not layout.trust:
         check_table(table, table_sha256(table, signed=chosen[-1]), file.name, signed=chosen[-1])
     library = "EvoApproxLib, " if "EvoApproxLib" in text else ""
-    trusted = ", trusted" if layout.trust else ""
+    notes = "".join(f", {note}" for note in (raw.note, "trusted" * layout.trust) if note)
     return Imported(
         name=name if name is not None else file.stem.strip(),
         table=table.T if layout.swap_operands else table,
@@ -272,7 +273,7 @@ def read(
         figures=_figures(text),
         netlist=_exchanged(raw.netlist) if layout.swap_operands else raw.netlist,
         verilog=_in_order(raw.verilog, layout),
-        source=(source or f"{library}file {file.name}") + trusted,
+        source=(source or f"{library}file {file.name}") + notes,
     )
 
 

@@ -1,6 +1,5 @@
 """Circuits as Verilog: a combinational module, simulated over all operands."""
 
-import dataclasses
 import re
 import shutil
 import tempfile
@@ -21,16 +20,21 @@ from luts.errors import InputError
 from luts.loading import _process, _yosys
 from luts.loading._launcher import RESULTS_FD
 from luts.loading._layout import Int64, RawTable, Request, without_comments
+from luts.loading._modules import Circuit, choose
 
-_MODULE = re.compile(
-    r"\bmodule\s+([A-Za-z_]\w*)\s*(?:#\s*\([^;]*?\)\s*)?\(([^;]*)\)\s*;(.*?)\bendmodule\b",
-    re.DOTALL,
-)
-_PORTS = re.compile(
-    r"\b(input|output|inout)\b((?:\s|\b(?:wire|reg|logic|signed|unsigned|var)\b)*)"
-    r"(\[[^\]]*\])?\s*((?!input\b|output\b|inout\b)[A-Za-z_]\w*"
-    r"(?:\s*,\s*(?!input\b|output\b|inout\b)[A-Za-z_]\w*)*)"
-)
+_NEIGHBOUR = re.compile(r"[A-Za-z_]\w*\.(?:v|sv|vh|svh)")
+MAX_BYTES = 2**23
+
+LIBRARY = "library"
+"""Folder of the file's neighbours, one module a file: where modules that it lacks are looked up."""
+
+MAX_NEIGHBOURS = 500
+
+_TOP = """\
+module {name}(input [7:0] first, input [7:0] second, output [{top}:0] product);
+  {module} {parameters}circuit({ports});
+endmodule
+"""
 _PURE = "pure"
 _BENCH = """\
 module luts_testbench;
@@ -38,7 +42,7 @@ module luts_testbench;
   wire [{top}:0] product;
   reg [{top}:0] products [0:65535];
   integer step, pair, file;
-  {module} circuit(.{first}(first), .{second}(second), .{product}(product));
+  luts_top circuit(.first(first), .second(second), .product(product));
   initial begin
     file = $fopen("/dev/fd/{results}", "w");
     // Up, down, and in leaps: what depends on earlier operands gives another product then.
@@ -64,27 +68,6 @@ endmodule
 """
 
 
-@dataclasses.dataclass(frozen=True)
-class Module:
-    """A Verilog module with two 8-bit inputs and one output.
-
-    Attributes:
-        name: the module's name.
-        first: the input that comes first in its port list.
-        second: the other one.
-        product: the output.
-        bits: the output's width.
-        is_signed: whether both inputs are declared ``signed``.
-    """
-
-    name: str
-    first: str
-    second: str
-    product: str
-    bits: int
-    is_signed: bool = False
-
-
 def read(request: Request) -> RawTable:
     """Evaluate the file's module over all operands.
 
@@ -92,8 +75,10 @@ def read(request: Request) -> RawTable:
     ``iverilog``, or evaluated by ``yosys`` where that is not there.
 
     Args:
-        request: the file; the module is `Layout.symbol`, or the only one that has two inputs of 8
-            bits and one output.
+        request: the file; the module is `Layout.symbol`, or the one with two inputs of 8 bits and
+            one output that no other module of the file has in it. Modules that the file lacks come
+            from files of their names beside it. Parameters and ports that are held constant are
+            those of the layout; unused clocks and resets are held at 0.
 
     Raises:
         InputError: neither tool is there, the source is in error, has no or several such modules,
@@ -110,7 +95,7 @@ def read(request: Request) -> RawTable:
             by_code=True,
             bits=module.bits,
             netlist=lambda: netlist,
-            verilog=_complete(request.text(), module, netlist),
+            verilog=_complete(request, module, netlist),
         )
     iverilog, vvp, yosys = (shutil.which(tool) for tool in ("iverilog", "vvp", "yosys"))
     if not (iverilog and vvp) and not yosys:
@@ -118,12 +103,11 @@ def read(request: Request) -> RawTable:
             f"{request.shown} needs iverilog or yosys, and neither is on the PATH; install one, or "
             "give the circuit as .c or its table as .npy"
         )
-    module = _choose(request)
+    module = choose(request.text(), request.layout, request.shown)
     request.is_signed(module.name, declared=module.is_signed)
     with tempfile.TemporaryDirectory(prefix="luts-") as name:
         folder = Path(name)
-        # The tools see fixed names only: iverilog hands its arguments on to a shell.
-        (folder / "circuit.v").write_bytes(request.path.read_bytes())
+        _prepared(request, folder, module)
         if iverilog and vvp:
             products = _simulate(request, folder, module, (iverilog, vvp))
         else:
@@ -132,27 +116,58 @@ def read(request: Request) -> RawTable:
         products,
         by_code=True,
         bits=module.bits,
+        note=f"product port of {module.bits} bits" if module.bits > 16 else "",
         netlist=lambda: _synthesised(request, module, products) if yosys else None,
-        verilog=_source(request.text(), module),
+        verilog=_source(request, module),
     )
 
 
-def _source(text: str, module: Module) -> VerilogModule:
-    ports = (module.first, module.second, module.product)
-    return VerilogModule(text, module.name, *ports, module.bits)
+def _source(request: Request, module: Circuit) -> VerilogModule:
+    """The circuit in one text: with the neighbours that it names, its settings around it."""
+    text = "\n".join([request.text(), *_named_neighbours(request)])
+    if module.held or request.layout.parameters:
+        name = f"{module.name}_8x8"
+        return VerilogModule(
+            f"{text}\n{_top(request, module, name)}", name, *_yosys.PORTS, module.bits
+        )
+    return VerilogModule(
+        text, module.name, module.first, module.second, module.product, module.bits
+    )
 
 
-def _complete(text: str, module: Module, netlist: Netlist) -> VerilogModule:
+def _neighbours(request: Request) -> list[Path]:
+    """Verilog files beside the circuit's whose names are plain words."""
+    source = request.path.resolve()
+    found = (path for path in source.parent.iterdir() if _NEIGHBOUR.fullmatch(path.name))
+    fit = (p for p in sorted(found) if p.is_file() and p.stat().st_size < MAX_BYTES)
+    return [path for path in fit if path.stem != source.stem][:MAX_NEIGHBOURS]
+
+
+def _named_neighbours(request: Request) -> list[str]:
+    """Texts of the neighbours that the circuit, or one of them, has a module of."""
+    waiting = {p.stem: p for p in _neighbours(request) if p.suffix in (".v", ".sv")}
+    code = without_comments(request.text())
+    for name in re.findall(r"\bmodule\s+(\w+)", code):
+        waiting.pop(name, None)
+    texts, words = [], set(re.findall(r"\w+", code))
+    while named := [name for name in waiting if name in words]:
+        for name in named:
+            texts.append(waiting.pop(name).read_bytes().decode("utf-8", errors="replace"))
+            words |= set(re.findall(r"\w+", without_comments(texts[-1])))
+    return texts
+
+
+def _complete(request: Request, module: Circuit, netlist: Netlist) -> VerilogModule:
     """The file as it is, or its netlist written out where it leaves cells to a library."""
-    code = without_comments(text)
+    code = without_comments(request.text())
     defined = set(re.findall(r"\bmodule\s+(\w+)", code))
     if set(re.findall(r"\b\w+\b", code)) & set(CELLS) <= defined:
-        return _source(text, module)
+        return _source(request, module)
     written = "\n".join([netlist_verilog(netlist, module.name), *ADDER_MODULES.values()])
     return VerilogModule(written, module.name, "a", "b", "product", module.bits)
 
 
-def _structural(request: Request) -> tuple[Module, Netlist] | None:
+def _structural(request: Request) -> tuple[Circuit, Netlist] | None:
     """The module and its netlist where both can be read without a tool."""
     code = without_comments(request.text())
     names = set(re.findall(r"\bmodule\s+(\w+)", code))
@@ -161,20 +176,21 @@ def _structural(request: Request) -> tuple[Module, Netlist] | None:
     if (names & set(CELLS)) - own:
         return None
     try:
-        module = _choose(request)
+        module = choose(request.text(), request.layout, request.shown)
         ports = (module.first, module.second, module.product)
         netlist = read_structural(code, module.name, ports)
     except (InputError, NotStructural):
         return None
+    is_plain = not (module.held or request.layout.parameters)
     fits = netlist.widths == (8, 8) and len(netlist.product) == module.bits
-    return (module, netlist) if fits else None
+    return (module, netlist) if fits and is_plain else None
 
 
 def _squeezed(text: str) -> str:
     return re.sub(r"\s+", "", without_comments(text))
 
 
-def _synthesised(request: Request, module: Module, products: Int64) -> Netlist | None:
+def _synthesised(request: Request, module: Circuit, products: Int64) -> Netlist | None:
     """The netlist as Yosys makes it, adders recognised; None where it cannot read the file.
 
     Raises:
@@ -185,16 +201,15 @@ def _synthesised(request: Request, module: Module, products: Int64) -> Netlist |
         return None
     with tempfile.TemporaryDirectory(prefix="luts-") as name:
         folder = Path(name)
-        (folder / "circuit.v").write_bytes(request.path.read_bytes())
-        script = _yosys.script(module.name, adders=True)
+        _prepared(request, folder, module)
+        script = _yosys.script(adders=True)
         (folder / "synth.ys").write_text(script, encoding="utf-8")
         try:
             step(request, folder, [yosys, "-q", "-s", "synth.ys"])
             text = (folder / "netlist.json").read_text(encoding="utf-8")
         except (InputError, OSError):
             return None
-    ports = (module.first, module.second, module.product)
-    netlist = _yosys.netlist(text, module.name, ports, shown=request.shown)
+    netlist = _yosys.netlist(text, _yosys.TOP, _yosys.PORTS, shown=request.shown)
     pairs = np.arange(65_536)
     differing = netlist.products(pairs >> 8, pairs & 255) != products.ravel()
     if differing.any():
@@ -205,63 +220,40 @@ def _synthesised(request: Request, module: Module, products: Int64) -> Netlist |
     return netlist
 
 
-def modules(text: str) -> list[Module]:
-    """Modules of ``text`` that have two inputs of 8 bits and one output."""
-    multipliers = []
-    for name, header, body in _MODULE.findall(without_comments(text)):
-        inner = re.sub(r"\b(function|task)\b.*?\bend\1\b", " ", body, flags=re.DOTALL)
-        ports: dict[str, tuple[str, int | None]] = {}
-        signed: set[str] = set()
-        for direction, words, width, names in _PORTS.findall(f"{header} ; {inner}"):
-            for port in re.findall(r"\w+", names):
-                ports[port] = (direction, _width(width))
-                if "signed" in words.split():
-                    signed.add(port)
-        order = sorted(ports, key=lambda port: _place(port, header))
-        inputs = [(port, ports[port][1]) for port in order if ports[port][0] != "output"]
-        outputs = [(port, ports[port][1]) for port in order if ports[port][0] == "output"]
-        if [width for _, width in inputs] == [8, 8] and len(outputs) == 1:
-            (product, bits), (first, _), (second, _) = outputs[0], *inputs
-            if bits is not None and bits < 64:
-                is_signed = {first, second} <= signed
-                multipliers.append(Module(name, first, second, product, bits, is_signed))
-    return multipliers
+def _prepared(request: Request, folder: Path, circuit: Circuit) -> None:
+    """The circuit's file, its neighbours, and a top with two operands and a product alone.
+
+    The tools see fixed or plain names only: iverilog hands its arguments on to a shell.
+    """
+    (folder / "circuit.v").write_bytes(request.path.read_bytes())
+    library = folder / LIBRARY
+    library.mkdir()
+    for path in _neighbours(request):
+        (library / path.name).write_bytes(path.read_bytes())
+    (folder / "top.v").write_text(_top(request, circuit, _yosys.TOP), encoding="utf-8")
 
 
-def _place(port: str, header: str) -> int:
-    match = re.search(rf"\b{port}\b", header)
-    return match.start() if match else len(header)
-
-
-def _width(text: str) -> int | None:
-    if not text:
-        return 1
-    match = re.fullmatch(r"\[\s*(\d{1,4})\s*:\s*0\s*\]", text)
-    return int(match.group(1)) + 1 if match else None
-
-
-def _choose(request: Request) -> Module:
-    candidates = modules(request.text())
-    hint = "a multiplier looks like `module m(input [7:0] A, input [7:0] B, output [15:0] O);`"
-    kind = "module with two 8-bit inputs and one output"
-    name = request.choose(kind, [module.name for module in candidates], hint)
-    return next(module for module in candidates if module.name == name)
-
-
-def _simulate(request: Request, folder: Path, module: Module, tools: tuple[str, str]) -> Int64:
-    iverilog, vvp = tools
-    bench = _BENCH.format(
-        top=module.bits - 1,
-        module=module.name,
-        first=module.first,
-        second=module.second,
-        product=module.product,
-        results=RESULTS_FD,
-        pure=_PURE,
+def _top(request: Request, circuit: Circuit, name: str) -> str:
+    parameters = ", ".join(f".{each}({value})" for each, value in request.layout.parameters.items())
+    held = [f".{each}({bits}'d{value})" for each, (value, bits) in circuit.held.items()]
+    joined = (circuit.first, "first"), (circuit.second, "second"), (circuit.product, "product")
+    return _TOP.format(
+        name=name,
+        top=circuit.bits - 1,
+        module=circuit.name,
+        parameters=f"#({parameters}) " if parameters else "",
+        ports=", ".join([*(f".{port}({net})" for port, net in joined), *held]),
     )
+
+
+def _simulate(request: Request, folder: Path, module: Circuit, tools: tuple[str, str]) -> Int64:
+    iverilog, vvp = tools
+    bench = _BENCH.format(top=module.bits - 1, results=RESULTS_FD, pure=_PURE)
     (folder / "bench.v").write_text(bench, encoding="utf-8")
-    sources = ["bench.v", "circuit.v"]
-    build = [iverilog, "-g2012", "-s", "luts_testbench", "-o", "circuit.vvp", *sources]
+    library = ["-y", LIBRARY, "-Y", ".v", "-Y", ".sv", "-I", LIBRARY]
+    sources = ["bench.v", "top.v", "circuit.v"]
+    top = ["-s", "luts_testbench", "-o", "circuit.vvp"]
+    build = [iverilog, "-g2012", *library, *top, *sources]
     step(request, folder, build)
     simulation = [vvp, "-n", str(folder / "circuit.vvp")]
     lines = step(request, folder, simulation, is_stranger=True).decode("ascii", "replace").split()
@@ -291,12 +283,11 @@ def _impurity(products: list[str], said: list[str]) -> str:
     )
 
 
-def _evaluate(request: Request, folder: Path, module: Module, yosys: str) -> Int64:
-    (folder / "synth.ys").write_text(_yosys.script(module.name), encoding="utf-8")
+def _evaluate(request: Request, folder: Path, module: Circuit, yosys: str) -> Int64:
+    (folder / "synth.ys").write_text(_yosys.script(), encoding="utf-8")
     step(request, folder, [yosys, "-q", "-s", "synth.ys"])
     netlist = (folder / "netlist.json").read_text(encoding="utf-8")
-    ports = (module.first, module.second, module.product)
-    return _yosys.products(netlist, module.name, ports, shown=request.shown)
+    return _yosys.products(netlist, _yosys.TOP, _yosys.PORTS, shown=request.shown)
 
 
 def step(request: Request, folder: Path, command: list[str], *, is_stranger: bool = False) -> bytes:
@@ -316,6 +307,6 @@ def step(request: Request, folder: Path, command: list[str], *, is_stranger: boo
     if outcome.status != 0:
         message = _process.first_error(outcome.errors)
         if re.search("unknown module|not part of the design", message, re.IGNORECASE):
-            message += " (a netlist of library cells needs their modules in the same file)"
+            message += " (a netlist of library cells needs their modules, here or beside it)"
         raise InputError(f"{request.shown}: {tool} {outcome.ended}: {message}")
     return outcome.results

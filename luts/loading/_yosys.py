@@ -36,16 +36,20 @@ _KINDS = {"$_AND_": "AND", "$_NAND_": "NAND", "$_OR_": "OR", "$_NOR_": "NOR"} | 
 _PLACED = {*_GATES, "$fa"}
 
 
-def script(module: str, *, adders: bool = False) -> str:
-    """A Yosys script that reads ``circuit.v`` and writes the gates of ``module`` as JSON.
+TOP = "luts_top"
+PORTS = ("first", "second", "product")
+"""Name and ports of the module around a circuit, in ``top.v``."""
+
+
+def script(*, adders: bool = False) -> str:
+    """A Yosys script that reads ``circuit.v`` and ``top.v`` and writes the gates as JSON.
 
     Args:
-        module: name of the top module.
         adders: gather gates into half and full adders (``$fa``).
     """
     return (
-        f"read_verilog -sv circuit.v\nhierarchy -check -top {module}\n"
-        f"synth -flatten -noabc -top {module}\n"
+        "read_verilog -defer -sv -I library circuit.v top.v\n"
+        f"hierarchy -check -libdir library -top {TOP}\nsynth -flatten -noabc -top {TOP}\n"
         # Full adders first: half adders are found inside of them.
         + ("extract_fa -fa\nopt_clean\nextract_fa -ha\nopt_clean\n" if adders else "")
         + "write_json netlist.json\n"

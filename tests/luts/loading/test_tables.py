@@ -196,3 +196,28 @@ def test_files_that_are_none_are_refused(tmp_path):
     with (tmp_path / "huge.bin").open("wb") as file:
         file.truncate(2**27)
     refused(tmp_path / "huge.bin", "is not an 8×8 multiplier")
+
+
+@pytest.mark.parametrize("fmt", ["%.18e", "0x%x", "%d"])
+@pytest.mark.parametrize("delimiter", [" ", ",", ";"])
+def test_tables_as_people_write_them(tmp_path, fmt, delimiter):
+    table = luts.families.exact(signed=False).copy()
+    table[200, 3] += 1
+    rows = "\n".join(delimiter.join(fmt % cell for cell in row) for row in table)
+    path = write(tmp_path, "mul8u_mine.dat", f"simulation of mul8u\ndone in 3 s\n{rows}\n")
+    np.testing.assert_array_equal(luts.load(path, **FIGURES).truth_table, table)
+
+
+@pytest.mark.parametrize("cell", ["1.5e0", "1e99", "0xfffffffff", "1e-1", "nan", "0x"])
+def test_what_is_no_integer_is_named(tmp_path, cell):
+    rows = [["0"] * 256 for _ in range(256)]
+    rows[7][9] = cell
+    path = write(tmp_path, "mul8u_mine.csv", "\n".join(map(",".join, rows)))
+    refused(path, f"line 8 holds '{cell}', which is not an integer", signed=None)
+
+
+def test_an_npy_that_goes_on_is_refused(tmp_path, asymmetric_table):
+    path = tmp_path / "mul8s_mine.npy"
+    np.save(path, asymmetric_table)
+    path.write_bytes(path.read_bytes() + b"x")
+    refused(path, "goes on after its array")

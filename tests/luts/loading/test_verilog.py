@@ -96,18 +96,6 @@ def test_verilog_that_simulates_forever_is_ended(tmp_path):
     )
 
 
-def test_verilog_modules_are_found_by_their_ports():
-    found = _verilog.modules(ANSI + OLD)
-    assert [(m.name, m.first, m.second, m.product, m.bits) for m in found] == [
-        ("mul8s_v", "a", "b", "o", 16),
-        ("mul8s_v", "A", "B", "O", 16),
-    ]
-    assert (
-        _verilog.modules("module m(input clk, input [7:0] a, b, output [15:0] o); endmodule") == []
-    )
-    assert _verilog.modules("module m(input [8:0] a, b, output [15:0] o); endmodule") == []
-
-
 def test_without_a_simulator_the_error_says_so(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     refused(write(tmp_path, "mul8s_v.v", ANSI), "iverilog or yosys")
@@ -130,16 +118,6 @@ def test_yosys_gates_are_evaluated_for_all_operands():
     )
 
 
-def test_ports_say_whether_a_module_is_signed():
-    signed, mixed, plain = (
-        f"module m(input {first} [7:0] a, input {second} [7:0] b, output [15:0] o); endmodule"
-        for first, second in (("signed", "signed"), ("signed", ""), ("", ""))
-    )
-    assert _verilog.modules(signed)[0].is_signed
-    assert not _verilog.modules(mixed)[0].is_signed
-    assert not _verilog.modules(plain)[0].is_signed
-
-
 @tools
 def test_signed_ports_are_enough(tmp_path, monkeypatch, tool):
     multiplier = run_verilog(
@@ -147,6 +125,8 @@ def test_signed_ports_are_enough(tmp_path, monkeypatch, tool):
     )
     assert multiplier.signed
 
+
+TRUSTED = luts.Layout(trust=True)
 
 LATCH = """
 module mul8s_v(input signed [7:0] a, b, output reg signed [15:0] o);
