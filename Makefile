@@ -8,8 +8,8 @@ STAMP := $(VENV)/.installed
 search: $(STAMP)  ## the main job: an accuracy/energy front for ViT-Small with experts
 	$(VENV)/bin/python -m dse.search --arch vit_small --objective pareto
 
-test: $(STAMP)  ## the whole suite
-	$(VENV)/bin/python -m pytest
+test: $(STAMP)  ## the whole suite, by two processes of one thread each
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2 --dist loadfile
 
 lint: $(STAMP)  ## what a contribution must pass beside the tests
 	$(VENV)/bin/ruff check .
