@@ -9,8 +9,7 @@ gradient of the loss, does not vanish on a trained network. Contributions of sit
 
 The model is linearised at the exact network, far from where aggressive assignments lie: it
 proposes, measurement decides. Closed forms without the network behind the site (``K·var``) rank
-random assignments as well or better, but searches that start from them find worse fronts
-(`studies/screening`).
+assignments worse, and searches that start from them find worse fronts (`studies/screening`).
 """
 
 import dataclasses
