@@ -79,6 +79,7 @@ class EfficiencyStudy:
 
     seeds: Annotated[tuple[int, ...], setting("of the two searches that are compared", ge=0)]
     other_seeds: Annotated[tuple[int, ...], setting("of all other searches", ge=0)]
+    other_networks: Annotated[tuple[str, ...], setting("of the other samplers")]
     data_seed: Annotated[int, setting("of the split and of the weights", ge=0)]
     calibration_images: Annotated[int, setting("training images for ranges and routing", ge=1)]
     multipliers: Annotated[str, setting("a set of the catalogue")]
@@ -91,8 +92,8 @@ class EfficiencyStudy:
         check_settings(self)
         catalog.names(self.multipliers)
         check_known("sampler", [*self.unscreened, *self.budgets, *self.tied], SAMPLERS)
-        for tied in self.tied.values():
-            check_known("network", tied.networks, self.networks)
+        for names in (self.other_networks, *(tied.networks for tied in self.tied.values())):
+            check_known("network", names, self.networks)
 
     @classmethod
     def read(cls) -> "EfficiencyStudy":
@@ -112,7 +113,7 @@ class EfficiencyStudy:
             for sampler, tied in self.tied.items():
                 for network in tied.networks or self.networks:
                     yield SearchCell(network, sampler, tied.tie, seed, tied.budget)
-            for sampler, network in itertools.product(others, self.networks):
+            for sampler, network in itertools.product(others, self.other_networks):
                 yield SearchCell(network, sampler, "none", seed, self.budgets[sampler])
 
 

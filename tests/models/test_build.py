@@ -120,7 +120,10 @@ def test_networks_without_such_blocks_are_dense():
 
 
 def test_what_timm_refuses_is_said():
-    with pytest.raises(InputError, match=r"resnet10t, made for images of 176 pixels, cannot be built with .*'patch_size': 8"):
+    with pytest.raises(
+        InputError,
+        match=r"resnet10t, made for images of 176 pixels, cannot be built with .*'patch_size': 8",
+    ):
         build("timm:resnet10t", patch_size=8)
 
 
