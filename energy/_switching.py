@@ -176,7 +176,7 @@ class _Ports:
         return first, second
 
 
-@functools.lru_cache(maxsize=4096)
+@functools.lru_cache(maxsize=256)
 def _factors(operands: SampledOperands, netlist: Netlist, ports: _Ports) -> dict[str, float]:
     """Relative toggles at every site, all of them simulated together."""
     blocks = [_blocks(steps) for steps in operands.sites.values()]

@@ -204,6 +204,7 @@ def export(
     Raises:
         InputError: the folder is not empty or cannot be made, or settings fit no site.
     """
+    path = path.resolve()
     check_target(path)
     source = make_source()
     chosen = chosen_sites(source.network.sites, settings)
@@ -218,6 +219,8 @@ def export(
         if path.exists():
             path.rmdir()
         temporary.rename(path)
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror or error}") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return dataclasses.replace(exported, path=path)

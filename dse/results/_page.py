@@ -8,6 +8,7 @@ into the page as text only.
 import fnmatch
 import html
 import json
+import math
 import re
 from collections.abc import Sequence
 from importlib import resources
@@ -44,16 +45,15 @@ def page(searches: Sequence[Search]) -> str:
     """The page as HTML."""
     content = page_data(searches)
     # Within a script element only "<" could end it.
-    text = json.dumps(content, separators=(",", ":")).replace("<", "\\u003c")
-    filled = _file("front.html").replace("{{title}}", html.escape(content["title"]))
-    for name, value in (
-        ("style", _file("front.css")),
-        ("script", _file("front.js")),
-        ("data", text),
-    ):
-        before, after = filled.split("{{" + name + "}}", 1)
-        filled = before + value + after
-    return filled
+    text = json.dumps(content, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
+    parts = {
+        "title": html.escape(content["title"]),
+        "style": _file("front.css"),
+        "script": _file("front.js"),
+        "data": text,
+    }
+    # In one pass: a title may hold braces too.
+    return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], _file("front.html"))
 
 
 def _file(name: str) -> str:
@@ -107,6 +107,9 @@ def _trial(closing: Closing, trial: Trial) -> dict[str, Any]:
     def percent(score: Score | None) -> float | None:
         return None if score is None else round(100 * score.accuracy, 4)
 
+    def finite(number: float) -> float | None:
+        return round(number, 6) if math.isfinite(number) else None
+
     def error(score: Score | None) -> float | None:
         return None if score is None else round(standard_error_pct(score), 4)
 
@@ -117,7 +120,7 @@ def _trial(closing: Closing, trial: Trial) -> dict[str, Any]:
         "energy": round(trial.energy_rel, 6),
         "accuracy": percent(trial.validation),
         "accuracy_error": error(trial.validation),
-        "cross_entropy": round(trial.validation.cross_entropy, 6),
+        "cross_entropy": finite(trial.validation.cross_entropy),
         "tuned": percent(trial.tuned_validation),
         "test": percent(trial.test),
         "test_error": error(trial.test),

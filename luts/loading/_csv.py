@@ -62,8 +62,12 @@ def _after_words(rows: list[NumberedRow]) -> list[NumberedRow]:
     first = next((i for i, (_, cells) in enumerate(rows) if len(cells) == columns), 0)
     # A header of a labelled matrix may lack the cell above its labels.
     first -= bool(columns == 257 and first and len(rows[first - 1][1]) == 256)
-    is_words = all(not _INTEGER.fullmatch(cells[0]) for _, cells in rows[:first])
+    is_words = all(not _is_number(cells[0]) for _, cells in rows[:first])
     return rows[first:] if is_words else rows
+
+
+def _is_number(cell: str) -> bool:
+    return any(form.fullmatch(cell) for form in (_INTEGER, _HEXADECIMAL, _SCIENTIFIC))
 
 
 def _integer(cell: str, line: int, shown: str) -> int:
@@ -101,7 +105,7 @@ def _from_labelled(rows: list[NumberedRow], shown: str, *, signed: bool) -> Int6
 
 
 def _from_triples(rows: list[NumberedRow], shown: str, *, signed: bool) -> Int64:
-    if not any(map(_INTEGER.fullmatch, rows[0][1])):
+    if not any(map(_is_number, rows[0][1])):
         rows = rows[1:]
     for line, cells in rows:
         if len(cells) != 3:

@@ -113,7 +113,10 @@ def _become(settings: dict[str, Any], command: list[str]) -> None:
         hard = resource.getrlimit(limit)[1]
         most = most if hard == resource.RLIM_INFINITY else min(most, hard)
         # A second more, in which the signal tells that time was out.
-        resource.setrlimit(limit, (most, most + (limit == resource.RLIMIT_CPU)))
+        more = most + (limit == resource.RLIMIT_CPU)
+        resource.setrlimit(
+            limit, (most, more if hard == resource.RLIM_INFINITY else min(more, hard))
+        )
     _libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     _forbid_writing(None if settings["is_stranger"] else settings["folder"])
     if settings["is_stranger"]:

@@ -49,6 +49,7 @@ READERS: dict[str, Callable[[Request], RawTable]] = {
 }
 """Reader of each file name extension."""
 
+VERILOG = (".v", ".sv")
 TEXT = (".c", ".h", ".cuh", ".hpp", ".csv", ".txt", ".dat", ".v", ".sv")
 
 MAX_BYTES = 64 * 2**20
@@ -248,6 +249,10 @@ def read(
         InputError: as `load`, but for missing figures.
     """
     file, layout = _checked(Path(path)), layout or Layout()
+    if (layout.parameters or layout.ties) and file.suffix.lower() not in VERILOG:
+        raise InputError(
+            f"{file.name} is no Verilog: parameters and inputs to hold constant say nothing of it"
+        )
     chosen: list[bool] = []
 
     def decide(symbol: str, declared: bool) -> bool:

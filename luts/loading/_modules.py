@@ -147,6 +147,34 @@ def choose(text: str, layout: Layout, shown: str) -> Circuit:
     Raises:
         InputError: there is none or there are several; every module is listed with its ports.
     """
+    circuit = _chosen(text, layout, shown)
+    _check_used(text, layout, circuit, shown)
+    return circuit
+
+
+def _check_used(text: str, layout: Layout, circuit: Circuit, shown: str) -> None:
+    """Refuse settings that change nothing, or that do not fit.
+
+    Raises:
+        InputError: a parameter or an input that is not there, or a value too wide for its input.
+    """
+    code = without_comments(text)
+    for name in layout.parameters:
+        if not re.search(rf"\b{re.escape(name)}\b", code):
+            raise InputError(f"{shown} has no parameter {name!r} to set; its modules name none")
+    for name, value in layout.ties.items():
+        if name not in circuit.held:
+            others = ", ".join(circuit.held) or "none"
+            raise InputError(
+                f"{shown}: {circuit.name} has no input {name!r} to hold constant beside its "
+                f"operands; those that it has are {others}"
+            )
+        bits = circuit.held[name][1]
+        if not 0 <= value < 1 << bits:
+            raise InputError(f"{shown}: {name} has {bits} bits, which {value} does not fit into")
+
+
+def _chosen(text: str, layout: Layout, shown: str) -> Circuit:
     found = modules(text, layout.parameters)
     circuits = {each.name: circuit for each in found if (circuit := circuit_of(each, layout))}
     listed = "; ".join(map(str, found[:10])) or "none"

@@ -18,9 +18,10 @@ mul8u_YX7, 0.195; an adder has 0.98, a constant at least 0.72.
 
 TRUST = "or say that it is meant with --trust (layout=luts.Layout(trust=True))"
 
-# EvoApproxLib's names: mul16s_HF7, mul8x3u_0TB, mul7u_01L, add8se_8R9, sub12u_…
+# EvoApproxLib's names: mul16s_HF7, mul8x3u_0TB, mul7u_01L, add8se_8R9, sub12u_…; a mere mul2 may
+# be somebody's second try.
 _NAME = re.compile(
-    r"(?:^|[^A-Za-z0-9])(mul|add|sub|div|mac)(\d{1,3})(?:x(\d{1,3}))?[a-z]{0,2}(?![A-Za-z0-9])"
+    r"(?:^|[^A-Za-z0-9])(mul|add|sub|div|mac)(\d{1,3})(?:x(\d{1,3}))?[su][a-z]?(?![A-Za-z0-9])"
 )
 _KINDS = {"mul": "multiplier", "add": "adder", "sub": "subtractor", "div": "divider", "mac": "MAC"}
 

@@ -116,7 +116,13 @@ def _tensordot(x: torch.Tensor, y: torch.Tensor, dims: Any = 2) -> Matrices | No
 
 
 def _inner(x: torch.Tensor, y: torch.Tensor) -> Matrices | None:
+    if not (x.dim() and y.dim()):
+        return None
     return _tensordot(x, y, dims=([-1], [-1]))
+
+
+FIRST_DOT = 0x100
+"""Letter of the first dimension of an ellipsis; those of a user come before."""
 
 
 def _einsum(equation: str, *operands: Any) -> Matrices | None:
@@ -133,7 +139,10 @@ def _einsum(equation: str, *operands: Any) -> Matrices | None:
     first, second, result = spelt
     if not arrow:
         letters = first + second
-        result = "".join(sorted(c for c in set(letters) if letters.count(c) == 1))
+        # The dimensions of an ellipsis come first, in their order.
+        dots = "".join(c for c in dict.fromkeys(letters) if ord(c) >= FIRST_DOT)
+        alone = {c for c in letters if letters.count(c) == 1 and ord(c) < FIRST_DOT}
+        result = dots + "".join(sorted(alone))
     if len(set(first)) < len(first) or len(set(second)) < len(second):  # a diagonal
         return None
     return _summed(first, second, result, x, y)
@@ -148,7 +157,7 @@ def _without_dots(
         return first, second, result
     if len(set(dots)) > 1:
         return None
-    letters = "".join(chr(0x100 + i) for i in range(dots[0]))
+    letters = "".join(chr(FIRST_DOT + i) for i in range(dots[0]))
     return (
         first.replace("...", letters),
         second.replace("...", letters),

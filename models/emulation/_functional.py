@@ -53,10 +53,17 @@ class Constants:
         return holds if known is not None and known() is tensor else None
 
     def note(self, func: Any, args: Any, kwargs: Any, output: Any) -> None:
-        """Take note of what a function made of its arguments."""
+        """Take note of what a function made of its arguments, or wrote into the first of them."""
         given = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
         held = [self._held(tensor) for tensor in given]
         is_constant = None not in held if given else func in _FACTORIES
+        name = getattr(func, "__name__", "")
+        writes = name == "__setitem__" or (name.endswith("_") and not name.endswith("__"))
+        if writes and None in held and given and given[0] is tree_leaves((args, kwargs))[0]:
+            # What a view's base holds is no longer the network's alone either.
+            for written in (given[0], given[0]._base):
+                if written is not None:
+                    self._known.pop(id(written), None)
         for made in tree_leaves(output):
             if isinstance(made, torch.Tensor):
                 if is_constant:
@@ -251,7 +258,7 @@ def read(func: Any, args: Any, kwargs: Any) -> Call | None:
     named = [kwargs.pop(name) for name in names[len(args) :] if name in kwargs]
     try:
         call = reader(*args, *named, **kwargs)
-    except TypeError:  # an option that is not known here: counted, and no site
+    except (TypeError, ArithmeticError):  # an option that is not known here: counted, and no site
         return None
     if call is None or not all(tensor.is_floating_point() for tensor in call.operands):
         return None

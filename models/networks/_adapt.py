@@ -196,7 +196,8 @@ def adapt(network: nn.Module, mixtures: Mapping[str, str] | None = None) -> nn.M
     given = dict(mixtures or {})
     for name, child in given.items():
         _check_given(copied, name, child)
-    found = given | {n: c for n, c in _recognised(copied) if n not in given}
+    named = {module for name in given for module in copied.get_submodule(name).modules()}
+    found = given | dict(_recognised(copied, named))
     if not found:
         raise InputError(
             f"{type(network).__name__} has no mixture of experts that is recognised: name each "
@@ -231,13 +232,13 @@ def _check_given(network: nn.Module, name: str, child: str) -> None:
         )
 
 
-def _recognised(network: nn.Module) -> Iterator[tuple[str, str]]:
-    """Blocks with experts, and the name of the child that holds them.
+def _recognised(network: nn.Module, named: set[nn.Module]) -> Iterator[tuple[str, str]]:
+    """Blocks with experts but those that were ``named``, and the child that holds them.
 
     Raises:
         InputError: a tensor looks like the weights of several experts.
     """
-    known: set[nn.Module] = set()
+    known = set(named)
     for name, block in network.named_modules():
         if isinstance(block, ExpertLayer) or block in known:
             known.update(block.modules())

@@ -242,6 +242,17 @@ def test_filters_and_views_change_what_is_drawn(tmp_path):
     assert counts == [90, 60, 0, 1, "No trial is left; tick more boxes."]
 
 
+def test_names_with_braces_and_scores_that_are_no_numbers_are_data():
+    closing, config = search(dataset="imagefolder:{{data}} {{style}}")
+    first = closing.trials[0]
+    lost = dataclasses.replace(first.validation, cross_entropy=float("nan"))
+    closing.trials[0] = dataclasses.replace(first, validation=lost)
+    text = page([(closing, config)])
+    assert "<title>" in text and "{{data}} {{style}}" in text.split("</title>")[0]
+    data = embedded(text)
+    assert data["title"] == config.title and data["trials"][0]["cross_entropy"] is None
+
+
 @needs_chromium
 def test_hostile_names_are_shown_as_text(tmp_path):
     found = search(dataset=f"imagefolder:{HOSTILE}")

@@ -167,6 +167,28 @@ def test_a_mixture_may_be_named():
     assert {s.expert for s in sites(adapted, X)} == {None, *range(E)}
 
 
+def test_fused_experts_may_be_named():
+    class Banked(Capacity):
+        def __init__(self):
+            super().__init__()
+            self.bank = self.experts
+            del self.experts
+
+        def forward(self, x):
+            # As that of the parent, which looks for another name.
+            self.__dict__["experts"] = self.bank
+            try:
+                return super().forward(x)
+            finally:
+                del self.__dict__["experts"]
+
+    network = nn.Sequential(nn.Linear(D, D), Banked()).eval()
+    adapted = adapt(network, {"1": "bank"})
+    with torch.no_grad():
+        assert torch.allclose(adapted(X), network(X), atol=1e-6)
+    assert {s.expert for s in sites(adapted, X)} == {None, *range(E)}
+
+
 def test_what_cannot_be_adapted_is_refused():
     class Fused(nn.Module):
         def __init__(self):

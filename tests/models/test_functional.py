@@ -63,6 +63,8 @@ for equation, shapes in {
     "byhwc,hkc->byhwk": ((2, 3, 4, 5, 6), (4, 7, 6)),
     "...ij,jk->...ik": ((2, 3, 4, 5), (5, 6)),
     "ij,jk": ((3, 4), (4, 5)),
+    "...j,jk": ((2, 3, 4), (4, 5)),
+    "...ij,...jk": ((2, 3, 4, 5), (2, 3, 5, 6)),
     "kij,jl->lik": ((2, 3, 4), (4, 5)),
     "ijk,kl->il": ((2, 3, 4), (4, 5)),
     "nc,nc->n": ((3, 4), (3, 4)),
@@ -331,6 +333,33 @@ def test_a_convolution_called_as_a_function_is_folded_with_its_batchnorm():
         emulated.network.norm.register_forward_hook(lambda *_: None)
         assert torch.allclose(emulated(TOKENS), folded, atol=1e-5)
     assert (folded - want).norm() / want.norm() < 0.05
+
+
+@pytest.mark.parametrize("through_a_view", [False, True])
+def test_a_buffer_that_the_input_is_written_into_is_no_weight(through_a_view):
+    class Keeping(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("kept", rand(5, D))
+
+        def forward(self, x):
+            if through_a_view:
+                self.kept[1:].copy_(x[0, 1:])
+            else:
+                self.kept[:] = x[0]
+            return (x @ self.kept.t()).mean(1)
+
+    network = Keeping().eval()
+    emulated = emulate(network, EXACT, calibration=[TOKENS], method="max")
+    assert [site.kind for site in emulated.sites] == ["matmul"]
+    other = rand(*TOKENS.shape).clamp(TOKENS.min(), TOKENS.max())
+    with torch.no_grad():
+        found, want = emulated(other), network(other)
+    assert (found - want).norm() / want.norm() < 0.05
+
+
+def test_a_scalar_times_a_vector_is_no_product():
+    assert read(torch.inner, (torch.tensor(2.0), rand(4)), {}) is None
 
 
 def test_recovery_and_sampling_know_these_sites():

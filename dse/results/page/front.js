@@ -382,7 +382,7 @@ byId("view").addEventListener("change", (event) => { state.view = event.target.v
 byId("controls").addEventListener("submit", (event) => event.preventDefault());
 byId("copy").addEventListener("click", () => {
   const said = byId("copied");
-  navigator.clipboard.writeText(jsonOf(state.chosen)).then(
+  (navigator.clipboard?.writeText(jsonOf(state.chosen)) ?? Promise.reject()).then(
     () => { said.textContent = "copied"; },
     () => { said.textContent = "this browser lets no page copy: use the file"; });
 });

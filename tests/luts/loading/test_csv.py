@@ -23,6 +23,15 @@ def test_csv_rows_of_operands_and_product(tmp_path, asymmetric_table, codes, hea
     np.testing.assert_array_equal(multiplier.truth_table, asymmetric_table)
 
 
+@pytest.mark.parametrize("fmt", ["%.18e", "0x%x", "%d"])
+def test_rows_of_operands_in_other_spellings(tmp_path, fmt):
+    table = luts.families.exact(signed=False)
+    rows = [(a, b, table[a, b]) for a in range(256) for b in range(256)]
+    text = "\n".join(" ".join(fmt % number for number in row) for row in rows)
+    path = write(tmp_path, "mul8u_mine.txt", f"done in 3 s\n{text}\n")
+    np.testing.assert_array_equal(luts.load(path, **FIGURES).truth_table, table)
+
+
 def test_csv_as_pandas_writes_it(tmp_path, asymmetric_table):
     pandas = pytest.importorskip("pandas")
     path = tmp_path / "mul8s_mine.csv"

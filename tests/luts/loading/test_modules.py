@@ -122,6 +122,13 @@ endmodule
         found.truth_table, np.multiply.outer(np.arange(256) & 252, np.arange(256))
     )
     assert found.source == "file mul8u_v.v, product port of 32 bits"
+    for given, why in (
+        ({"ties": {"mask": 2, "masc": 1}}, "no input 'masc' to hold constant .*clk, rst_n, mask"),
+        ({"ties": {"mask": 300}}, "mask has 8 bits, which 300 does not fit"),
+        ({"ties": {"mask": 2}, "parameters": {"N": 8, "WIDTH": 8}}, "no parameter 'WIDTH'"),
+    ):
+        with pytest.raises(InputError, match=why):
+            load(tool, path, monkeypatch, **{"parameters": {"N": 8}, **given})
     again = write(tmp_path, "mul8u_again.v", found.verilog.text)
     np.testing.assert_array_equal(luts.load(again, **FIGURES).truth_table, found.truth_table)
 
@@ -157,6 +164,12 @@ def test_two_circuits_are_asked_for():
 def test_an_adder_in_verilog_is_refused(tmp_path, operator):
     source = f"module v(input [7:0] a, b, output [8:0] o); assign o = a {operator} b; endmodule"
     refused(write(tmp_path, "mine.v", source), "mine.v is no multiplier", signed=False)
+
+
+def test_settings_of_verilog_say_nothing_of_other_files(tmp_path):
+    np.save(tmp_path / "mul8u_x.npy", EXACT)
+    with pytest.raises(InputError, match=r"mul8u_x\.npy is no Verilog"):
+        luts.load(tmp_path / "mul8u_x.npy", layout=Layout(ties={"q": 1}), **FIGURES)
 
 
 @pytest.mark.parametrize("given", [{"parameters": {"N;": 8}}, {"ties": {"a": -1}}])

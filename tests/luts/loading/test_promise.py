@@ -79,6 +79,7 @@ def test_operands_of_16_bits_are_refused_by_their_types(tmp_path):
         "array_a3b5d0",
         "mul8x8u_1",
         "simul16",
+        "mul2",
         "lut",
     ],
 )
