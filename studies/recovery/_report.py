@@ -77,13 +77,13 @@ def _clean(commits: pd.Series) -> int:
 
 def write(store: CellStore[RecoveryCell]) -> pd.DataFrame:
     """Write table and figure anew from all cells; the summary."""
-    circuits, recipes = luts.catalog.names("mul8s"), list(RecoveryStudy.read().recipes)
+    recipes = list(RecoveryStudy.read().recipes)
     cells = sorted(
         store.records(),
         key=lambda cell: (
             cell["network"],
             recipes.index(cell["recipe"]),
-            circuits.index(cell["multiplier"]),
+            -luts.catalog[cell["multiplier"]].power_mw,
             cell["seed"],
         ),
     )

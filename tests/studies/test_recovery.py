@@ -69,5 +69,10 @@ def test_report_adds_up(tmp_path):
     ladder = pd.read_csv(tmp_path / "ladder.csv")
     assert list(ladder["regained"]) == pytest.approx([3 / 7, 0.8, 3 / 7, 0.9], abs=1e-5)
     assert (tmp_path / "ladder.png").stat().st_size > 5_000
+    # Arrays are in the matrix too; the dearest circuit comes first.
+    name = "array:a3b5d0"
+    array = cell(0, 0.6) | {"multiplier": name}
+    store.keep(RecoveryCell("resnet20-dense", name, "free", 0), array)
+    assert _report.write(store)["multiplier"].tolist() == ["mul8s_1L1G", name]
     store.keep(RecoveryCell("resnet20-dense", "mul8s_1L1G", "free", 2), cell(2, 0.66))
     assert _report.write(store).iloc[0]["clean_runs"] == 1  # one does not say
