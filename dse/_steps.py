@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import optuna
 import pandas as pd
+import torch
 from torch import nn
 
 from dse.problem import Codes, Problem, constrained_sweep
@@ -183,7 +184,7 @@ def _frozen_operands(
     if not has_experts:
         images = images[:OPERAND_IMAGES]
     source = f"exact int8 network, {len(images)} training images"
-    batches = [images[at : at + BATCH_SIZE] for at in range(0, len(images), BATCH_SIZE)]
+    batches = torch.split(images, BATCH_SIZE)
     operands = sample_operands(evaluator.emulated, batches, seed=config.seed, source=source)
     if run is not None:
         run.keep_operands(operands)
@@ -317,11 +318,12 @@ def write(run: Run, closing: Closing) -> None:
     """All files that a person or another program reads."""
     _write_csv(run.path / run_files.TRIALS, trials_frame(closing))
     _write_csv(run.path / run_files.FRONT, front_frame(closing))
-    for number in sorted({*closing.front, *closing.reported}):
+    kept = sorted({*closing.front, *closing.reported})
+    for number in kept:
         text = closing.trials[number].assignment.to_json()
         run.write(f"{ASSIGNMENTS}/{run_files.member_file(number)}", text)
     for number, routing in closing.own_routing.items():
-        if number in (*closing.front, *closing.reported):
+        if number in kept:
             run.keep_own_routing(number, routing)
     with atomically(run.path / run_files.FRONT_PICTURE) as temporary:
         draw_png(temporary, closing, run.config)

@@ -46,6 +46,9 @@ class Closing:
         own_routing: by trial number, how often each tested network uses its experts; the energies
             of other trials are charged with the frozen frequencies alone.
         own_energy: by trial number, ``energy_rel`` under these own frequencies.
+        energies: by trial number, ``energy_rel`` of what was tested under each energy model.
+        circuits: by trial number, how many distinct circuits it has, and the area of one of each,
+            relative to the exact one's.
         coverage: part of the multiply-accumulates that sites do; None where an earlier version did
             not count.
     """

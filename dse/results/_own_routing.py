@@ -7,6 +7,8 @@ close, for the networks that are at hand then.
 
 from collections.abc import Mapping
 
+import torch
+
 from dse.problem import Trial
 from dse.scoring import BATCH_SIZE, Evaluator
 from dse.study import SearchConfig
@@ -29,8 +31,7 @@ def measure_own(evaluator: Evaluator, emulated: EmulatedNetwork, what: str) -> R
         return None
     images = evaluator.inputs
     source = f"{what}, {len(images)} training images"
-    batches = [images[start : start + BATCH_SIZE] for start in range(0, len(images), BATCH_SIZE)]
-    return measure_routing(emulated.network, batches, source=source)
+    return measure_routing(emulated.network, torch.split(images, BATCH_SIZE), source=source)
 
 
 def own_energies(

@@ -59,7 +59,7 @@ class Constants:
         is_constant = None not in held if given else func in _FACTORIES
         name = getattr(func, "__name__", "")
         writes = name == "__setitem__" or (name.endswith("_") and not name.endswith("__"))
-        if writes and None in held and given and given[0] is tree_leaves((args, kwargs))[0]:
+        if writes and None in held and args and given[0] is args[0]:
             # What a view's base holds is no longer the network's alone either.
             for written in (given[0], given[0]._base):
                 if written is not None:
