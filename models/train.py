@@ -90,7 +90,8 @@ def _parser() -> Parser:
     }
     shape = ("arch", "topology", *ABOUT_EXPERTS, "image_size", "patch_size")
     add_settings(parser, NetworkConfig, shape, overrides=overrides)
-    add("--dataset", default="digits", help=", ".join(DATASETS) + " (default: digits)")
+    names = ", ".join(DATASETS)
+    add("--dataset", default="cluttered-digits", help=f"{names} (default: %(default)s)")
     add("--data-root", type=Path, help="folder of the published archives (default: the cache)")
     add("--out", required=True, metavar="FILE", help="weights to write, .safetensors")
     add("--resume", action="store_true", help="go on after an interruption, to the same result")

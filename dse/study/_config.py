@@ -42,7 +42,7 @@ class SearchConfig:
     topology: Annotated[str, setting("all for one search each", choices=(*TOPOLOGIES, ALL))] = (
         "hard"
     )
-    dataset: Annotated[str, setting("what the network classifies")] = "digits"
+    dataset: Annotated[str, setting("what the network classifies")] = "cluttered-digits"
     data_root: Annotated[
         str, setting("folder of published archives; the cache's if empty", metavar="DIR")
     ] = ""
@@ -65,7 +65,7 @@ class SearchConfig:
     ] = "guided"
     multipliers: Annotated[
         str, setting("a set of the catalogue, or names", metavar="SET|NAME,…")
-    ] = "mul8s"
+    ] = "mul8s+arrays"
     operands: Annotated[
         Operands,
         setting(

@@ -15,7 +15,13 @@ from energy import ACTIVITY, CostModel, Workload, check_circuits, published_figu
 from luts.errors import InputError
 from models import uniform_routing
 
-CLASSES = {"digits": 10, "cifar10": 10, "cifar100": 100, "tiny-imagenet": 200}
+CLASSES = {
+    "cluttered-digits": 10,
+    "digits": 10,
+    "cifar10": 10,
+    "cifar100": 100,
+    "tiny-imagenet": 200,
+}
 """Number of classes of each data set where it is always the same."""
 
 MARGIN = 1.02

@@ -5,6 +5,7 @@ from pathlib import Path
 from luts.console import SILENT, Reporter
 from luts.errors import InputError, suggest
 from models.training._cifar import read_cifar
+from models.training._cluttered_digits import read_cluttered_digits
 from models.training._data import Data
 from models.training._digits import read_digits
 from models.training._imagefolder import read_imagefolder
@@ -12,7 +13,14 @@ from models.training._published import CIFAR10, CIFAR100, TINY_IMAGENET, locate
 from models.training._source import Source, splits
 from models.training._tiny_imagenet import read_tiny_imagenet
 
-DATASETS = ("digits", "cifar10", "cifar100", "tiny-imagenet", "imagefolder:PATH")
+DATASETS = (
+    "cluttered-digits",
+    "digits",
+    "cifar10",
+    "cifar100",
+    "tiny-imagenet",
+    "imagefolder:PATH",
+)
 _FOLDER_PREFIX = "imagefolder:"
 
 
@@ -39,10 +47,11 @@ def load_data(
     """Read a data set and split it.
 
     Args:
-        name: ``digits`` (embedded), ``cifar10``, ``cifar100``, ``tiny-imagenet``, or
-            ``imagefolder:PATH`` (class folders, or an archive of them).
+        name: ``cluttered-digits`` and ``digits`` (embedded), ``cifar10``, ``cifar100``,
+            ``tiny-imagenet``, or ``imagefolder:PATH`` (class folders, or an archive of them).
         seed: decides which training images are held back for validation.
-        image_size: side of the square images in pixels; the set's own (32 for digits) by default.
+        image_size: side of the square images in pixels; by default the set's own (32 for the
+            embedded ones).
         root: folder of the standard archives; ``datasets`` in the cache folder by default.
         download: fetch a missing archive into ``root``.
         reporter: shows progress.
@@ -53,6 +62,8 @@ def load_data(
     check_dataset(name)
     if image_size is not None and image_size < 1:
         raise InputError(f"the image size is a positive number of pixels, not {image_size}")
+    if name == "cluttered-digits":
+        return read_cluttered_digits(seed, image_size=image_size or 32)
     if name == "digits":
         source = read_digits(image_size or 32)
         return splits(source, seed=seed, test_fraction=0.2, validation_fraction=0.2)

@@ -10,7 +10,7 @@ from luts.console import run
 TINY = f"{Path(__file__).with_name('tiny_network.py')}:tiny"
 MULTIPLIERS = ("--multipliers", "mul8s_1KV8,mul8s_1L1G,mul8s_1KTY")
 FAST = (
-    *("--arch", TINY, "--topology", "hard", "--train-epochs", 2),
+    *("--arch", TINY, "--dataset", "digits", "--topology", "hard", "--train-epochs", 2),
     *(*MULTIPLIERS, "--finetune", "none", "--quiet"),
 )
 

@@ -14,7 +14,8 @@ from models import TOPOLOGIES, Assignment, NetworkConfig, Routing, build, evalua
 from models.training._files import CACHE_VARIABLE
 from tests.dse._searching import TINY, call, only_line
 
-CIRCUITS = ("--train-epochs", "0.5", "--multipliers", "mul8s_1KV8,mul8s_1L1G,mul8s_1KTY")
+OF_DIGITS = ("--dataset", "digits", "--train-epochs", "0.5")
+CIRCUITS = (*OF_DIGITS, "--multipliers", "mul8s_1KV8,mul8s_1L1G,mul8s_1KTY")
 SMALL = (*CIRCUITS, "--arch", TINY, "--topology", "hard")
 DENSE = (*SMALL, "--topology", "dense")
 VIT = (*CIRCUITS, "--topology", "dense", "--patch-size", "32")

@@ -48,7 +48,10 @@ def command(monkeypatch, *words: object) -> int:
     return stopped.value.code or 0
 
 
-BASE = ("--arch", "tiny", "--image-size", 8, "--epochs", 3, "--lr", 0.01, "--ema", 0.9, "--out")
+BASE = (
+    *("--arch", "tiny", "--dataset", "digits", "--image-size", 8),
+    *("--epochs", 3, "--lr", 0.01, "--ema", 0.9, "--out"),
+)
 
 
 @pytest.mark.parametrize("topology", ["dense", "hard"])
