@@ -5,8 +5,7 @@ import torch
 
 from luts._arithmetic import Arithmetic
 from luts._multiplier import Multiplier
-from luts._native import MAX_K
-from luts._select import select
+from luts._select import check_sum, select
 from luts._task import Task
 from luts.backends import REFERENCE
 from luts.errors import InputError
@@ -34,9 +33,10 @@ def matmul(
         int32 of shape ``(..., M, N)``.
 
     Raises:
-        InputError: an operand is not int8, inner or batch dimensions differ, or K is above 65,536.
+        InputError: an operand is not int8, inner or batch dimensions differ, or K is above
+            `Multiplier.max_products`.
     """
-    _check(x, w)
+    _check(x, w, multiplier)
     batched = w.dim() > 2
     task = Task(x.device, x.shape[-1], w.shape[-1], batched=batched)
     selection = select(Arithmetic(multiplier, swapped, rounded), task)
@@ -54,11 +54,11 @@ def matmul_reference(
     rounded: bool = False,
 ) -> torch.Tensor:
     """`matmul` by looking every product up: slow and obvious."""
-    _check(x, w)
+    _check(x, w, multiplier)
     return REFERENCE.multiply(x, w, Arithmetic(multiplier, swapped, rounded))
 
 
-def _check(x: torch.Tensor, w: torch.Tensor) -> None:
+def _check(x: torch.Tensor, w: torch.Tensor, multiplier: Multiplier) -> None:
     for name, operand in (("x", x), ("w", w)):
         if operand.dtype != torch.int8:
             raise InputError(f"{name} must be int8 codes, not {operand.dtype}")
@@ -76,5 +76,4 @@ def _check(x: torch.Tensor, w: torch.Tensor) -> None:
             f"batch dimensions differ: x is {tuple(x.shape)}, w is {tuple(w.shape)}; each must be "
             f"equal or 1"
         ) from None
-    if x.shape[-1] > MAX_K:
-        raise InputError(f"K must be at most {MAX_K} for exact 32-bit sums, not {x.shape[-1]}")
+    check_sum(x.shape[-1], multiplier)

@@ -18,8 +18,11 @@ if TYPE_CHECKING:
 N_CODES = 256
 """Codes of one 8-bit operand: its bits read as an unsigned number."""
 
-MAX_ABS_PRODUCT = (2**31 - 1) // 65_536
-"""Largest product magnitude whose sum over 65,536 terms still fits a 32-bit accumulator."""
+MAX_ABS_PRODUCT = 2**16 - 1
+"""Largest product magnitude that a circuit of 16 output bits has."""
+
+MAX_SUM, MAX_K = 2**31 - 1, 65_536
+"""Largest sum that 32 bits hold, and the most products that any sum may have."""
 
 Table = npt.NDArray[np.int32]
 
@@ -96,8 +99,8 @@ class Multiplier:
             their table (`luts.circuits.netlist_of`).
 
     Raises:
-        InputError: the table has another shape or type, a product in use so large that a sum of
-            65,536 would leave 32 bits, or a figure that is not a positive number.
+        InputError: the table has another shape or type, a product in use that 16 bits do not hold,
+            or a figure that is not a positive number.
     """
 
     name: str
@@ -151,6 +154,15 @@ class Multiplier:
         frozen.setflags(write=False)
         return frozen
 
+    @functools.cached_property
+    def max_products(self) -> int:
+        """The most products whose sum is sure to fit 32 bits, at most 65,536.
+
+        Fewer than 65,536 only where a product in use passes 32,767.
+        """
+        worst = max(-int(self.signed_table.min()), int(self.signed_table.max()), 1)
+        return min(MAX_K, MAX_SUM // worst)
+
     @property
     def values(self) -> npt.NDArray[np.int64]:
         """Operand value of each code, shape ``(256,)``."""
@@ -186,8 +198,8 @@ def _checked_table(name: str, table: npt.ArrayLike, *, signed: bool) -> Table:
     worst = max(abs(int(used.min())), abs(int(used.max())))
     if worst > MAX_ABS_PRODUCT:
         raise InputError(
-            f"{name}: products up to ±{MAX_ABS_PRODUCT} keep sums of 65,536 within 32 bits; "
-            f"this table holds {worst}"
+            f"{name}: products of 8×8 bits lie within ±{MAX_ABS_PRODUCT:,}, what 16 bits hold; "
+            f"this table has {worst:,}"
         )
     widest = np.iinfo(np.int32)
     if not widest.min <= int(array.min()) <= int(array.max()) <= widest.max:

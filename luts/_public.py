@@ -9,10 +9,10 @@ from luts._factorisation import Factorisation, factorise
 from luts._geometry import Geometry
 from luts._ignored_bits import ignored_bits
 from luts._matmul import matmul, matmul_reference
-from luts._multiplier import Multiplier
-from luts._native import MAX_K, MissingKernelsWarning, isa, scalar_loop
+from luts._multiplier import MAX_K, Multiplier
+from luts._native import MissingKernelsWarning, isa, scalar_loop
 from luts._quantise import MAX_CODE, quantise
-from luts._select import Selection, select
+from luts._select import Selection, check_sum, select
 from luts._task import Scaling, Task
 from luts.errors import InputError
 from luts.loading import Imported, Layout, MismatchWarning, load
@@ -38,6 +38,7 @@ __all__ = [
     "Task",
     "UnknownMultiplierError",
     "catalog",
+    "check_sum",
     "error_metrics",
     "evoapprox_catalog",
     "factorise",

@@ -8,10 +8,12 @@ import numpy as np
 import torch
 
 from luts._arithmetic import Arithmetic
+from luts._multiplier import Multiplier
 from luts._shapes import check_convolution, check_linear, check_product
 from luts._task import Scaling, Task
 from luts.backends import BACKENDS, LOOKUP, NATIVE, REFERENCE, TRITON, Backend
 from luts.backends._native import cheapest_terms
+from luts.errors import InputError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,8 +88,32 @@ class Selection:
         return self.backend.batched(x, y, self.arithmetic, scaling)
 
 
+def check_sum(products: int, multiplier: Multiplier, place: str = "this product") -> None:
+    """Check that 32 bits hold any sum of so many products.
+
+    Args:
+        products: of one sum.
+        multiplier: makes each of them.
+        place: who sums, for the message.
+
+    Raises:
+        InputError: they do not.
+    """
+    most = multiplier.max_products
+    if products > most:
+        raise InputError(
+            f"{place} sums {products:,} products into an output, and 32-bit sums of products of "
+            f"{multiplier.name} are exact up to {most:,}: split it, or take another multiplier"
+        )
+
+
 def select(arithmetic: Arithmetic, task: Task) -> Selection:
-    """The first backend that can compute ``task`` with ``arithmetic``."""
+    """The first backend that can compute ``task`` with ``arithmetic``.
+
+    Raises:
+        InputError: 32 bits do not hold every sum.
+    """
+    check_sum(task.inner, arithmetic.multiplier)
     refusals: list[str] = []
     for backend in _in_order(task):
         refusal = backend.refusal(arithmetic, task)

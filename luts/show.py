@@ -173,6 +173,11 @@ def _findings(multiplier: luts.Multiplier) -> list[str]:
     if not multiplier.is_commutative:
         different = np.count_nonzero(multiplier.truth_table != multiplier.truth_table.T)
         lines.append(f"exchanging its operands changes {different:,} of 65,536 products")
+    if multiplier.max_products < luts.MAX_K:
+        lines.append(
+            f"sums are exact up to K = {multiplier.max_products:,} products, as one product in use "
+            f"is {luts.Arithmetic(multiplier).max_abs_product:,}"
+        )
     if multiplier.truth_table[0, 0] != 0:
         lines.append(f"the product of two zeros is {multiplier.truth_table[0, 0]}")
     return lines

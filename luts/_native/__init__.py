@@ -1,6 +1,5 @@
 """The compiled kernels: loaded at first use, never built then."""
 
-from luts._native._checks import MAX_K
 from luts._native._library import MissingKernelsWarning, isa, kernels_or_none, max_depth
 from luts._native._lookup import native_lookup, native_pad, scalar_loop
 from luts._native._product import (
@@ -12,7 +11,6 @@ from luts._native._product import (
 )
 
 __all__ = [
-    "MAX_K",
     "MissingKernelsWarning",
     "Packed",
     "isa",

@@ -5,9 +5,7 @@ from typing import Any
 import torch
 
 from luts._geometry import Geometry
-
-MAX_K = 65_536
-"""Longest inner dimension whose sums are sure to fit 32 bits."""
+from luts._multiplier import MAX_K
 
 BLOCK_BYTES = 192 * 1024
 """Codes of one unit of work; the same in src/product.c."""

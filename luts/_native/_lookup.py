@@ -3,6 +3,7 @@
 import ctypes
 import dataclasses
 import functools
+import itertools
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +28,8 @@ def native_lookup(
 ) -> torch.Tensor:
     """``out[b, r, …] = Σ_k T[rows[r, k], columns[b, window k of …]]``, scaled if asked.
 
+    A table that 16 bits do not hold is looked up in parts that sum up to it.
+
     Args:
         columns: codes, contiguous int8 of shape ``(batch, channels, rows, columns)``, padded.
         rows: codes, contiguous int8 of shape ``(R, inner)`` or ``(batch, R, inner)``.
@@ -44,11 +47,9 @@ def native_lookup(
     batch, channels, height, width = columns.shape
     check_factors(scale, rows.shape[-2] if transposed else out_h * out_w)
     check_factors(bias, rows.shape[-2] if transposed else out_h * out_w)
-    table, biased, odd = _tables(arithmetic, transposed)
-    kind = torch.int32 if scale is None else torch.float32
-    out = torch.empty(batch, rows.shape[-2], out_h, out_w, dtype=kind)
+    tables = _tables(arithmetic, transposed)
+    kind = torch.int32 if scale is None or len(tables) > 1 else torch.float32
     job = Lookup()
-    job.biased, job.table, job.columns_odd = biased.ctypes.data, table.ctypes.data, odd
     job.row_codes, job.n_rows, job.inner = rows.data_ptr(), rows.shape[-2], rows.shape[-1]
     job.columns, job.batch = columns.data_ptr(), batch
     job.channels, job.height, job.width = channels, height, width
@@ -56,12 +57,25 @@ def native_lookup(
     job.stride_h, job.stride_w = geometry.stride
     job.dilation_h, job.dilation_w = geometry.dilation
     job.groups, job.out_h, job.out_w = geometry.groups, out_h, out_w
-    job.rows_vary, job.out = rows.dim() == 3, out.data_ptr()
-    scale, bias = (None if t is None else t.contiguous() for t in (scale, bias))
-    job.scale = None if scale is None else scale.data_ptr()
-    job.bias = None if bias is None else bias.data_ptr()
-    job.scale_by_column = not transposed
+    job.rows_vary, job.scale_by_column = rows.dim() == 3, not transposed
     job.threads = torch.get_num_threads()
+    scale, bias = (None if t is None else t.contiguous() for t in (scale, bias))
+    if len(tables) == 1:
+        job.scale = None if scale is None else scale.data_ptr()
+        job.bias = None if bias is None else bias.data_ptr()
+    shape = (batch, rows.shape[-2], out_h, out_w)
+    parts = [_run(job, table, torch.empty(shape, dtype=kind)) for table in tables]
+    if len(parts) == 1 or scale is None:
+        return functools.reduce(torch.Tensor.add_, parts)
+    factor_shape = (-1, 1, 1) if transposed else (out_h, out_w)
+    scaled = functools.reduce(torch.Tensor.add_, parts).to(torch.float32)
+    scaled.mul_(scale.view(factor_shape))
+    return scaled if bias is None else scaled.add_(bias.view(factor_shape))
+
+
+def _run(job: Lookup, tables: "_Tables", out: torch.Tensor) -> torch.Tensor:
+    job.table, job.biased = tables.table.ctypes.data, tables.biased.ctypes.data
+    job.columns_odd, job.out = tables.is_odd, out.data_ptr()
     kernels().axdse_lookup(ctypes.byref(job))
     return out
 
@@ -121,6 +135,8 @@ def scalar_loop(x: torch.Tensor, w: torch.Tensor, arithmetic: Arithmetic) -> tor
     """
     check_operand(x, dims=2, codes_only=True)
     check_operand(w, dims=2, codes_only=True)
+    largest = arithmetic.max_abs_product
+    need(largest < 2**15, "products", f"up to {largest:,}", "of 16 bits with their sign")
     need(x.shape[1] == w.shape[1], "inner dimensions", (x.shape[1], w.shape[1]), "equal")
     table = np.ascontiguousarray(arithmetic.table, dtype=np.int16)
     x, w = x.contiguous(), w.contiguous()
@@ -132,17 +148,37 @@ def scalar_loop(x: torch.Tensor, w: torch.Tensor, arithmetic: Arithmetic) -> tor
     return out
 
 
-@functools.lru_cache(maxsize=64)
-def _tables(
-    arithmetic: Arithmetic, transposed: bool
-) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.uint8], bool]:
-    """The table, its offset bytes, and whether ``T[x, −w] = −T[x, w]``.
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Tables:
+    """One table as the kernels want it.
 
-    The bytes are those of the products + 32768: 256 low and 256 high ones per row. Every unsigned
-    circuit is odd in this way, as it works through sign and magnitude.
+    Attributes:
+        table: int32 of shape ``(256, 256)``.
+        biased: the bytes of the products + 32768: 256 low and 256 high ones per row.
+        is_odd: whether ``T[x, −w] = −T[x, w]``. Every unsigned circuit is odd in this way, as it
+            works through sign and magnitude.
     """
+
+    table: npt.NDArray[np.int32]
+    biased: npt.NDArray[np.uint8]
+    is_odd: bool
+
+    @classmethod
+    def of(cls, table: npt.NDArray[np.int32]) -> "_Tables":
+        biased = (table + 32768).astype(np.uint16)
+        split = np.stack([biased & 255, biased >> 8], axis=1).astype(np.uint8)
+        odd = np.array_equal(table[:, :128:-1], -table[:, 1:128])
+        return cls(table, np.ascontiguousarray(split), odd)
+
+
+@functools.lru_cache(maxsize=64)
+def _tables(arithmetic: Arithmetic, transposed: bool) -> tuple[_Tables, ...]:
+    """The table, or a few that sum up to it where 16 bits do not hold every product."""
     table = np.ascontiguousarray(arithmetic.table.T if transposed else arithmetic.table)
-    biased = (table + 32768).astype(np.uint16)
-    split = np.stack([biased & 255, biased >> 8], axis=1).astype(np.uint8)
-    odd = np.array_equal(table[:, :128:-1], -table[:, 1:128])
-    return table, np.ascontiguousarray(split), odd
+    if -(2**15) <= table.min() and table.max() < 2**15:
+        return (_Tables.of(table),)
+    count = -(-int(np.abs(table).max()) // (2**15 - 1))
+    # Towards zero, so that the parts of an odd table are odd.
+    magnitude, sign = np.abs(table).astype(np.int64), np.sign(table)
+    sums = [(magnitude * i // count * sign).astype(np.int32) for i in range(count + 1)]
+    return tuple(_Tables.of(after - before) for before, after in itertools.pairwise(sums))

@@ -38,7 +38,9 @@ class TritonBackend(MatrixBackend):
         columns = prepared.expand(*batch, k, n).reshape(-1, k, n).contiguous()
         out = torch.empty(len(rows), m, n, dtype=torch.int32, device=x.device)
         if out.numel():
-            table = arithmetic.torch_table(x.device).to(torch.int16)
+            table = arithmetic.torch_table(x.device)
+            if arithmetic.max_abs_product < 2**15:
+                table = table.to(torch.int16)
             _launcher()(rows, columns, table, out)
         return out.view(*batch, m, n)
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from luts import EXACT, Arithmetic, Catalog, catalog
+from luts import EXACT, Arithmetic, Catalog, catalog, check_sum
 from luts.errors import InputError
 from models.emulation._assignment import Assignment
 from models.emulation._calibrate import Calibration, allow_uncalibrated_, refuse_uncalibrated_
@@ -22,7 +22,6 @@ from models.emulation._drop_in import (
 from models.emulation._expose import check_precision, exposed
 from models.emulation._fold import Switch, fold_batchnorms_
 from models.emulation._layers import EmulatedSite, EmulatedWeightSite, computing_in_float
-from models.emulation._products import check_fan_in
 from models.emulation._recorder import Recorder
 from models.emulation._site import Sites
 from models.emulation._sites import recorded, warn_of
@@ -30,6 +29,7 @@ from models.emulation._slopes import Gradient
 from models.networks import Batch, batches_of
 
 DEFAULT_CALIBRATION = "percentile"
+EXACT_CIRCUIT = catalog[EXACT]
 
 
 class EmulatedNetwork(nn.Module):
@@ -94,12 +94,14 @@ class EmulatedNetwork(nn.Module):
 
         Raises:
             InputError: the assignment does not fit the network or names an unknown multiplier or
-                another table.
+                another table, or one whose sums over a site may leave 32 bits.
         """
         if isinstance(assignment, str):
             assignment = Assignment.uniform(self.sites, assignment, catalog=catalog)
         assignment.check(self.sites)
         chosen = {site.name: assignment.arithmetic(site.name, catalog) for site in self.sites}
+        for site in self.sites:
+            check_sum(site.fan_in, chosen[site.name].multiplier, site.name)
         for name, arithmetic in chosen.items():
             self.layer(name).assign_(arithmetic)
         self.assignment = assignment
@@ -239,7 +241,7 @@ def emulate(
     sites = recorded(recorder, batches, ranges)
     warn_of(sites, stacklevel=2)
     for site in sites:
-        check_fan_in(site.fan_in, site.name)
+        check_sum(site.fan_in, EXACT_CIRCUIT, site.name)
     ranges.finish(sites, recorder.functions, batches[0])
     keep_formats_(copied, batches[0].rows([0]))
     refuse_uncalibrated_(copied, sites.unreached)

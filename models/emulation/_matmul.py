@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 import torch
 
-from luts import Scaling, Task
+from luts import Scaling, Task, check_sum
 from models.emulation._layers import EmulatedSite
-from models.emulation._products import MatmulProduct, check_fan_in
+from models.emulation._products import MatmulProduct
 from models.emulation._site import SiteKind
 
 
@@ -27,7 +27,7 @@ class EmulatedMatmul(EmulatedSite):
         """``(…, M, K)`` times ``(…, K, N)`` → ``(…, M, N)``."""
         if self.observed(x, y):
             return x @ y
-        check_fan_in(x.shape[-1], "an attention product")
+        check_sum(x.shape[-1], self.arithmetic.multiplier, "an attention product")
         self.sync_scale_()
         if torch.is_grad_enabled() and (x.requires_grad or y.requires_grad):
             apply: Callable[..., torch.Tensor] = MatmulProduct.apply

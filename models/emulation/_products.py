@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from luts import MAX_CODE, MAX_K, InputError, Scaling, quantise
+from luts import MAX_CODE, Scaling, quantise
 from models.emulation._slopes import Slopes, SlopeTerms
 
 # (grad, x values, w values, which of x, w and offset are wanted) → their gradients
@@ -147,19 +147,6 @@ class MatmulProduct(torch.autograd.Function):
             [_scale_gradient(grad_x, kept[0], x_scale), _scale_gradient(grad_y, kept[1], y_scale)]
         )
         return grad_x * ctx.inside[0], grad_y * ctx.inside[1], scales, None
-
-
-def check_fan_in(products: int, name: str) -> None:
-    """Check that 32 bits hold the sum of so many products exactly.
-
-    Raises:
-        InputError: there are too many.
-    """
-    if products > MAX_K:
-        raise InputError(
-            f"{name} sums {products:,} products into an output, and 32-bit sums are exact up to "
-            f"{MAX_K:,}: split the layer"
-        )
 
 
 def by_code(values: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:

@@ -14,7 +14,17 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from luts import Arithmetic, Geometry, Multiplier, Scaling, Task, catalog, families
+from luts import (
+    Arithmetic,
+    Geometry,
+    InputError,
+    Multiplier,
+    Scaling,
+    Task,
+    catalog,
+    families,
+    select,
+)
 from luts._native import isa
 from luts.backends import BACKENDS, FLOAT32, INT8, LOOKUP, NATIVE, REFERENCE, Backend
 from tests.conftest import REPOSITORY
@@ -29,18 +39,24 @@ LOWEST = st.sampled_from([-128, -127, 0])
 FIGURES = {"power_mw": 1.0, "area_um2": 1.0, "delay_ns": 1.0, "source": "test"}
 
 
-def _table(seed: int) -> np.ndarray:
-    """Products anywhere in the allowed range, ``T[0, 0] ≠ 0``, not symmetric."""
-    table = np.random.default_rng(seed).integers(-32_767, 32_768, (256, 256))
+def _table(seed: int, largest: int = 32_767) -> np.ndarray:
+    """Products of any size up to ``largest``, ``T[0, 0] ≠ 0``, not symmetric."""
+    table = np.random.default_rng(seed).integers(-largest, largest + 1, (256, 256))
     table[0, 0] = 12_345
     return table.astype(np.int32)
 
 
 def _multipliers() -> dict[str, Multiplier]:
-    """The catalogue, one full-rank table, one unsigned, one of many rows, one by other factors."""
+    """The catalogue, two full-rank tables, two unsigned, one of many rows, one by other factors.
+
+    Products of ``wide`` and ``coarse`` pass 16 bits with a sign.
+    """
+    coarse = np.arange(1, 257)[:, None] * (np.arange(256) // 32) * 80
     unsigned = np.minimum.outer(np.arange(256), np.arange(256)) * 120
     return {name: catalog[name] for name in catalog} | {
         "random": Multiplier("random", _table(0), **FIGURES),
+        "wide": Multiplier("wide", _table(1, 65_535), **FIGURES),
+        "coarse": Multiplier("coarse", np.minimum(coarse, 65_535), signed=False, **FIGURES),
         "unsigned": Multiplier("unsigned", unsigned.astype(np.int32), signed=False, **FIGURES),
         "deep": Multiplier("deep", families.broken_array(break_diagonal=6), **FIGURES),
         "drum": Multiplier("drum", families.drum(k=4), **FIGURES),
@@ -209,10 +225,14 @@ def test_float_layers_equal_their_parts(
 
 
 @pytest.mark.parametrize("k", [1023, 1024, 1025, 4096, 65_536])
-@pytest.mark.parametrize("name", ["mul8s_1KV8", "mul8s_1KX2", "mul8s_1KVL", "random"])
+@pytest.mark.parametrize("name", ["mul8s_1KV8", "mul8s_1KX2", "mul8s_1KVL", "random", "wide"])
 def test_extremes_at_long_inner_dimensions(name: str, k: int) -> None:
     """No sum saturates or rounds: −128·−128 and its neighbours, up to the longest K."""
     arithmetic = Arithmetic(MULTIPLIERS[name])
+    if k > arithmetic.multiplier.max_products:
+        with pytest.raises(InputError, match="exact up to 32,7"):
+            select(arithmetic, Task(CPU, k, 17))
+        return
     task = Task(CPU, k, 17)
     for x_value, w_value in ((-128, -128), (127, 127), (-128, 127), (127, -128)):
         x = torch.full((3, k, 1, 1), x_value, dtype=torch.int8)
@@ -225,15 +245,18 @@ def test_extremes_at_long_inner_dimensions(name: str, k: int) -> None:
                 assert bool((y == expected).all()), backend.name
 
 
-def test_the_largest_products_fit_at_the_longest_inner_dimension() -> None:
-    table = np.full((256, 256), 32_767, dtype=np.int32)
+@pytest.mark.parametrize("product", [32_767, -32_768, 40_000, 65_535, -65_535])
+def test_the_largest_products_fit_at_the_longest_inner_dimension(product: int) -> None:
+    table = np.full((256, 256), product, dtype=np.int32)
     arithmetic = Arithmetic(Multiplier("largest", table, **FIGURES))
-    task = Task(CPU, 65_536, 2)
-    x, w = torch.ones(1, 65_536, 1, 1).char(), torch.ones(2, 65_536, 1, 1).char()
+    k = arithmetic.multiplier.max_products
+    assert k == min(65_536, (2**31 - 1) // abs(product))
+    task = Task(CPU, k, 2)
+    x, w = torch.ones(1, k, 1, 1).char(), torch.ones(2, k, 1, 1).char()
     for backend in (NATIVE, LOOKUP, REFERENCE):
         if _capable(backend, arithmetic, task):
             y = backend.layer(x, backend.prepare(w, arithmetic, task), arithmetic, task, None)
-            assert bool((y == 32_767 * 65_536).all()), backend.name
+            assert bool((y == product * k).all()), backend.name
 
 
 @pytest.mark.parametrize(

@@ -62,7 +62,7 @@ def test_views_are_read_where_they_lie() -> None:
         (torch.zeros(2, 3).char(), torch.zeros(3, 2).byte(), "w must be int8"),
         (torch.zeros(2, 3).char(), torch.zeros(4, 2).char(), "inner dimensions differ"),
         (torch.zeros(3).char(), torch.zeros(3, 2).char(), "at least 2 dimensions"),
-        (torch.zeros(1, 65_537).char(), torch.zeros(65_537, 1).char(), "at most 65536"),
+        (torch.zeros(1, 65_537).char(), torch.zeros(65_537, 1).char(), "exact up to 65,536"),
     ],
 )
 def test_mistakes(x: torch.Tensor, w: torch.Tensor, message: str) -> None:

@@ -51,13 +51,27 @@ def test_bad_input_is_refused(changes, message):
         )
 
 
-@pytest.mark.parametrize("worst", [MAX_ABS_PRODUCT, -MAX_ABS_PRODUCT])
-def test_largest_products_keep_the_longest_sum_within_32_bits(worst):
+@pytest.mark.parametrize("worst", [1, 32_767, 32_768, -32_768, MAX_ABS_PRODUCT, -MAX_ABS_PRODUCT])
+def test_as_many_products_are_summed_as_32_bits_hold(worst):
     table = np.zeros((256, 256), np.int64)
     table[255, 255] = worst
-    assert -(2**31) <= int(make(table).truth_table[255, 255]) * 65_536 < 2**31
-    with pytest.raises(luts.InputError, match="32 bits"):
-        make(table + np.sign(worst))
+    most = make(table).max_products
+    assert abs(worst) * most < 2**31
+    assert most == 65_536 or abs(worst) * (most + 1) >= 2**31
+
+
+@pytest.mark.parametrize("worst", [MAX_ABS_PRODUCT, -MAX_ABS_PRODUCT])
+def test_products_beyond_16_bits_are_refused(worst):
+    table = np.zeros((256, 256), np.int64)
+    table[255, 255] = worst + np.sign(worst)
+    with pytest.raises(luts.InputError, match="16 bits hold; this table has 65,536"):
+        make(table)
+
+
+def test_products_in_use_bound_the_sums_of_an_unsigned_circuit():
+    table = np.zeros((256, 256), np.int64)
+    table[128, 128], table[129, 129] = 40_000, 60_000
+    assert make(table, signed=False).max_products == (2**31 - 1) // 40_000
 
 
 def test_unsigned_products_beyond_operand_128_are_free_but_never_wrap():

@@ -1,5 +1,6 @@
 import copy
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -180,6 +181,21 @@ def test_more_products_than_32_bits_hold_are_refused():
     emulated = models.emulate(widest, "mul8s_1KV8", calibration=[x[..., 1:]])
     with torch.no_grad():
         assert emulated(x[..., 1:]).item() == pytest.approx(luts.MAX_K, rel=1e-5)
+
+
+def test_a_circuit_of_large_products_is_refused_where_its_sums_may_leave_32_bits():
+    table = np.multiply.outer(np.arange(256), np.arange(256)).clip(max=65_535)
+    table[128, 128] = 40_000
+    catalog = luts.evoapprox_catalog()
+    catalog.add(luts.Multiplier("coarse", table, 0.2, 300, 1, "test", signed=False))
+    most = (2**31 - 1) // 40_000
+    network = nn.Sequential(nn.Flatten(), nn.Linear(most + 1, 1))
+    x = torch.ones(1, 1, most + 1)
+    emulated = models.emulate(network, "mul8s_1KV8", calibration=[x], catalog=catalog)
+    with pytest.raises(InputError, match=f"1 sums {most + 1:,} products.*coarse .*to {most:,}"):
+        emulated.assign_("coarse", catalog=catalog)
+    fitting = nn.Sequential(nn.Flatten(), nn.Linear(most, 1))
+    models.emulate(fitting, "coarse", calibration=[x[..., 1:]], catalog=catalog)(x[..., 1:])
 
 
 def test_a_sequence_that_grew_too_long_is_refused():

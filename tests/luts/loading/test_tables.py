@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 
 import luts
 from tests.luts.loading.files import FIGURES, FORMATS, HEADER, refused, save_header, write
@@ -30,6 +31,17 @@ def test_unsigned_tables_keep_products_beyond_15_bits(tmp_path, extension):
     multiplier = luts.load(path, **FIGURES)
     assert not multiplier.signed
     np.testing.assert_array_equal(multiplier.truth_table, table)
+
+
+def test_a_circuit_whose_products_pass_16_bits_with_sign_is_exact_in_a_layer(tmp_path):
+    table = luts.families.exact(signed=False).astype(np.int64)
+    table[120:129, 120:129] *= 2
+    path = tmp_path / "mul8u_17C8.csv"
+    FORMATS["csv"](path, table)
+    multiplier = luts.load(path, **FIGURES)
+    assert multiplier.max_products == (2**31 - 1) // 32_768
+    x = torch.full((1, 1000), -128, dtype=torch.int8)
+    assert luts.matmul(x, x.t(), multiplier).item() == 1000 * 32_768
 
 
 def test_the_thirteen_survive_every_extension_and_order(tmp_path):
@@ -157,12 +169,12 @@ def test_bad_arrays_are_one_clear_error(tmp_path, array, message, extension):
 
 
 @pytest.mark.parametrize("extension", ["npy", "npz"])
-def test_products_beyond_32_bit_sums_are_refused(tmp_path, asymmetric_table, extension):
-    asymmetric_table[0, 0] = 40_000
+def test_products_beyond_16_bits_are_refused(tmp_path, asymmetric_table, extension):
+    asymmetric_table[0, 0] = 70_000
     FORMATS[extension](tmp_path / "mul8s_mine.npz", asymmetric_table)
     path = tmp_path / "mul8s_mine.npz"
     np.savez(path, lut=asymmetric_table.astype(np.int32))
-    refused(path, "32 bits; this table holds 40000")
+    refused(path, "16 bits hold; this table has 70,000")
 
 
 @pytest.mark.parametrize("extension", ["npy", "npz"])
