@@ -12,8 +12,11 @@ from torch import nn
 from dse import _steps
 from dse.results import Result, Run, close, read_closing
 from dse.study import IN_MEMORY, SearchConfig, check_in_memory
+from energy import add_kept
+from luts import catalog
 from luts.console import SILENT, Reporter, quieten_libraries
 from luts.errors import InputError, suggest
+from luts.loading import add_files
 from models import Data, check_classifier, data_of
 
 NOT_IN_MEMORY = (
@@ -56,7 +59,7 @@ def explore(
         resume: go on with the run in ``out`` where it was stopped, with its own settings; only
             ``trials``, which may grow, and ``workers`` may be others.
         quiet: show no progress.
-        settings: what else the command line takes, under the same names: ``multipliers``,
+        settings: what else the command line takes, under the same names: ``multipliers``, or files,
             ``trials``, ``seed``, ``sampler``, ``objective``, ``max_drop``, ``exact``, ``tie``, ….
 
     Raises:
@@ -65,6 +68,8 @@ def explore(
     """
     quieten_libraries()
     splits = data if isinstance(data, Data) else data_of(data)
+    if resume and out is not None:
+        add_kept(Path(out))
     config = _settings(network, splits, settings)
     run = _resumed(out, config, settings) if resume else None
     config = config if run is None else run.config
@@ -102,6 +107,8 @@ def _settings(network: nn.Module, data: Data, given: Mapping[str, Any]) -> Searc
         "dataset": data.name,
         "image_size": data.image_size,
     }
+    if isinstance(given.get("multipliers"), str):
+        given = {**given, "multipliers": add_files(given["multipliers"], catalog)[0]}
     return SearchConfig.from_dict({**own, **given})
 
 

@@ -43,8 +43,15 @@ from dse.study import (
     problem_of,
     run_trials,
 )
-from energy import ACTIVITY, Switching, Workload, published_figures, run_files
-from luts import EXACT
+from energy import (
+    ACTIVITY,
+    Switching,
+    Workload,
+    own_multipliers,
+    published_figures,
+    run_files,
+)
+from luts import EXACT, Multiplier, catalog
 from luts.console import SILENT, Reporter
 from models import (
     Choice,
@@ -142,7 +149,8 @@ def prepare(
         least = evaluator.exact_searched.accuracy - config.max_drop / 100
         problem = dataclasses.replace(problem, min_accuracy=least)
     if run is None or config.is_in_memory:
-        scorer = functools.partial(_scorer_in_memory, config, network, data)
+        own = own_multipliers(config.names())
+        scorer = functools.partial(_scorer_in_memory, config, network, data, own)
     else:
         scorer = functools.partial(_scorer_of_run, run.path)
     return Prepared(config, evaluator, problem, workload, run, scorer)
@@ -310,7 +318,11 @@ def _scorer_of_run(path: Path) -> Scorer:
     return _scorer_in_memory(run.config, *load(run, SILENT))
 
 
-def _scorer_in_memory(config: SearchConfig, network: nn.Module, data: Data) -> Scorer:
+def _scorer_in_memory(
+    config: SearchConfig, network: nn.Module, data: Data, own: Sequence[Multiplier] = ()
+) -> Scorer:
+    for multiplier in own:
+        catalog.add(multiplier)
     return _scorer(config, evaluator_of(config, network, data))
 
 

@@ -18,9 +18,10 @@ from dse.results import (
     write_together,
 )
 from dse.study import ALL, IN_MEMORY, SearchConfig, check, open_storage
-from luts import catalog
+from luts import Layout, catalog
 from luts.console import Parser, Reporter, Terminal, quieten_libraries, run
 from luts.errors import InputError
+from luts.loading import add_files
 from luts.settings import add_settings, given_settings, settings_of
 from luts.text import quoted
 from models import ARCHITECTURES
@@ -31,7 +32,7 @@ def main() -> None:
     arguments = _parser().parse_args()
     quieten_libraries()
     reporter = Reporter(quiet=arguments.quiet)
-    folder = _resumed(arguments) if arguments.resume else _new(arguments)
+    folder = _resumed(arguments) if arguments.resume else _new(arguments, reporter)
     for notice in catalog.notices(folder.config.multipliers):
         reporter.note(notice)
     # What scripts read is alone on standard output.
@@ -88,6 +89,7 @@ def _parser() -> argparse.ArgumentParser:
     add_settings(parser, SearchConfig, names)
     group = parser.add_argument_group("how candidates are scored")
     add_settings(group, SearchConfig, SCORING)
+    _add_file_options(parser)
     group = parser.add_argument_group("what is searched, and within which limits")
     add_settings(group, SearchConfig, LIMITS)
     parser.add_argument("--out", type=Path, metavar="DIR", help="run folder (default under runs/)")
@@ -99,6 +101,38 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+FIGURES = ("power_mw", "area_um2", "delay_ns")
+
+
+def _add_file_options(parser: Parser) -> None:
+    group = parser.add_argument_group(
+        "a multiplier of your own",
+        "in a file that --multipliers names; a .c or .v file is run, confined",
+    )
+    for figure in FIGURES:
+        flag = f"--{figure.replace('_', '-')}"
+        group.add_argument(flag, type=float, metavar="X", help="where the file says none")
+    signed = group.add_mutually_exclusive_group()
+    signed.add_argument("--signed", dest="signed", action="store_true", default=None)
+    signed.add_argument("--unsigned", dest="signed", action="store_false", default=None)
+    group.add_argument("--trust", action="store_true", help="take it, whatever it looks like")
+
+
+def _with_files(given: dict[str, Any], arguments: argparse.Namespace) -> list[str]:
+    """Put names in the place of files in ``given``; what a reader must know about them."""
+    figures = {f: getattr(arguments, f) for f in FIGURES if getattr(arguments, f) is not None}
+    named, notes = add_files(
+        given.get("multipliers", SearchConfig.multipliers),
+        catalog,
+        signed=arguments.signed,
+        figures=figures,
+        layout=Layout(trust=arguments.trust),
+    )
+    if "multipliers" in given:
+        given["multipliers"] = named
+    return list(notes)
+
+
 def _given(arguments: argparse.Namespace) -> dict[str, Any]:
     """The settings that the command line names."""
     given = given_settings(arguments, SearchConfig)
@@ -107,13 +141,15 @@ def _given(arguments: argparse.Namespace) -> dict[str, Any]:
     return given
 
 
-def _new(arguments: argparse.Namespace) -> Run:
+def _new(arguments: argparse.Namespace, reporter: Reporter) -> Run:
     given = _given(arguments)
     if given.get("arch", SearchConfig.arch) not in ARCHITECTURES:
         given.setdefault("topology", "dense")  # few networks have blocks that can become experts
-    config = SearchConfig.from_dict(given)
     if arguments.out is not None:
         Run.check_new(arguments.out)
+    for note in _with_files(given, arguments):
+        reporter.note(note)
+    config = SearchConfig.from_dict(given)
     _check(config, None)
     return Run.create(config, arguments.out)
 
@@ -129,6 +165,11 @@ def _resumed(arguments: argparse.Namespace) -> Run:
     """The run to go on with."""
     if arguments.out is not None:
         raise InputError("--out names a new run and --resume an old one; give one of them")
+    if arguments.signed is not None or any(getattr(arguments, f) is not None for f in FIGURES):
+        raise InputError(
+            "a run keeps its multipliers in its folder, figures and signedness too: with --resume "
+            "leave out --signed, --unsigned and figures"
+        )
     folder = Run.open(arguments.resume)
     if folder.config.is_in_memory:
         name = folder.config.arch.removeprefix(IN_MEMORY)

@@ -3,6 +3,7 @@
 from energy import run_files
 from energy._area import DistinctArea, distinct_area
 from energy._breakdown import COMPONENTS, CostBreakdown, SiteCost
+from energy._circuits import add_kept, own_multipliers
 from energy._compare import cheapest_within, compare, draw_components, recovered_accuracy
 from energy._cost import MODELS, EnergyModel, cost, under_each_model
 from energy._cost_model import CostModel
@@ -47,6 +48,7 @@ __all__ = [
     "Switching",
     "Workload",
     "add_cost_options",
+    "add_kept",
     "cheapest_within",
     "check_circuits",
     "check_memories",
@@ -58,6 +60,7 @@ __all__ = [
     "figures_of",
     "figures_origin",
     "network_of_run",
+    "own_multipliers",
     "per_input_json",
     "published_figures",
     "read_figures",

@@ -2,13 +2,15 @@
 
 import argparse
 import dataclasses
+from collections.abc import Iterable
 from pathlib import Path
 
 import luts
 from energy import _tables
+from energy.run_files import MULTIPLIERS
 from luts.console import Parser
 from luts.errors import InputError
-from luts.loading import READERS, add_layout_options, layout_of, read
+from luts.loading import READERS, add_layout_options, from_kept, layout_of, read
 
 FIGURES = ("power_mw", "area_um2", "delay_ns")
 
@@ -62,6 +64,8 @@ def circuits_of(options: argparse.Namespace) -> Circuits:
         InputError: a file does not hold a multiplier, or there is no power, area or delay for it.
     """
     catalog = luts.evoapprox_catalog()
+    if options.run is not None:
+        add_kept(options.run, catalog)
     named: str = options.multiplier or luts.EXACT
     own = [Path(named)] if _is_file(named, catalog) else []
     files = [*options.load, *own]
@@ -100,6 +104,38 @@ def _in_tables(name: str, paths: list[Path], catalog: luts.Catalog) -> dict[str,
     known = [*catalog, *(alias for m in catalog.values() for alias in m.aliases), name]
     rows = [row for path in paths for row in _tables.read(path, known_multipliers=known)]
     return next((dict(row.numbers) for row in rows if row.name == name), {})
+
+
+def own_multipliers(
+    names: Iterable[str], catalog: luts.Catalog = luts.catalog
+) -> tuple[luts.Multiplier, ...]:
+    """Those of ``names`` that the catalogue lacks, or has with other figures, when it is new.
+
+    Args:
+        names: of multipliers.
+        catalog: where they are.
+    """
+    new = luts.evoapprox_catalog()
+    chosen = [catalog[name] for name in names]
+    return tuple(m for m in chosen if m.name not in new or _figures(m) != _figures(new[m.name]))
+
+
+def add_kept(run: Path, catalog: luts.Catalog = luts.catalog) -> None:
+    """Add the multipliers in a run's folder to ``catalog``.
+
+    Raises:
+        InputError: a file is damaged, or ``catalog`` has another circuit of that name.
+    """
+    for path in sorted((run / MULTIPLIERS).glob("*.npz")):
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise InputError(f"cannot read {path}: {error.strerror or error}") from error
+        catalog.add(from_kept(content, str(path)))
+
+
+def _figures(multiplier: luts.Multiplier) -> tuple[float, ...]:
+    return tuple(getattr(multiplier, figure) for figure in FIGURES)
 
 
 def _is_file(name: str, catalog: luts.Catalog) -> bool:

@@ -13,8 +13,9 @@ import tomli_w
 from dse.results._provenance import provenance
 from dse.results._run_lock import held
 from dse.study import ALL, IN_MEMORY, SearchConfig
-from energy import per_input_json, run_files
+from energy import add_kept, own_multipliers, per_input_json, run_files
 from luts.errors import InputError
+from luts.loading import kept_bytes
 from luts.text import quoted
 from models import NetworkConfig, Routing, SampledOperands
 from models.training import atomically
@@ -62,6 +63,7 @@ class Run:
         except OSError as error:
             raise InputError(f"cannot make the run folder {path}: {error}") from error
         run = cls(path, config)
+        run._keep_multipliers()
         run.write(CONFIG, config.to_toml(provenance()))
         return run
 
@@ -100,7 +102,18 @@ class Run:
                 f"{path} is not a run: it has no readable {CONFIG}; a run is a folder that "
                 f"python -m dse.search has made"
             ) from error
+        add_kept(path)
         return cls(path, SearchConfig.from_toml(text))
+
+    def _keep_multipliers(self) -> None:
+        """Write the searched multipliers that no catalogue has, so that the folder has all."""
+        own = own_multipliers(self.config.names())
+        if own:
+            (self.path / run_files.MULTIPLIERS).mkdir()
+        for number, multiplier in enumerate(own):
+            name = f"{number:02d}-{_word(multiplier.name)[:100]}.npz"
+            with atomically(self.path / run_files.MULTIPLIERS / name) as temporary:
+                temporary.write_bytes(kept_bytes(multiplier))
 
     def with_trials(self, trials: int) -> "Run":
         """The run with a larger budget of trials, written to its configuration.

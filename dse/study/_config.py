@@ -64,7 +64,8 @@ class SearchConfig:
         setting("who proposes assignments after the fixed and the screened ones", choices=SAMPLERS),
     ] = "guided"
     multipliers: Annotated[
-        str, setting("a set of the catalogue, or names", metavar="SET|NAME,…")
+        str,
+        setting("a set of the catalogue, names, or files of your own", metavar="SET|NAME|FILE,…"),
     ] = "mul8s+arrays"
     operands: Annotated[
         Operands,
