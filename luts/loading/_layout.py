@@ -28,22 +28,25 @@ class Layout:
             read as unsigned: 0…127, −128…−1) or ``"values"`` (−128…127 in order). None: whichever
             of the two puts the products near the exact ones; an error where neither does. Circuits
             (C, Verilog) and CSV rows name their operands, so it does not concern them.
+        product_offset: what was added to every product, and is taken off: 32,768 where that makes
+            signed ones unsigned.
         swap_operands: the file's second operand is the first one of `Multiplier`: the activation.
             The first operand of a file is the first parameter of a C function, the first input in a
             Verilog module's port list, the row of a table, the first column of CSV rows.
         parameters: values of a Verilog module's parameters; else their defaults.
         ties: Verilog inputs that are held constant, and at which value.
         time_limit_s: processor seconds for each step of compiling and running a circuit.
-
         trust: take what its name, its widths or its table say to be no 8×8 multiplier for one; the
             multiplier's source keeps the word.
 
     Raises:
-        InputError: an unknown index order, or a time limit that is not positive.
+        InputError: an unknown index order, an offset of more than 16 bits, or a time limit that is
+            not positive.
     """
 
     symbol: str | None = None
     index_order: IndexOrder | None = None
+    product_offset: int = 0
     swap_operands: bool = False
     parameters: Mapping[str, int] = dataclasses.field(default_factory=dict)
     ties: Mapping[str, int] = dataclasses.field(default_factory=dict)
@@ -53,6 +56,8 @@ class Layout:
     def __post_init__(self) -> None:
         if self.index_order not in (None, "codes", "values"):
             raise InputError(f"index_order is 'codes' or 'values', not {self.index_order!r}")
+        if abs(self.product_offset) >= 2**16:
+            raise InputError(f"product_offset is a number of 16 bits, not {self.product_offset}")
         for name, value in (*self.parameters.items(), *self.ties.items()):
             if not re.fullmatch(r"[A-Za-z_]\w{0,99}", name) or not 0 <= value < 2**31:
                 raise InputError(f"names in Verilog have values from 0 to 2^31, not {name}={value}")

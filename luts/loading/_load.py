@@ -334,7 +334,10 @@ def _figures(text: str) -> dict[str, float]:
 
 def _by_code(raw: RawTable, signed: bool, layout: Layout, shown: str) -> Int64:
     """Products as numbers, indexed by code."""
-    products = _numbers(raw.products, raw.bits, signed=signed)
+    if layout.product_offset:
+        products = _patterns(raw.products, raw.bits) - layout.product_offset
+    else:
+        products = _numbers(raw.products, raw.bits, signed=signed)
     if not signed and products.min() < 0:
         raise InputError(
             f"{shown}: products of an unsigned circuit are not negative, this has "
@@ -346,14 +349,19 @@ def _by_code(raw: RawTable, signed: bool, layout: Layout, shown: str) -> Int64:
     return products if order == "codes" else np.roll(products, 128, axis=(0, 1))
 
 
+def _patterns(products: Int64, bits: int | None) -> Int64:
+    """Products as their bits say without a sign."""
+    return products if bits is None or bits >= 64 else products & (2**bits - 1)
+
+
 def _numbers(products: Int64, bits: int | None, *, signed: bool) -> Int64:
     if bits is None:
         # A signed 8×8 circuit has negative products, so these are patterns of 16 bits.
         is_pattern = signed and products.min() >= 0 and 2**15 <= products.max() < 2**16
         bits = 16 if is_pattern else None
+    patterns = _patterns(products, bits)
     if bits is None or bits >= 64:
-        return products
-    patterns = products & (2**bits - 1)
+        return patterns
     wrapped: Int64 = np.where(
         signed & (patterns >= 2 ** (bits - 1)), patterns - 2**bits, patterns
     ).astype(np.int64)
@@ -361,12 +369,25 @@ def _numbers(products: Int64, bits: int | None, *, signed: bool) -> Int64:
 
 
 def _nearest_order(products: Int64, shown: str) -> str:
-    by_code, in_order = signed_values(), np.arange(-128, 128)
-    code_error = np.abs(products - np.multiply.outer(by_code, by_code)).mean()
-    value_error = np.abs(products - np.multiply.outer(in_order, in_order)).mean()
-    if 2 * min(code_error, value_error) > max(code_error, value_error):
+    order = _order_of(products)
+    if order is None:
+        if _order_of((products & 0xFFFF) - 2**15) is not None:
+            raise InputError(
+                f"{shown}: the products are shifted by 32,768; if that is how they were stored, "
+                f"say so with --product-offset 32768 (layout=luts.Layout(product_offset=32768))"
+            )
         raise InputError(
             f"{shown}: the products are near the exact ones neither by codes (0…127, −128…−1) nor "
             "by values (−128…127); give layout=luts.Layout(index_order='codes') or 'values'"
         )
+    return order
+
+
+def _order_of(products: Int64) -> str | None:
+    """The order of rows and columns that puts the products near the exact ones."""
+    by_code, in_order = signed_values(), np.arange(-128, 128)
+    code_error = np.abs(products - np.multiply.outer(by_code, by_code)).mean()
+    value_error = np.abs(products - np.multiply.outer(in_order, in_order)).mean()
+    if 2 * min(code_error, value_error) > max(code_error, value_error):
+        return None
     return "codes" if code_error < value_error else "values"

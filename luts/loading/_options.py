@@ -5,7 +5,10 @@ import argparse
 from luts.errors import InputError
 from luts.loading._layout import Layout
 
-NAMES = ("symbol", "index_order", "swap_operands", "parameter", "tie", "time_limit", "trust")
+NAMES = (
+    *("symbol", "index_order", "product_offset", "swap_operands"),
+    *("parameter", "tie", "time_limit", "trust"),
+)
 
 
 def add_layout_options(group: argparse._ActionsContainer) -> None:
@@ -13,6 +16,13 @@ def add_layout_options(group: argparse._ActionsContainer) -> None:
     add = group.add_argument
     add("--symbol", help="which function, module or array")
     add("--index-order", choices=("codes", "values"), help="what a signed table's rows count")
+    add(
+        "--product-offset",
+        type=int,
+        metavar="N",
+        default=0,
+        help="what was added to every product, as 32768 to make signed ones unsigned",
+    )
     add("--swap-operands", action="store_true", help="the second operand first")
     for option, metavar, what in (
         ("--parameter", "NAME=N", "value of a Verilog module's parameter; repeatable"),
@@ -33,6 +43,7 @@ def layout_of(arguments: argparse.Namespace) -> Layout:
     return Layout(
         symbol=arguments.symbol,
         index_order=arguments.index_order,
+        product_offset=arguments.product_offset,
         swap_operands=arguments.swap_operands,
         parameters=_numbers("--parameter", arguments.parameter),
         ties=_numbers("--tie", arguments.tie),

@@ -87,7 +87,7 @@ def _hint(table: Int64, exact: Int64, scale: float) -> str:
     """What the table is, where it is something well known."""
     half = np.roll(table, 128, axis=(0, 1))
     readings = {
-        "its products are shifted by 32,768": table - 32_768,
+        "its products are shifted by 32,768 (--product-offset 32768)": table - 32_768,
         "its rows and columns are in the other order (--index-order)": half,
     }
     near = [words for words, other in readings.items() if np.abs(other - exact).mean() < scale / 2]

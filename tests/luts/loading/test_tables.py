@@ -63,7 +63,21 @@ def test_an_undecidable_index_order_is_asked_for(tmp_path, rng):
         np.testing.assert_array_equal(loaded.truth_table, expected)
 
 
+@pytest.mark.parametrize("extension", FORMATS)
+@pytest.mark.parametrize("order", ["codes", "values"])
+def test_shifted_products_are_named_and_taken_on_request(tmp_path, extension, order):
+    table = luts.catalog["mul8s_1KX2"].truth_table.astype(np.int64)
+    stored = (table if order == "codes" else np.roll(table, 128, axis=(0, 1))) + 32_768
+    path = tmp_path / f"mul8s_mine.{extension}"
+    FORMATS[extension](path, stored)
+    refused(path, "shifted by 32,768.*--product-offset 32768")
+    layout = luts.Layout(product_offset=32_768)
+    np.testing.assert_array_equal(luts.load(path, layout=layout, **FIGURES).truth_table, table)
+
+
 def test_layouts_are_checked():
+    with pytest.raises(luts.InputError, match="16 bits, not 65536"):
+        luts.Layout(product_offset=65_536)
     with pytest.raises(luts.InputError, match="index_order is 'codes' or 'values', not 'rows'"):
         luts.Layout(index_order="rows")
     with pytest.raises(luts.InputError, match="time_limit_s"):
