@@ -37,7 +37,7 @@ def test_a_study_reads_each_of_them():
     read = {name for text in configs for name in read_by(tomllib.loads(text))}
     assert COMMITTED
     assert {path.name for path in COMMITTED} <= read
-    assert "resnet20-cifar100-soft-0.safetensors" not in read
+    assert "resnet20-cifar100-cluster-0.safetensors" not in read
 
 
 def test_the_page_names_each_with_the_size_of_all():
