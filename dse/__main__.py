@@ -13,6 +13,7 @@ COMMANDS = {
     "show": ("luts.show", "multipliers of the catalogue, or of a file"),
     "rtl": ("luts.rtl", "Verilog and test bench of an array multiplier"),
     "report": ("energy.report", "what an assignment costs, site by site"),
+    "selftest": ("luts.selftest", "whether every backend is exact on this machine"),
     "train": ("models.train", "train one network on one data set"),
 }
 

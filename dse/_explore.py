@@ -13,11 +13,12 @@ from dse import _steps
 from dse.results import Result, Run, close, read_closing
 from dse.study import IN_MEMORY, SearchConfig, check_in_memory
 from energy import add_kept
-from luts import catalog
+from luts import catalog, check_machine
 from luts.console import SILENT, Reporter, quieten_libraries
 from luts.errors import InputError, suggest
 from luts.loading import add_files
 from models import Data, check_classifier, data_of
+from models.training import cache_folder
 
 NOT_IN_MEMORY = (
     "arch",
@@ -128,6 +129,8 @@ def search(
     config: SearchConfig, network: nn.Module, data: Data, run: Run | None, reporter: Reporter
 ) -> Result:
     """One search, step by step, up to its files."""
+    # exact products, once for each machine
+    check_machine(cache_folder() / "selftest")
     # activation ranges and frozen routing rates
     prepared = _steps.prepare(config, network, data, run, reporter)
     # the study

@@ -13,6 +13,7 @@ from luts._multiplier import MAX_K, Multiplier
 from luts._native import MissingKernelsWarning, isa, scalar_loop
 from luts._quantise import MAX_CODE, quantise
 from luts._select import Selection, check_sum, select
+from luts._selftest import check_machine
 from luts._task import Scaling, Task
 from luts.errors import InputError
 from luts.loading import Imported, Layout, MismatchWarning, load
@@ -38,6 +39,7 @@ __all__ = [
     "Task",
     "UnknownMultiplierError",
     "catalog",
+    "check_machine",
     "check_sum",
     "error_metrics",
     "evoapprox_catalog",
