@@ -102,11 +102,20 @@ def run(
                 writer.close()
             until = time.monotonic() + WALL_FACTOR * time_limit_s + 5
             written, messages, said = _read_all([reader.fileno() for reader in readers], until)
+            died = None if said else _ended_alone(process, until)
         finally:
             _end(process)
-    return ProgramExit(
-        _status(said, time_limit_s), messages.decode("utf-8", errors="replace"), written
-    )
+    ending = _status(said, time_limit_s) if died is None else died
+    return ProgramExit(ending, messages.decode("utf-8", errors="replace"), written)
+
+
+def _ended_alone(process: subprocess.Popen[bytes], until: float) -> int | None:
+    """How the launcher ended that says nothing: it says so itself when the time is over."""
+    if time.monotonic() >= until:
+        return None
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        return process.wait(timeout=1) or 1
+    return None
 
 
 def _environment(folder: Path, *, is_stranger: bool) -> dict[str, str]:

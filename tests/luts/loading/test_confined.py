@@ -184,3 +184,10 @@ def test_an_asleep_circuit_ends_by_the_clock(tmp_path, monkeypatch):
     started = time.monotonic()
     assert python(tmp_path, "import time; time.sleep(600)", time_limit_s=1).status is None
     assert time.monotonic() - started < 30
+
+
+def test_a_launcher_that_dies_is_no_timeout(tmp_path, monkeypatch):
+    launcher = tmp_path / "launcher.py"
+    launcher.write_text("import os; os.kill(os.getpid(), 9)\n")
+    monkeypatch.setattr(_process, "LAUNCHER", launcher)
+    assert python(tmp_path, "pass").ended == "crashed (SIGKILL)"
