@@ -12,7 +12,7 @@ from torch import nn
 from dse import _steps
 from dse.results import Result, Run, close, read_closing
 from dse.study import IN_MEMORY, SearchConfig, check_in_memory
-from energy import add_kept
+from energy import add_kept, run_files
 from luts import catalog, check_machine
 from luts.console import SILENT, Reporter, quieten_libraries
 from luts.errors import InputError, suggest
@@ -78,8 +78,12 @@ def explore(
     check_in_memory(config, network, splits.train.take(1).images)
     if run is None and out is not None:
         run = Run.create(config, Path(out))
-    with contextlib.nullcontext() if run is None else run.held():
-        return search(config, network, splits, run, Reporter(quiet=quiet))
+    reporter = Reporter(quiet=quiet)
+    with contextlib.ExitStack() as stack:
+        if run is not None:
+            stack.enter_context(run.held())
+            stack.enter_context(reporter.logging_to(run.path / run_files.LOG))
+        return search(config, network, splits, run, reporter)
 
 
 def _resumed(out: str | Path | None, config: SearchConfig, given: Mapping[str, Any]) -> Run:
@@ -120,7 +124,7 @@ def explore_run(run: Run, reporter: Reporter) -> Result:
         InputError: another process works on the run, or the data or the weights are missing,
             damaged or of another network.
     """
-    with run.held():
+    with run.held(), reporter.logging_to(run.path / run_files.LOG):
         network, data = _steps.load(run, reporter)
         return search(run.config, network, data, run, reporter)
 

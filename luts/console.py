@@ -12,7 +12,8 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sized
-from typing import NoReturn, TypeVar
+from pathlib import Path
+from typing import NoReturn, TextIO, TypeVar
 
 from rich.console import Console
 from rich.progress import (
@@ -106,10 +107,32 @@ class Reporter:
         self.console = Terminal(stderr=True, quiet=quiet)
         self._bars: Progress | None = None
         self._lines: list[_Line] = []
+        self._log: _Log | None = None
 
     def note(self, text: str) -> None:
         """One line of plain text."""
         self.console.say(text)
+        if self._log is not None:
+            self._log.write(text)
+
+    @contextlib.contextmanager
+    def logging_to(self, path: Path) -> Iterator[None]:
+        """Inside, write to a file too what is shown, and every 25 s what is being done.
+
+        Raises:
+            InputError: the file cannot be written to.
+        """
+        try:
+            file = path.open("a", encoding="utf-8")
+        except OSError as error:
+            raise InputError(f"cannot write {path}: {error.strerror or error}") from error
+        with file:
+            self._log = _Log(file)
+            try:
+                yield
+            finally:
+                self._log.end()
+                self._log = None
 
     @contextlib.contextmanager
     def bar(self, title: str, total: int | None) -> Iterator[Callable[..., None]]:
@@ -118,6 +141,20 @@ class Reporter:
         Bars may be opened inside others. Where no bar can be drawn there is a line every twenty
         seconds, and one at the end of the outermost.
         """
+        with self._shown(title, total) as show:
+            if self._log is None:
+                yield show
+                return
+            with self._log.doing(title, total) as count:
+
+                def advance(steps: int = 1, *, status: str | None = None) -> None:
+                    count(steps)
+                    show(steps, status=status)
+
+                yield advance
+
+    @contextlib.contextmanager
+    def _shown(self, title: str, total: int | None) -> Iterator[Callable[..., None]]:
         if self.quiet:
             yield lambda steps=1, *, status=None: None
         elif self.console.is_terminal:
@@ -185,6 +222,53 @@ def _columns() -> tuple[ProgressColumn, ...]:
         TimeRemainingColumn(),
         TextColumn("{task.fields[status]}", markup=False),
     )
+
+
+class _Log:
+    """Lines with the time in a file; a thread adds one where nothing has been said for long.
+
+    Args:
+        file: open for writing.
+    """
+
+    seconds_between = 25.0
+
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+        self._doing: list[_Line] = []
+        self._ended = threading.Event()
+        self._lock = threading.Lock()
+        self._thread = threading.Thread(target=self._tell, name="log", daemon=True)
+        self._thread.start()
+
+    def write(self, text: str) -> None:
+        """One line; that the disk is full stops nothing."""
+        now = time.strftime("%Y-%m-%d %H:%M:%S")
+        with self._lock, contextlib.suppress(OSError):
+            self._file.write(f"{now}  {text}\n")
+            self._file.flush()
+
+    @contextlib.contextmanager
+    def doing(self, title: str, total: int | None) -> Iterator[Callable[[int], None]]:
+        """Inside, what is being done; the value counts steps."""
+        step = _Line(title, total)
+        self._doing.append(step)
+        self.write(f"{title}: begins")
+        try:
+            yield step
+        finally:
+            self._doing.remove(step)
+            self.write(str(step))
+
+    def end(self) -> None:
+        """Let the thread go."""
+        self._ended.set()
+        self._thread.join()
+
+    def _tell(self) -> None:
+        while not self._ended.wait(self.seconds_between):
+            doing = self._doing[-1:]
+            self.write(str(doing[0]) if doing else "at work")
 
 
 class _Line:

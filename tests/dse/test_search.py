@@ -1,6 +1,7 @@
 """The main job end to end, on a base network trained for a moment."""
 
 import csv
+import datetime
 import functools
 
 import numpy as np
@@ -76,6 +77,14 @@ def test_the_run_folder_holds_everything(finished):
     assert all(sum(rates) == pytest.approx(1) for rates in routing.rates.values())
     assert "training images" in routing.source
     assert not list(finished.rglob("*.part"))
+
+
+def test_the_log_tells_every_step(finished):
+    lines = (finished / "log.txt").read_text(encoding="utf-8").splitlines()
+    times = [datetime.datetime.fromisoformat(line[:19]) for line in lines]
+    assert times == sorted(times)
+    said = "\n".join(lines)
+    assert "calibrate: begins" in said and "search: 7/7" in said
 
 
 def test_test_scores_only_for_what_is_reported(finished):
