@@ -23,7 +23,7 @@ from energy._switching import ACTIVITY
 from energy._workload import Workload
 from luts.errors import InputError
 from luts.settings import given_settings
-from models.training import atomically
+from models.training import atomically, check_writable
 
 NETWORK_OPTIONS = ("arch", "topology", "num_classes", "image_size", "patch_size", "experts")
 """Command-line options that describe the network, named as in `models.NetworkConfig`."""
@@ -203,6 +203,18 @@ def write_chart(path: Path, breakdowns: Mapping[str, CostBreakdown]) -> None:
     draw_components(figure.add_subplot(), breakdowns)
     with atomically(path) as temporary:
         figure.savefig(temporary, format=kind, dpi=150)
+
+
+def check_new(path: Path) -> None:
+    """Refuse a file that exists or cannot be written, before anything is computed for it.
+
+    Raises:
+        InputError: it is one.
+    """
+    if path.exists():
+        raise InputError(f"{path} exists already; give a new name")
+    folder = next(parent for parent in path.absolute().parents if parent.exists())
+    check_writable(folder / path.name)  # without making the folders that are missing
 
 
 def write_csv(path: Path, breakdown: CostBreakdown) -> None:

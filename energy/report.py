@@ -32,6 +32,9 @@ def main() -> None:
         return
     if options.min_accuracy is not None:
         raise InputError("--min-accuracy is for --compare-runs; name the runs")
+    for path in (options.csv, options.chart):
+        if path is not None:
+            _report.check_new(path)
     circuits = circuits_of(options)
     figures = energy.figures_of(options, circuits.catalog)
     check_memories(options, options.energy_model)

@@ -45,4 +45,7 @@ def held(folder: Path) -> Iterator[None]:
         file.truncate(0)
         file.write(f"process {os.getpid()} on {socket.gethostname()}")
         file.flush()
+        # Nobody else writes here now: what is half written, a process that was killed has left.
+        for part in (*folder.glob(".*.part"), *folder.glob("*/.*.part")):
+            part.unlink(missing_ok=True)
         yield

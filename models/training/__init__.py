@@ -4,7 +4,7 @@ from models.training._base import base_network
 from models.training._cache import read_making, save_weights, trained, weights_path
 from models.training._data import Data, Normalisation, Split
 from models.training._distributed import is_first, local_device
-from models.training._files import atomically, cache_folder
+from models.training._files import atomically, cache_folder, check_writable
 from models.training._load import DATASETS, check_dataset, load_data
 from models.training._loop import (
     FEW_IMAGES,
@@ -78,6 +78,7 @@ __all__ = [
     "check_classifier",
     "check_dataset",
     "check_seed",
+    "check_writable",
     "data_of",
     "default_recipe",
     "evaluate",

@@ -15,7 +15,7 @@ from torch import nn
 from luts.console import SILENT, Reporter
 from luts.errors import InputError
 from models.networks import NetworkConfig
-from models.training._files import atomically, cache_folder
+from models.training._files import atomically, cache_folder, check_writable
 
 Net = TypeVar("Net", bound=nn.Module)
 
@@ -43,6 +43,9 @@ def trained(
 
     Returns:
         The network in evaluation mode.
+
+    Raises:
+        InputError: the cache cannot be written to, before anything is trained.
     """
     making = _complete(making)
     path = weights_path(making, cache_dir=cache_dir)
@@ -53,6 +56,7 @@ def trained(
             reporter.note(f"trained weights from {path}")
             return net.eval()
         reporter.note(f"cached weights cannot be used and are made again: {path}: {problem}")
+    check_writable(path)
     train(net)
     net.eval()
     save_weights(net, path, making)

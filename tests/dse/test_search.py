@@ -114,12 +114,15 @@ def test_resuming_goes_on_with_a_larger_budget(finished, tmp_path, capsys):
     out = tmp_path / "short"
     assert command(*DENSE, "--trials", 4, "--finetune", "none", "--out", out, "--quiet") == 0
     before = pd.read_csv(out / "trials.csv")
+    for left in (".trials.csv.x1.part", "assignments/.000.json.x2.part"):  # by a killed process
+        (out / left).touch()
     assert command("--resume", out, "--trials", 6) == 0
     assert "best fixed" in capsys.readouterr().out
     after = pd.read_csv(out / "trials.csv")
     assert len(after) == 6
     columns = ["trial", "origin", "energy_rel", "validation_cross_entropy"]
     pd.testing.assert_frame_equal(after[columns][:4], before[columns])
+    assert not list(out.rglob("*.part"))
 
 
 def test_every_candidate_can_be_fine_tuned(tmp_path):

@@ -48,6 +48,17 @@ def test_chart_that_is_no_image(command, tmp_path):
     assert err.count("\n") == 1 and ".jpegg" in err
 
 
+@pytest.mark.parametrize("option", ["--csv", "--chart"])
+def test_what_cannot_be_written_is_refused_before_work(command, tmp_path, monkeypatch, option):
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(report._report, "workload_of", lambda *_: pytest.fail("work began"))
+    status, out, err = command("--multiplier", "mul8s_1L2H", option, tmp_path / "file" / "a.png")
+    assert (status, out) == (2, "")
+    assert err.count("\n") == 1 and "cannot write" in err
+    status, _, err = command("--multiplier", "no_circuit", option, tmp_path / "new" / "a.png")
+    assert status == 2 and "no_circuit" in err and not (tmp_path / "new").exists()
+
+
 def test_writes_table_and_chart(command, tmp_path, hard):
     csv, chart = tmp_path / "table.csv", tmp_path / "chart.png"
     words = ("--topology", "hard", "--multiplier", "mul8s_1L2H", "--csv", csv, "--chart", chart)
