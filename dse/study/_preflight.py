@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 from dse.problem import Problem, SearchSpace
@@ -16,6 +15,7 @@ from dse.study._stored import SCORING, STUDY_NAME, check_identity, read_study, s
 from energy import ACTIVITY, CostModel, Workload, check_circuits, published_figures
 from luts.errors import InputError
 from models import uniform_routing
+from models.networks import Batch
 
 CLASSES = {
     "cluttered-digits": 10,
@@ -103,7 +103,7 @@ def _check_one(config: SearchConfig, database: Path | None) -> None:
     _check_identity(config, problem, config.storage or database)
 
 
-def check_in_memory(config: SearchConfig, network: nn.Module, example: torch.Tensor) -> None:
+def check_in_memory(config: SearchConfig, network: nn.Module, example: Batch) -> None:
     """Like `check`, for a network in memory.
 
     Args:
