@@ -37,6 +37,10 @@ _PARAMETER = re.compile(
     r"\s*(?:\[[^\]]*\])?\s*([A-Za-z_]\w*)\s*=(.*)",
     re.DOTALL,
 )
+MAX_CONSTANT = 200
+"""Characters of a constant expression that is worked out."""
+
+_LEADING_ZEROS = re.compile(r"(?<![\w.])0+(?=\d)")
 _NUMBER = re.compile(r"(?:\d+\s*)?'[sS]?([bodhBODH])([0-9a-fA-F_]+)")
 _BASES = {"b": 2, "o": 8, "d": 10, "h": 16}
 _OPERATORS: dict[type[ast.operator], Callable[[int, int], int]] = {
@@ -323,9 +327,12 @@ def _width(text: str | None, names: Mapping[str, int]) -> int | None:
 
 def constant(text: str, names: Mapping[str, int]) -> int | None:
     """Value of a constant expression of numbers and parameters, or None where it is another."""
+    if len(text) > MAX_CONSTANT:
+        return None
     plain = _NUMBER.sub(
-        lambda m: _integer(m.group(2).replace("_", ""), _BASES[m.group(1).lower()]), text[:200]
+        lambda m: _integer(m.group(2).replace("_", ""), _BASES[m.group(1).lower()]), text
     )
+    plain = _LEADING_ZEROS.sub("", plain)
     try:
         return _value(ast.parse(plain.strip(), mode="eval").body, names)
     except (SyntaxError, ValueError, ArithmeticError, RecursionError, MemoryError, KeyError):

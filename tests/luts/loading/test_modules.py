@@ -34,6 +34,7 @@ PORTS = {
     "module m(input [8:0] a, b, output [15:0] o); endmodule": None,
     "module m(input [7:0] a, b, output [15:0] o, p); endmodule": None,
     "module m(input [`W:0] a, b, output [15:0] o); endmodule": None,
+    "module m(input [07:00] a, b, output [015:0] o); endmodule": "a b o 16",
     "module m(input [7:0] a, b, output [99:0] o); endmodule": None,
     "module m(input [0:7] a, b, output [15:0] o); function [7:0] f; input [7:0] x; f = x;"
     " endfunction endmodule": "a b o 16",
@@ -70,6 +71,14 @@ def test_ports_and_widths(source, expected):
 )
 def test_constants(text, value):
     assert constant(text, {"N": 8}) == value
+
+
+def test_a_constant_is_worked_out_whole_or_not_at_all():
+    assert constant("1" + "+1" * 90, {}) == 91
+    assert constant("1" + "+1" * 100, {}) is None
+    assert [constant(text, {}) for text in ("007", "0", "00", "10 + 010", "4'b0011")] == [
+        *(7, 0, 0, 20, 3)
+    ]
 
 
 def load(tool, path, monkeypatch, **layout):
