@@ -208,7 +208,7 @@ def test_files_of_a_run_are_those_of_the_command(result):
     wanted = (
         "assignments config.toml front.csv front.html front.png operands.npz routing.json study.db"
     )
-    assert names == {*wanted.split(), "trials.csv", ".lock"}
+    assert names == {*wanted.split(), "log.txt", "trials.csv", ".lock"}
     assert pd.read_csv(result.path / "trials.csv")["trial"].tolist() == list(range(9))
     kept = {*result.closing.front, *result.closing.reported}
     assert len(list((result.path / "assignments").glob("*.json"))) == len(kept)
