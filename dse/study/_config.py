@@ -81,7 +81,7 @@ class SearchConfig:
             "successive halving at the end, a handful on the final front, or none",
             metavar="WHICH",
         ),
-    ] = "promising"
+    ] = "front"
     rung_images: Annotated[
         int,
         setting(
@@ -92,7 +92,7 @@ class SearchConfig:
         ),
     ] = 1000
     finetune_epochs: Annotated[float, setting("epochs of fine-tuning, may be a fraction", gt=0)] = (
-        0.25
+        0.1
     )
     finetune_members: Annotated[
         int,

@@ -18,7 +18,7 @@ from models.training._data import Data, Normalisation
 from models.training._digits import read_digits
 from models.training._source import LabelledImages, Source, splits
 
-SCENES: Mapping[str, int] = MappingProxyType({"train": 5000, "validation": 2000, "test": 2000})
+SCENES: Mapping[str, int] = MappingProxyType({"train": 5000, "validation": 1500, "test": 1500})
 """How many there are of each split; validation and test are large enough to tell circuits apart."""
 
 SIDE_PX = 32

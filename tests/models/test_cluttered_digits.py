@@ -23,7 +23,7 @@ def test_scenes_are_the_same_for_a_seed_and_others_for_another(data):
 
 
 def test_there_are_thousands_of_scenes_as_many_of_each_class(data):
-    counts = {"train": 5000, "validation": 2000, "test": 2000}
+    counts = {"train": 5000, "validation": 1500, "test": 1500}
     assert data.making == {"name": "cluttered-digits", "image_size": 32, **counts}
     for split in (data.train, data.validation, data.test):
         assert np.bincount(split.labels).tolist() == [len(split) // 10] * 10
