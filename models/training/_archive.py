@@ -15,6 +15,9 @@ from luts.errors import InputError
 _TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.bz2")
 _BROKEN = (tarfile.TarError, zipfile.BadZipFile, EOFError, lzma.LZMAError, zlib.error, OSError)
 
+MAX_FILE_BYTES = 2**26
+"""Of one file of a tree; what unpacks to more is refused before it is."""
+
 
 class Tree(Protocol):
     """A tree of files; names are relative to its root, with forward slashes."""
@@ -48,7 +51,9 @@ class Folder:
     def read(self, rows: Mapping[str, int]) -> Iterator[tuple[int, str, bytes]]:
         """In order of rows."""
         for name, row in rows.items():
-            yield row, name, (self.path / name).read_bytes()
+            path = self.path / name
+            _check_size(str(path), path.stat().st_size)
+            yield row, name, path.read_bytes()
 
 
 @dataclass(frozen=True)
@@ -71,6 +76,7 @@ class Tar:
         with _intact(self.path), tarfile.open(self.path) as archive:
             for member in archive:
                 if member.isfile() and member.name in rows:
+                    _check_size(f"{self.path}: {member.name}", member.size)
                     content = archive.extractfile(member)
                     assert content is not None, "ordinary files have content"
                     yield rows[member.name], member.name, content.read()
@@ -95,6 +101,7 @@ class Zip:
         """In order of rows."""
         with _intact(self.path), zipfile.ZipFile(self.path) as archive:
             for name, row in rows.items():
+                _check_size(f"{self.path}: {name}", archive.getinfo(name).file_size)
                 yield row, name, archive.read(name)
 
 
@@ -114,6 +121,14 @@ def open_tree(path: Path) -> Tree:
         return Zip(path)
     known = ", ".join((*_TAR_SUFFIXES, ".zip"))
     raise InputError(f"{path} is neither a folder nor an archive: archives end in {known}")
+
+
+def _check_size(shown: str, size_bytes: int) -> None:
+    if size_bytes > MAX_FILE_BYTES:
+        raise InputError(
+            f"{shown} takes {size_bytes:,} bytes, and an image at most {MAX_FILE_BYTES:,}: remove "
+            "it, or save it smaller"
+        )
 
 
 def _fingerprint(path: Path) -> object:

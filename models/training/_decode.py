@@ -21,6 +21,9 @@ IMAGE_SUFFIXES = frozenset(
 _MODES = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr"})
 _CHUNK = 64
 
+MAX_PIXELS = 2**26
+"""Of one image; a larger one is refused before it is decoded."""
+
 
 def decode_all(
     files: Iterable[tuple[int, str, bytes]],
@@ -95,8 +98,16 @@ def _in_threads(
 
 def _open(name: str, raw: bytes) -> Image.Image:
     try:
+        # Pillow warns of what it finds large, and allocates it all the same.
         image = Image.open(BytesIO(raw))
+        if image.width * image.height > MAX_PIXELS:
+            raise InputError(
+                f"{name} has {image.width}×{image.height} pixels, and an image at most "
+                f"{MAX_PIXELS:,}: scale it down"
+            )
         image.load()
+    except InputError:
+        raise
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise InputError(
             f"{name} cannot be read as an image ({type(error).__name__}): replace or remove it"
