@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import optuna
-import pandas as pd
 from torch import nn
 
 from dse.problem import Codes, Problem, constrained_sweep
@@ -49,6 +48,7 @@ from energy import (
     own_multipliers,
     published_figures,
     run_files,
+    write_table,
 )
 from luts import EXACT, Multiplier, catalog
 from luts.console import SILENT, Reporter
@@ -328,8 +328,8 @@ def _scorer_in_memory(
 
 def write(run: Run, closing: Closing) -> None:
     """All files that a person or another program reads."""
-    _write_csv(run.path / run_files.TRIALS, trials_frame(closing))
-    _write_csv(run.path / run_files.FRONT, front_frame(closing))
+    write_table(run.path / run_files.TRIALS, trials_frame(closing))
+    write_table(run.path / run_files.FRONT, front_frame(closing))
     kept = sorted({*closing.front, *closing.reported})
     for number in kept:
         text = closing.trials[number].assignment.to_json()
@@ -341,8 +341,3 @@ def write(run: Run, closing: Closing) -> None:
         draw_png(temporary, closing, run.config)
     with atomically(run.path / run_files.FRONT_PAGE) as temporary:
         draw_html(temporary, [(closing, run.config)])
-
-
-def _write_csv(path: Path, frame: pd.DataFrame) -> None:
-    with atomically(path) as temporary:
-        frame.to_csv(temporary, index=False)

@@ -19,7 +19,7 @@ from dse.results import (
     summary,
     tolerance,
 )
-from energy import add_cost_options
+from energy import add_cost_options, write_table
 from luts.console import Parser, Terminal, run
 from luts.errors import InputError
 from models.training import atomically
@@ -50,8 +50,7 @@ def main() -> None:
 
 def _write(options: argparse.Namespace, runs: Sequence[Finished], console: Terminal) -> None:
     if options.csv is not None:
-        with atomically(options.csv) as temporary:
-            joint_trials(runs).to_csv(temporary, index=False)
+        write_table(options.csv, joint_trials(runs))
         console.say(f"trials: {options.csv}")
     if options.out is not None:
         with atomically(options.out) as temporary:

@@ -7,6 +7,7 @@ from energy._circuits import add_kept, own_multipliers
 from energy._compare import cheapest_within, compare, draw_components, recovered_accuracy
 from energy._cost import MODELS, EnergyModel, cost, under_each_model
 from energy._cost_model import CostModel
+from energy._csv import write_table
 from energy._figures import (
     CONVENTIONS,
     Convention,
@@ -73,4 +74,5 @@ __all__ = [
     "under_each_model",
     "usage",
     "worst_case",
+    "write_table",
 ]

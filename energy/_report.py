@@ -15,6 +15,7 @@ from energy._breakdown import COMPONENTS, CostBreakdown
 from energy._circuits import Circuits
 from energy._compare import draw_components
 from energy._cost import under_each_model
+from energy._csv import write_table
 from energy._figures import Figures
 from energy._origin import figures_origin
 from energy._run import described_network, network_from, read_operands, read_routing
@@ -225,5 +226,4 @@ def write_csv(path: Path, breakdown: CostBreakdown) -> None:
     """
     if path.exists():
         raise InputError(f"{path} exists already; give a new name for the table")
-    with atomically(path) as temporary:
-        breakdown.to_frame().to_csv(temporary, index=False)
+    write_table(path, breakdown.to_frame())

@@ -16,3 +16,18 @@ def drawn(text: str) -> str:
 def quoted(path: str | os.PathLike[str]) -> str:
     """``path`` as one word of a command line."""
     return shlex.quote(str(path))
+
+
+def csv_cell(value: object) -> object:
+    """``value`` as a spreadsheet shows it, not as one that it computes.
+
+    A text that a spreadsheet would take for a formula gets an apostrophe in front (OWASP, "CSV
+    Injection"); numbers, also those that are written out, stay.
+    """
+    if not isinstance(value, str) or not value.startswith(("=", "+", "-", "@", "\t", "\r")):
+        return value
+    try:
+        float(value)
+    except ValueError:
+        return f"'{value}"
+    return value

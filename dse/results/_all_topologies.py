@@ -11,7 +11,7 @@ from dse.results._compare import Finished, draw, points_of
 from dse.results._page import draw_html
 from dse.results._run_folder import Run
 from dse.results._stored_run import read_closing
-from energy import run_files
+from energy import run_files, write_table
 from models.training import atomically
 
 
@@ -33,8 +33,7 @@ def joint_front(runs: Sequence[Finished]) -> pd.DataFrame:
 
 def write_together(folder: Run, runs: Sequence[Finished]) -> None:
     """Write the joint front and its pictures into the folder that holds the runs."""
-    with atomically(folder.path / run_files.FRONT) as temporary:
-        joint_front(runs).to_csv(temporary, index=False)
+    write_table(folder.path / run_files.FRONT, joint_front(runs))
     with atomically(folder.path / run_files.FRONT_PICTURE) as temporary:
         draw(temporary, runs)
     with atomically(folder.path / run_files.FRONT_PAGE) as temporary:

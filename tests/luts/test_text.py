@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from luts.console import Reporter, Terminal
-from luts.text import drawn, quoted
+from luts.text import csv_cell, drawn, quoted
 
 NAMES = [
     *("[b]", "[/x]", "[red]a", ":warning:", "a$b$c", r"$\frac$", "$", "_hidden", "a\\$b", "a b'c"),
@@ -59,3 +59,15 @@ def test_a_path_is_one_word_of_a_command_line(name: str) -> None:
     assert shlex.split(f"--resume {quoted(name)}") == ["--resume", name]
     echoed = subprocess.run(f"printf %s {quoted(name)}", shell=True, capture_output=True, text=True)
     assert echoed.stdout == name
+
+
+@pytest.mark.parametrize("name", ["=1+1", "+a", "-b", "@SUM(A1)", "\t=1", "\r=1"])
+def test_a_name_in_a_table_is_no_formula(name: str) -> None:
+    assert csv_cell(name) == f"'{name}"
+
+
+@pytest.mark.parametrize(
+    "value", ["mul8s_1L2H", "a=b", "", "-1.5", "+inf", "nan", -1.5, None, True]
+)
+def test_other_values_in_a_table_stay(value: object) -> None:
+    assert csv_cell(value) is value
