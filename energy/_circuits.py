@@ -124,14 +124,25 @@ def add_kept(run: Path, catalog: luts.Catalog = luts.catalog) -> None:
     """Add the multipliers in a run's folder to ``catalog``.
 
     Raises:
-        InputError: a file is damaged, or ``catalog`` has another circuit of that name.
+        InputError: a file is damaged, or ``catalog`` has another circuit of that name, or the same
+            one with figures that are neither these nor the published ones.
     """
+    new = luts.evoapprox_catalog()
     for path in sorted((run / MULTIPLIERS).glob("*.npz")):
         try:
             content = path.read_bytes()
         except OSError as error:
             raise InputError(f"cannot read {path}: {error.strerror or error}") from error
-        catalog.add(from_kept(content, str(path)))
+        kept = from_kept(content, str(path))
+        known = catalog.get(kept.name)
+        if known is not None and _figures(known) not in {
+            _figures(m) for m in (kept, new.get(kept.name)) if m is not None
+        }:
+            raise InputError(
+                f"{path} has other figures than the multiplier {kept.name} that is known already, "
+                f"from another run or from you: read one of them at a time"
+            )
+        catalog.add(kept)
 
 
 def _figures(multiplier: luts.Multiplier) -> tuple[float, ...]:

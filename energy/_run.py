@@ -44,7 +44,7 @@ def described_network(run: Path) -> dict[str, Any]:
     """
     try:
         config = tomllib.loads((run / CONFIG).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{run} is not a run: cannot read {CONFIG}: {error}") from error
     section = config.get("network", config)
     fields = {field.name for field in dataclasses.fields(models.NetworkConfig)}

@@ -110,7 +110,7 @@ def read_per_input(path: Path) -> tuple[Routing, ...]:
             f"no routing of single inputs in {path.parent} ({path.name}); "
             f"python -m dse.search --resume {quoted(path.parent)} measures it"
         ) from error
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"{path} is not a routing of single inputs: {error!r}") from error
 
 

@@ -57,7 +57,10 @@ def read(path: Path, *, known_multipliers: Iterable[str]) -> list[Row]:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"cannot read the figures {path}: {error}") from error
-    return parse(text, str(path), known_multipliers=known_multipliers)
+    try:
+        return parse(text, str(path), known_multipliers=known_multipliers)
+    except csv.Error as error:
+        raise InputError(f"{path} is no table in CSV: {error}") from error
 
 
 def parse(text: str, where: str, *, known_multipliers: Iterable[str]) -> list[Row]:
@@ -72,7 +75,7 @@ def parse(text: str, where: str, *, known_multipliers: Iterable[str]) -> list[Ro
         InputError: the table has faults; all of them, each with its line.
     """
     reader = csv.DictReader(io.StringIO(text), restkey="", restval="", skipinitialspace=True)
-    header = [(column or "").strip() for column in reader.fieldnames or []]
+    header = [" ".join((column or "").split()) for column in reader.fieldnames or []]
     reader.fieldnames = header
     kind = next((k for k in _KINDS if k in header), None)
     if kind is None:
@@ -118,7 +121,7 @@ def _row(kind: str, record: dict[str, str], known: list[str]) -> tuple[Row, list
     faults = []
     if record.pop("", None):
         faults.append("more values than columns")
-    name = (record.get(kind) or "").strip()
+    name = " ".join((record.get(kind) or "").split())
     if not name:
         faults.append(f"no value for {kind}")
     elif kind == "multiplier" and name not in known:

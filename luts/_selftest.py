@@ -226,7 +226,7 @@ def _each(
         operands = _Operands.of(case, arithmetic)
         for device in devices:
             for backend in BACKENDS:
-                if _can(backend, arithmetic, case, device) and not (brief and backend is REFERENCE):
+                if _can(backend, arithmetic, case, device, brief=brief):
                     where = f"{backend.name} on {device.type}"
                     yield where, case, operands.wrong(backend, arithmetic, device)
     if brief:
@@ -234,12 +234,17 @@ def _each(
     for device in devices:
         for backend in BACKENDS:
             long = Case("sum of the longest kind", 2, (1, 1), arithmetic.multiplier.max_products, 3)
-            if backend is not REFERENCE and _can(backend, arithmetic, long, device):
+            if backend is not REFERENCE and _can(backend, arithmetic, long, device, brief=False):
                 wrong = _extremes(backend, arithmetic, long, device)
                 yield f"{backend.name} on {device.type}", long, wrong
 
 
-def _can(backend: Backend, arithmetic: Arithmetic, case: Case, device: torch.device) -> bool:
+def _can(
+    backend: Backend, arithmetic: Arithmetic, case: Case, device: torch.device, *, brief: bool
+) -> bool:
+    if brief:  # what a search would use
+        refused = backend.refusal(arithmetic, _task(case, device))
+        return backend is not REFERENCE and refused is None
     if backend is NATIVE and device.type == "cpu":
         # Tested also where it is merely slow, or has failed before.
         return arithmetic.factorisation is not None and isa() != "none"

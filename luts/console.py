@@ -225,7 +225,7 @@ def _columns() -> tuple[ProgressColumn, ...]:
 
 
 class _Log:
-    """Lines with the time in a file; a thread adds one where nothing has been said for long.
+    """Lines with the time in a file; a thread adds one every 25 s.
 
     Args:
         file: open for writing.
@@ -242,9 +242,9 @@ class _Log:
         self._thread.start()
 
     def write(self, text: str) -> None:
-        """One line; that the disk is full stops nothing."""
+        """One line; that the disk is full, or the file closed already, stops nothing."""
         now = time.strftime("%Y-%m-%d %H:%M:%S")
-        with self._lock, contextlib.suppress(OSError):
+        with self._lock, contextlib.suppress(OSError, ValueError):
             self._file.write(f"{now}  {text}\n")
             self._file.flush()
 

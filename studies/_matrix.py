@@ -146,7 +146,7 @@ class CellStore(Generic[AnyCell]):
             self.weights_of(record)
         except InputError:
             raise
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
             raise InputError(
                 f"{path} is not a cell of this study ({type(error).__name__}: {error}); move it "
                 f"away"

@@ -64,7 +64,7 @@ def read_preset_table(path: Path, name: str) -> dict[str, Any]:
     """
     try:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"cannot read presets from {path}: {error}") from error
     check_known("preset", [name], tables)
     table = tables[name]

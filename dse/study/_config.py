@@ -277,7 +277,7 @@ class SearchConfig:
         """
         try:
             table: dict[str, Any] = tomllib.loads(text)["search"]
-        except (tomllib.TOMLDecodeError, KeyError) as error:
+        except (ValueError, LookupError, TypeError, RecursionError) as error:
             raise InputError(f"not the configuration of a run: {error}") from error
         return cls.from_dict(table)
 

@@ -4,6 +4,7 @@ One module per format; each turns a file into every product, `RawTable`. `load` 
 names, signedness, order of operands and of indices, figures, and what the table is recognised as.
 """
 
+from luts.loading._arrays import BROKEN
 from luts.loading._kept import from_kept, kept_bytes
 from luts.loading._layout import Layout
 from luts.loading._load import READERS, Imported, MismatchWarning, load, read
@@ -12,6 +13,7 @@ from luts.loading._options import NAMES as OPTIONS
 from luts.loading._options import add_layout_options, layout_of
 
 __all__ = [
+    "BROKEN",
     "OPTIONS",
     "READERS",
     "Imported",

@@ -1,5 +1,8 @@
 """Tables as NumPy arrays; nothing in the files is ever unpickled."""
 
+import lzma
+import struct
+import tokenize
 import zipfile
 import zlib
 
@@ -9,7 +12,10 @@ import numpy.typing as npt
 from luts.errors import InputError
 from luts.loading._layout import RawTable, Request
 
-BROKEN = (ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error)
+BROKEN = (
+    *(ValueError, EOFError, LookupError, OverflowError, NotImplementedError, RecursionError),
+    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, tokenize.TokenError),
+)
 """What NumPy raises for files that are not what their names say."""
 
 MAX_ARRAY_BYTES = 2**24
@@ -58,7 +64,7 @@ def read_npz(request: Request) -> RawTable:
                 "bytes"
             )
         request.is_signed(symbol)
-        with np.load(request.path, allow_pickle=False) as arrays:
+        with request.path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             array = arrays[symbol]
     except InputError:
         raise

@@ -11,6 +11,7 @@ import numpy as np
 from luts._multiplier import FiguresError, Multiplier, VerilogModule
 from luts.circuits import Netlist, NetlistCell
 from luts.errors import InputError
+from luts.loading._arrays import BROKEN
 
 MAX_BYTES = 2**24
 """Of one array of such a file; tables take 2^18, netlists and sources less than that."""
@@ -48,9 +49,7 @@ def from_kept(content: bytes, shown: str) -> Multiplier:
         return Multiplier(truth_table=table, **_values(about))
     except InputError:
         raise
-    except (zipfile.BadZipFile, OSError, EOFError, TypeError, LookupError) as error:
-        raise InputError(f"{shown} is not a multiplier that a search has kept: {error}") from error
-    except (ValueError, AttributeError, RecursionError, NotImplementedError) as error:
+    except (*BROKEN, OSError, TypeError, AttributeError) as error:
         raise InputError(f"{shown} is not a multiplier that a search has kept: {error}") from error
 
 

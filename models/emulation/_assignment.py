@@ -197,7 +197,7 @@ class Assignment:
             return cls(choices=choices, tables=tables)
         except InputError:
             raise
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
             raise InputError(
                 f"not an assignment ({error!r}); a run's assignments/*.json are"
             ) from error

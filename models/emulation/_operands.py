@@ -20,6 +20,7 @@ import torch
 
 from luts import quantise
 from luts.errors import InputError
+from luts.loading import BROKEN
 from models.emulation._conv2d import EmulatedConv2d
 from models.emulation._emulate import EmulatedNetwork
 from models.emulation._hooks import looking_at
@@ -94,7 +95,7 @@ class SampledOperands:
             InputError: the file cannot be read, or is not of this kind.
         """
         try:
-            with np.load(path, allow_pickle=False) as file:
+            with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
                 if int(file["version"]) != VERSION:
                     raise InputError(f"{path} has another version than {VERSION}, which this reads")
                 rows = zip(file["names"], file["codes"], file["seen"], strict=True)
@@ -105,7 +106,7 @@ class SampledOperands:
                 return cls(sites, str(file["source"]))
         except InputError:
             raise
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (*BROKEN, OSError, TypeError) as error:
             raise InputError(f"{path} holds no sampled operands ({error})") from error
 
 

@@ -264,12 +264,23 @@ def check_experts(network: nn.Module) -> None:
     """
     known = {m for e in network.modules() if isinstance(e, ExpertLayer) for m in e.modules()}
     for name, block in network.named_modules():
-        if block not in known and (found := _fused_weights(block)):
+        if block in known or _has_modules_of_experts(block):
+            continue
+        if found := _fused_weights(block):
             raise InputError(
                 f"{f'{name}.{found}'.removeprefix('.')} ({type(block).__name__}) looks like the "
                 f"weights of {_count_of(block)} experts: give models.adapt(network), which makes "
-                f"each of them a module"
+                f"each expert of the forms that it knows a module, or make each a module yourself"
             )
+
+
+def _has_modules_of_experts(block: nn.Module) -> bool:
+    """Whether a module holds as many modules as it has experts, so that its weights are theirs."""
+    number = _count_of(block)
+    return any(
+        isinstance(child, nn.ModuleList | nn.ModuleDict) and len(child) == number
+        for child in block.children()
+    )
 
 
 def _fused_weights(block: nn.Module) -> str | None:

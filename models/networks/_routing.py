@@ -74,7 +74,7 @@ class Routing:
             return cls(rates=rates, source=str(record["source"]))
         except InputError:
             raise
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
             raise InputError(
                 f"not a routing file ({error!r}); a run's routing.json is one"
             ) from error

@@ -98,7 +98,13 @@ def check_making(source: str, config: NetworkConfig) -> None:
     path = Path(source)
     if path.suffix != ".safetensors" or not path.is_file():
         return
-    making = read_making(path)
+    try:
+        making = read_making(path)
+    except (SafetensorError, OSError, ValueError, TypeError, RecursionError) as error:
+        raise InputError(
+            f"{source} does not say in a readable way how its weights were made ({error}): save "
+            f"them without that, or make the file again"
+        ) from error
     for name in ("top_k", "cluster_features"):
         wanted = getattr(config, name)
         kept = making.get(name, wanted)

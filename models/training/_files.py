@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import os
+import re
 import tempfile
 import time
 from collections.abc import Iterator
@@ -16,6 +17,9 @@ CACHE_VARIABLE = "AXDSE_CACHE"
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 """What a write fails with where there is no room."""
+
+# As `tempfile.mkstemp` names what `_new_part` asks for; other programs have .part files as well.
+_PART = re.compile(r"\..+\.[a-z0-9_]{8}\.part")
 
 DEAD_AFTER_S = 86_400
 """Age of a half-written file that nobody works on any more."""
@@ -37,6 +41,8 @@ def check_writable(path: Path) -> None:
     """
     _new_part(path).unlink(missing_ok=True)
     for part in path.parent.glob(".*.part"):
+        if not _PART.fullmatch(part.name):
+            continue
         with contextlib.suppress(OSError):
             if time.time() - part.stat().st_mtime > DEAD_AFTER_S:
                 part.unlink()

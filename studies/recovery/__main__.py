@@ -75,7 +75,7 @@ def _recipe(study: RecoveryStudy, name: str, network: str) -> Recovery:
         return study.recipe(name, network)
     try:
         return Recovery.from_dict(tomllib.loads(Path(name).read_text(encoding="utf-8")))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"cannot read the recipe {name}: {error}") from error
 
 

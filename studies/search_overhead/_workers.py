@@ -63,7 +63,13 @@ def _timed(workers: int, trials: int, out: Path) -> float:
     if workers == 1:
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     config = SearchConfig(
-        trials=trials, workers=workers, sampler="random", finetune="none", finetune_members=1
+        dataset="digits",
+        multipliers="mul8s",
+        trials=trials,
+        workers=workers,
+        sampler="random",
+        finetune="none",
+        finetune_members=1,
     )
     stopwatch = Stopwatch()
     explore_run(Run.create(config, out), stopwatch)

@@ -70,6 +70,7 @@ class SearchPreset:
             "dataset": images.source(self.dataset),
             "seed": seed,
             "trials": self.trials,
+            "multipliers": "mul8s",
         }
         if images.data_root is not None:
             settings["data_root"] = str(images.data_root)

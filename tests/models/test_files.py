@@ -34,7 +34,9 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path):
 
 
 def test_what_dead_processes_left_is_swept_and_nothing_else(tmp_path):
-    dead, alive, other = (tmp_path / name for name in (".a.1.part", ".b.2.part", "c.part"))
+    dead, alive, other = (
+        tmp_path / name for name in (".a.k3_9x1ab.part", ".b.w2aaaaaa.part", ".c.part")
+    )
     for path in (dead, alive, other):
         path.touch()
     past = time.time() - DEAD_AFTER_S - 60

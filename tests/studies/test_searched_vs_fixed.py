@@ -149,7 +149,8 @@ class TestCommand:
                 (folder / "front.csv").touch()
                 trials.assign(seconds=1.5).to_csv(folder / "trials.csv", index=False)
                 search = {"arch": "vit_small", "topology": topology, "dataset": "digits"}
-                search |= {"seed": seed, "trials": 60}
+                search |= {"seed": seed, "trials": 60, "multipliers": "mul8s"}
+                search |= {"finetune": "promising", "finetune_epochs": 0.25}
                 making = {"commit": "abc", "device": "CPU"}
                 config = tomli_w.dumps({"search": search, "making": making})
                 (folder / "config.toml").write_text(config)
