@@ -8,9 +8,10 @@ from models.networks._config import TOPOLOGIES, ClusterFeatures, NetworkConfig
 from models.networks._experts import ExpertLayer, auxiliary_loss, every_expert_sees_everything
 from models.networks._foreign import source_digest
 from models.networks._hard import HardMoE, frozen_routers, information_loss, load_balancing_loss
-from models.networks._inputs import Batch, Inputs, batches_of, inputs_of
+from models.networks._inputs import Batch, Inputs, batches_of, inputs_of, logits_of
 from models.networks._routing import Routing, expert_layers, measure_routing, uniform_routing
 from models.networks._soft import SoftMoE, WeightedExperts
+from models.networks._timm import timm
 from models.networks._upcycle import upcycle_
 from models.networks._work import ExpertWork, expert_work, measure_routing_per_input
 
@@ -42,9 +43,11 @@ __all__ = [
     "information_loss",
     "inputs_of",
     "load_balancing_loss",
+    "logits_of",
     "measure_routing",
     "measure_routing_per_input",
     "source_digest",
+    "timm",
     "uniform_routing",
     "upcycle_",
 ]

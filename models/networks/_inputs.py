@@ -139,6 +139,31 @@ def batches_of(given: Batch | Iterable[Batch], network: nn.Module) -> list[Input
     return [inputs for inputs in made if len(inputs)]
 
 
+def logits_of(output: Any) -> torch.Tensor:
+    """The tensor of interest in what a network returns.
+
+    That is a tensor itself; what is called ``logits``, as an attribute (Hugging Face's
+    ``ModelOutput``) or a key; or else the first tensor of a mapping, tuple or list.
+
+    Raises:
+        InputError: it holds no tensor.
+    """
+    if isinstance(output, torch.Tensor):
+        return output
+    named = output.get("logits") if isinstance(output, Mapping) else None
+    named = getattr(output, "logits", None) if named is None else named
+    first = named if isinstance(named, torch.Tensor) else None
+    if first is None and isinstance(output, (Mapping, tuple, list)):
+        parts = output.values() if isinstance(output, Mapping) else output
+        first = next((part for part in parts if isinstance(part, torch.Tensor)), None)
+    if first is None:
+        raise InputError(
+            f"a network returns logits: a tensor, a mapping or a tuple with one, or an output with "
+            f"the attribute logits, not {type(output).__name__}"
+        )
+    return first
+
+
 def _parameters(network: nn.Module) -> list[inspect.Parameter]:
     wrapped = network
     for name in ("wrapped", "_orig_mod"):

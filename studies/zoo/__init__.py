@@ -1,0 +1,1 @@
+"""How much of other people's networks is emulated, and how well."""
