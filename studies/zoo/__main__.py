@@ -4,6 +4,7 @@ Measures every network of config.toml that ``results/cells`` does not hold yet, 
 ``census.csv``. Ctrl-C stops it; the same command goes on.
 """
 
+import math
 from typing import Any
 
 import pandas as pd
@@ -62,8 +63,16 @@ def table(records: list[Record]) -> pd.DataFrame:
     """One row a network."""
     rows = [{column: record.get(column) for column in COLUMNS} for record in records]
     frame = pd.DataFrame(rows, columns=list(COLUMNS))
+    frame["reason"] = [reason_of(record) for record in records]
     frame["input"] = [_by(record.get("input")) for record in records]
     return frame
+
+
+def reason_of(record: Record) -> str:
+    """Where a network falls short of what is wanted of all, or empty."""
+    if "error" in record and not math.isfinite(record["error"]):
+        return record["reason"] or "its outputs of all inputs are alike, so that no error is known"
+    return str(record["reason"])
 
 
 def _by(shape: Any) -> str:
@@ -84,7 +93,7 @@ def answer(records: list[Record]) -> list[str]:
         f"{len(as_noise)} {of} err at most {WORSE_THAN_NOISE:g} times as much as rounding noise",
         f"{len(trained)} {of} can be trained through",
     ]
-    return lines + [f"{r['network']}: {r['reason']}" for r in records if r["reason"]]
+    return lines + [f"{r['network']}: {reason_of(r)}" for r in records if reason_of(r)]
 
 
 if __name__ == "__main__":
