@@ -49,7 +49,8 @@ def explore(
 
     Args:
         network: a trained classifier in memory; takes a batch of inputs, returns logits of shape
-            ``(B, classes)``.
+            ``(B, classes)``, or ``(B, T, classes)`` for labels ``(B, T)``, or an output with such
+            ``logits``.
         data: `models.Data`, or inputs and labels for ``train``, ``validation`` and ``test``, as a
             mapping or in this order; see `models.data_of` for what each may be.
         out: run folder to make, as ``python -m dse.search --out``; by default nothing is written.

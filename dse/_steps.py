@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import optuna
 import pandas as pd
-import torch
 from torch import nn
 
 from dse.problem import Codes, Problem, constrained_sweep
@@ -57,6 +56,7 @@ from models import (
     measure_routing_per_input,
     sample_operands,
 )
+from models.networks import in_batches
 from models.training import atomically, base_network, default_recipe
 
 SCREENED_ASSIGNMENTS = 15
@@ -184,7 +184,7 @@ def _frozen_operands(
     if not has_experts:
         images = images[:OPERAND_IMAGES]
     source = f"exact int8 network, {len(images)} training images"
-    batches = torch.split(images, BATCH_SIZE)
+    batches = in_batches(images, BATCH_SIZE)
     operands = sample_operands(evaluator.emulated, batches, seed=config.seed, source=source)
     if run is not None:
         run.keep_operands(operands)

@@ -10,6 +10,7 @@ from torch import nn
 import models
 from luts.errors import InputError
 from models import ExpertWork, Routing, SampledOperands, Site, Sites, Uncovered
+from models.networks import Batch
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,7 +57,7 @@ class Workload:
 
     @classmethod
     def of_network(
-        cls, network: nn.Module, example: torch.Tensor, routing: Routing | None = None
+        cls, network: nn.Module, example: Batch, routing: Routing | None = None
     ) -> "Workload":
         """That of a network for one input.
 

@@ -7,13 +7,12 @@ close, for the networks that are at hand then.
 
 from collections.abc import Mapping
 
-import torch
-
 from dse.problem import Trial
 from dse.scoring import BATCH_SIZE, Evaluator
 from dse.study import SearchConfig
 from energy import Workload, cost, run_files
 from models import EmulatedNetwork, Routing, measure_routing
+from models.networks import in_batches
 
 OWN_ENERGY = run_files.OWN_ENERGY
 """Column of the energies under an assignment's own frequencies."""
@@ -31,7 +30,7 @@ def measure_own(evaluator: Evaluator, emulated: EmulatedNetwork, what: str) -> R
         return None
     images = evaluator.inputs
     source = f"{what}, {len(images)} training images"
-    return measure_routing(emulated.network, torch.split(images, BATCH_SIZE), source=source)
+    return measure_routing(emulated.network, in_batches(images, BATCH_SIZE), source=source)
 
 
 def own_energies(

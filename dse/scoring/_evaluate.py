@@ -38,6 +38,7 @@ from models.training import (
     finetuning_recipe,
     has_batchnorm,
     state_digest,
+    tensors_of,
 )
 
 BATCH_SIZE = 256
@@ -170,9 +171,9 @@ class Evaluator:
             "exact": [round(exact.accuracy, 6), round(exact.cross_entropy, 6)],
             "images": state_digest(
                 {
-                    "calibration": self.inputs,
-                    "recovery": self.reference.images,
-                    "scored": self.data.validation.pixels,
+                    **tensors_of("calibration", self.inputs),
+                    **tensors_of("recovery", self.reference.images),
+                    **tensors_of("scored", self.data.validation.pixels),
                     "labels": self.data.validation.labels,
                 }
             ),

@@ -25,7 +25,7 @@ from luts.console import SILENT, Reporter
 from luts.errors import InputError
 from models import EmulatedNetwork, Routing, Site
 from models.emulation import EmulatedConv2d, EmulatedSite
-from models.networks import expert_layers
+from models.networks import Inputs, expert_layers, logits_of
 
 SAMPLED_ROWS = 192
 SAMPLED_IMAGES = 64
@@ -63,7 +63,7 @@ class Screening:
 
 def screen(
     emulated: EmulatedNetwork,
-    inputs: torch.Tensor,
+    inputs: torch.Tensor | Inputs,
     space: SearchSpace,
     *,
     seed: int,
@@ -178,7 +178,7 @@ def _per_visit(
 
 
 def one_gradient_pass(
-    emulated: EmulatedNetwork, batch: torch.Tensor, names: tuple[str, ...], *, seed: int
+    emulated: EmulatedNetwork, batch: torch.Tensor | Inputs, names: tuple[str, ...], *, seed: int
 ) -> dict[str, list[Call]]:
     """Operands of every call of a site, and the gradient of a random projection of the logits."""
     operands: dict[tuple[str, int], tuple[torch.Tensor, ...]] = {}
@@ -199,10 +199,10 @@ def one_gradient_pass(
     handles = [watch(name) for name in names]
     try:
         with torch.enable_grad():
-            logits = emulated(batch)
+            logits = logits_of(emulated(batch))
             generator = torch.Generator().manual_seed(seed)
             signs = torch.randint(0, 2, logits.shape, generator=generator).to(logits) * 2 - 1
-            (logits * signs).sum().backward()
+            (logits * signs).sum().backward()  # type: ignore[no-untyped-call]
     finally:
         for handle in handles:
             handle.remove()

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 from dse.problem import Problem, SearchSpace
@@ -14,6 +13,7 @@ from dse.study._stored import SCORING, STUDY_NAME, check_identity, read_study, s
 from energy import ACTIVITY, CostModel, Workload, check_circuits, published_figures
 from luts.errors import InputError
 from models import uniform_routing
+from models.networks import Batch
 
 CLASSES = {"digits": 10, "cifar10": 10, "cifar100": 100, "tiny-imagenet": 200}
 """Number of classes of each data set where it is always the same."""
@@ -94,7 +94,7 @@ def _check_one(config: SearchConfig, database: Path | None) -> None:
     _check_identity(config, problem, config.storage or database)
 
 
-def check_in_memory(config: SearchConfig, network: nn.Module, example: torch.Tensor) -> None:
+def check_in_memory(config: SearchConfig, network: nn.Module, example: Batch) -> None:
     """Like `check`, for a network in memory.
 
     Args:

@@ -13,13 +13,15 @@ import torch
 from models.emulation._emulate import EmulatedNetwork
 from models.emulation._hooks import looking_at
 from models.emulation._layers import EmulatedWeightSite
-from models.networks import every_expert_sees_everything
+from models.networks import Inputs, every_expert_sees_everything
 
 Means = Mapping[str, torch.Tensor]
 
 
 @torch.no_grad()
-def channel_means(emulated: EmulatedNetwork, inputs: torch.Tensor) -> dict[str, torch.Tensor]:
+def channel_means(
+    emulated: EmulatedNetwork, inputs: torch.Tensor | Inputs
+) -> dict[str, torch.Tensor]:
     """Mean output of every channel of every layer with weights.
 
     Args:
@@ -41,7 +43,7 @@ def channel_means(emulated: EmulatedNetwork, inputs: torch.Tensor) -> dict[str, 
 @torch.no_grad()
 def correct_bias_(
     emulated: EmulatedNetwork,
-    inputs: torch.Tensor,
+    inputs: torch.Tensor | Inputs,
     reference: Means,
     *,
     names: Collection[str] | None = None,
@@ -66,7 +68,9 @@ def correct_bias_(
 
 
 @torch.no_grad()
-def sites_before_batchnorm(emulated: EmulatedNetwork, inputs: torch.Tensor) -> frozenset[str]:
+def sites_before_batchnorm(
+    emulated: EmulatedNetwork, inputs: torch.Tensor | Inputs
+) -> frozenset[str]:
     """Names of the layers whose output goes straight into a BatchNorm, which removes its mean.
 
     Args:
@@ -106,7 +110,7 @@ def _layers(emulated: EmulatedNetwork) -> dict[str, EmulatedWeightSite]:
 
 def _run_watched(
     emulated: EmulatedNetwork,
-    inputs: torch.Tensor,
+    inputs: torch.Tensor | Inputs,
     watchers: Mapping[str, Callable[[torch.Tensor], torch.Tensor | None]],
 ) -> None:
     layers = _layers(emulated)

@@ -27,7 +27,7 @@ from models.emulation._recorder import Recorder
 from models.emulation._site import Sites
 from models.emulation._sites import recorded, warn_of
 from models.emulation._slopes import Gradient
-from models.networks import Batch, batches_of
+from models.networks import Batch, Inputs, batches_of
 
 DEFAULT_CALIBRATION = "percentile"
 
@@ -54,7 +54,9 @@ class EmulatedNetwork(nn.Module):
         self._weighted = tuple(m for m in layers if isinstance(m, EmulatedWeightSite))
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """Same inputs and outputs as the original."""
+        """Same inputs and outputs as the original; `Inputs` alone are taken apart."""
+        if len(args) == 1 and not kwargs and isinstance(args[0], Inputs):
+            args, kwargs = args[0].args, dict(args[0].kwargs)
         if not torch.is_grad_enabled():
             # Small operands that live long, made between large activations that do not, would
             # leave the heap full of holes.

@@ -19,6 +19,7 @@ from luts import MAX_CODE, Arithmetic, quantise
 from models.emulation._emulate import EmulatedNetwork
 from models.emulation._hooks import looking_at
 from models.emulation._layers import EmulatedSite, EmulatedWeightSite
+from models.networks import Inputs
 
 CODES = 256
 VALUES = np.arange(CODES, dtype=np.uint8).view(np.int8).astype(np.float64)
@@ -35,7 +36,7 @@ Histograms = Mapping[str, tuple[Vector, ...]]
 
 @torch.no_grad()
 def code_histograms(
-    emulated: EmulatedNetwork, inputs: torch.Tensor
+    emulated: EmulatedNetwork, inputs: torch.Tensor | Inputs
 ) -> dict[str, tuple[Vector, ...]]:
     """How often each activation code occurs at each site, in one forward pass.
 

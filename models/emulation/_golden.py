@@ -24,7 +24,7 @@ from models.emulation._matmul import EmulatedMatmul
 from models.emulation._products import by_code
 from models.emulation._quantise import positive_scale
 from models.emulation._site import Site
-from models.networks import every_expert_sees_everything
+from models.networks import Inputs, every_expert_sees_everything
 
 Codes = npt.NDArray[np.int8]
 Sums = npt.NDArray[np.int32]
@@ -158,7 +158,7 @@ def site_parameters(emulated: EmulatedNetwork, name: str) -> SiteParameters:
 @torch.no_grad()
 def golden_vectors(
     emulated: EmulatedNetwork,
-    inputs: torch.Tensor,
+    inputs: torch.Tensor | Inputs,
     names: Collection[str],
     *,
     positions: int,
@@ -186,7 +186,7 @@ def golden_vectors(
 
 
 def _operands(
-    emulated: EmulatedNetwork, inputs: torch.Tensor, names: Collection[str]
+    emulated: EmulatedNetwork, inputs: torch.Tensor | Inputs, names: Collection[str]
 ) -> dict[str, tuple[tuple[torch.Tensor, ...], bool]]:
     """The operands of each site's first call with any item, and whether a router sent them."""
     seen: dict[str, tuple[tuple[torch.Tensor, ...], bool]] = {}

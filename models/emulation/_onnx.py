@@ -25,7 +25,7 @@ from models.emulation._conv2d import EmulatedConv2d
 from models.emulation._emulate import EmulatedNetwork
 from models.emulation._layers import EmulatedLinear, EmulatedSite, EmulatedWeightSite
 from models.emulation._matmul import EmulatedMatmul
-from models.networks import ExpertLayer
+from models.networks import ExpertLayer, Inputs
 
 OPSET = 18
 NEEDED = ("onnx", "onnxscript")
@@ -33,7 +33,7 @@ INPUT, OUTPUT = "images", "logits"
 
 
 @torch.no_grad()
-def write_onnx(emulated: EmulatedNetwork, inputs: torch.Tensor, path: Path) -> bool:
+def write_onnx(emulated: EmulatedNetwork, inputs: torch.Tensor | Inputs, path: Path) -> bool:
     """Write the network with the exact multiplier at every site, at the scales that it has.
 
     Args:
@@ -56,6 +56,10 @@ def write_onnx(emulated: EmulatedNetwork, inputs: torch.Tensor, path: Path) -> b
                 f"ONNX takes the package {module}, which is not installed: pip install "
                 f"'axdse[onnx]'"
             ) from error
+    if not isinstance(inputs, torch.Tensor):
+        raise InputError(
+            "an ONNX file is of a network that takes one tensor: leave it out (onnx=False)"
+        )
     network = _traceable(emulated)
     pair = inputs[:1].expand(2, *inputs.shape[1:]).clone()
     with _quietly():

@@ -13,13 +13,14 @@ from models.emulation._hooks import looking_at
 from models.emulation._layers import EmulatedSite
 from models.emulation._matmul import EmulatedMatmul
 from models.emulation._rescale import expected_error
+from models.networks import Inputs
 
 ProductOperands = Mapping[str, tuple[torch.Tensor, ...]]
 """By site, real operands of products of two activations."""
 
 
 @torch.no_grad()
-def product_operands(emulated: EmulatedNetwork, inputs: torch.Tensor) -> ProductOperands:
+def product_operands(emulated: EmulatedNetwork, inputs: torch.Tensor | Inputs) -> ProductOperands:
     """The operands of every product of two activations, in one forward pass.
 
     Args:

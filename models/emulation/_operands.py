@@ -24,6 +24,7 @@ from models.emulation._conv2d import EmulatedConv2d
 from models.emulation._emulate import EmulatedNetwork
 from models.emulation._hooks import looking_at
 from models.emulation._layers import EmulatedSite, EmulatedWeightSite
+from models.networks import Inputs
 
 Codes = npt.NDArray[np.uint8]
 Int64 = npt.NDArray[np.int64]
@@ -111,7 +112,7 @@ class SampledOperands:
 @torch.no_grad()
 def sample_operands(
     emulated: EmulatedNetwork,
-    batches: Iterable[torch.Tensor],
+    batches: Iterable[torch.Tensor | Inputs],
     *,
     seed: int,
     source: str,

@@ -8,7 +8,15 @@ from models.networks._config import TOPOLOGIES, ClusterFeatures, NetworkConfig
 from models.networks._experts import ExpertLayer, auxiliary_loss, every_expert_sees_everything
 from models.networks._foreign import source_digest
 from models.networks._hard import HardMoE, frozen_routers, information_loss, load_balancing_loss
-from models.networks._inputs import Batch, Inputs, batches_of, inputs_of, logits_of
+from models.networks._inputs import (
+    Batch,
+    Inputs,
+    batches_of,
+    called,
+    in_batches,
+    inputs_of,
+    logits_of,
+)
 from models.networks._routing import Routing, expert_layers, measure_routing, uniform_routing
 from models.networks._soft import SoftMoE, WeightedExperts
 from models.networks._timm import timm
@@ -36,10 +44,12 @@ __all__ = [
     "auxiliary_loss",
     "batches_of",
     "build",
+    "called",
     "every_expert_sees_everything",
     "expert_layers",
     "expert_work",
     "frozen_routers",
+    "in_batches",
     "information_loss",
     "inputs_of",
     "load_balancing_loss",

@@ -2,12 +2,12 @@
 
 import dataclasses
 import inspect
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Union
 
 import torch
 from torch import nn
-from torch.utils._pytree import tree_leaves, tree_map
+from torch.utils._pytree import tree_flatten, tree_leaves, tree_map
 
 from luts.errors import InputError
 
@@ -71,15 +71,47 @@ class Inputs:
             has_rows = isinstance(leaf, torch.Tensor) and leaf.dim() and len(leaf) == size
             return leaf[index] if has_rows else leaf
 
-        return self._mapped(pick)
+        return self.mapped(pick)
 
-    def to(self, device: torch.device) -> "Inputs":
+    def __getitem__(self, chosen: Sequence[int] | slice | torch.Tensor) -> "Inputs":
+        """As `rows`: what a tensor of inputs gives for these."""
+        return self.rows(chosen.tolist() if isinstance(chosen, torch.Tensor) else chosen)
+
+    @classmethod
+    def joined(cls, parts: Sequence["Inputs"]) -> "Inputs":
+        """The inputs of several batches, one after the other.
+
+        Raises:
+            InputError: the batches differ in what they hold, or in the shape of one input.
+        """
+        sizes = [len(part) for part in parts]
+        kinds = {tree_flatten((part.args, dict(part.kwargs)))[1] for part in parts}
+        shapes = list(dict.fromkeys(part.shape for part in parts))
+        if len(kinds) > 1 or len(shapes) > 1:
+            raise InputError(
+                f"all batches hold the same arguments, with inputs of one shape, not of shapes "
+                f"{' and '.join(map(str, shapes[:2]))}: pad them alike, and name them alike"
+            )
+
+        def together(*leaves: Any) -> Any:
+            first = leaves[0]
+            has_rows = isinstance(first, torch.Tensor) and first.dim() and len(first) == sizes[0]
+            return torch.cat(leaves) if has_rows else first
+
+        first, *others = [(part.args, dict(part.kwargs)) for part in parts]
+        return cls(*tree_map(together, first, *others))
+
+    @property
+    def device(self) -> torch.device:
+        """Where the first tensor is."""
+        return self.tensors[0].device
+
+    def to(self, device: torch.device | str) -> "Inputs":
         """The same on ``device``."""
-        return self._mapped(
-            lambda leaf: leaf.to(device) if isinstance(leaf, torch.Tensor) else leaf
-        )
+        return self.mapped(lambda leaf: leaf.to(device) if isinstance(leaf, torch.Tensor) else leaf)
 
-    def _mapped(self, change: Callable[[Any], Any]) -> "Inputs":
+    def mapped(self, change: Callable[[Any], Any]) -> "Inputs":
+        """The same with each leaf changed."""
         return Inputs(tree_map(change, self.args), tree_map(change, dict(self.kwargs)))
 
 
@@ -104,6 +136,8 @@ def inputs_of(batch: Batch, network: nn.Module) -> Inputs:
         raise InputError(f"{_FORMS}, not {type(batch).__name__}")
     if len(batch) == 2 and isinstance(batch[0], (tuple, list)) and isinstance(batch[1], Mapping):
         return Inputs(tuple(batch[0]), dict(batch[1]))
+    if isinstance(batch[0], Inputs):  # and labels
+        return batch[0]
     if isinstance(batch[0], Mapping):  # of named arguments and labels
         return Inputs((), _named(batch[0], network))
     if not isinstance(batch[0], torch.Tensor):
@@ -139,27 +173,37 @@ def batches_of(given: Batch | Iterable[Batch], network: nn.Module) -> list[Input
     return [inputs for inputs in made if len(inputs)]
 
 
+def called(network: Callable[..., Any], inputs: torch.Tensor | Inputs) -> Any:
+    """What ``network`` returns for a batch: a tensor is its one argument."""
+    return inputs.call(network) if isinstance(inputs, Inputs) else network(inputs)
+
+
+def in_batches(inputs: torch.Tensor | Inputs, size: int) -> Iterator[torch.Tensor | Inputs]:
+    """Parts of ``size`` inputs, in order; the last may be smaller."""
+    for start in range(0, len(inputs), size):
+        yield inputs[start : start + size]
+
+
 def logits_of(output: Any) -> torch.Tensor:
     """The tensor of interest in what a network returns.
 
     That is a tensor itself; what is called ``logits``, as an attribute (Hugging Face's
-    ``ModelOutput``) or a key; or else the first tensor of a mapping, tuple or list.
+    ``ModelOutput``) or a key; or else the first tensor of a mapping.
 
     Raises:
-        InputError: it holds no tensor.
+        InputError: it is something else.
     """
     if isinstance(output, torch.Tensor):
         return output
     named = output.get("logits") if isinstance(output, Mapping) else None
     named = getattr(output, "logits", None) if named is None else named
     first = named if isinstance(named, torch.Tensor) else None
-    if first is None and isinstance(output, (Mapping, tuple, list)):
-        parts = output.values() if isinstance(output, Mapping) else output
-        first = next((part for part in parts if isinstance(part, torch.Tensor)), None)
+    if first is None and isinstance(output, Mapping):
+        first = next((part for part in output.values() if isinstance(part, torch.Tensor)), None)
     if first is None:
         raise InputError(
-            f"a network returns logits: a tensor, a mapping or a tuple with one, or an output with "
-            f"the attribute logits, not {type(output).__name__}"
+            f"a network returns logits: a tensor, a mapping with one, or an output with the "
+            f"attribute logits, not {type(output).__name__}: wrap it in a module that returns these"
         )
     return first
 

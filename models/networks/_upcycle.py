@@ -5,6 +5,7 @@ Sparse upcycling: Komatsuzaki et al., ICLR 2023, arXiv 2212.05055.
 
 import dataclasses
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import torch
 from torch import nn
@@ -27,7 +28,7 @@ SAMPLE_IMAGES = 1_024
 
 _TOKENS_AN_IMAGE = 16
 
-Batch = torch.Tensor | Sequence[torch.Tensor]
+Batch = torch.Tensor | Sequence[Any]
 
 
 def upcycle_(

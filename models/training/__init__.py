@@ -37,6 +37,7 @@ from models.training._weights import (
     load_weights_,
     read_weights,
     state_digest,
+    tensors_of,
 )
 from models.training.recovery import (
     ExpertImages,
@@ -102,6 +103,7 @@ __all__ = [
     "save_weights",
     "starting_network",
     "state_digest",
+    "tensors_of",
     "train_to_file",
     "trained",
     "upcycled_recipe",

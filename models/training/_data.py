@@ -1,12 +1,16 @@
-"""Labelled images as values: a split, and a data set of three splits."""
+"""Labelled inputs as values: a split, and a data set of three splits."""
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from luts.errors import InputError
+from models.networks import Inputs
+
+IGNORED = -100
+"""A label that does not count, as in `torch.nn.functional.cross_entropy`."""
 
 
 @dataclass(frozen=True)
@@ -32,19 +36,24 @@ class Split:
 
     Args:
         pixels: ``[M, C, H, W]``: ``uint8`` with a ``normalisation``, or float32 used as it is;
-            inputs that are not images are float32 ``[M, …]``, or token ids, int64 ``[M, T]``.
-        labels: ``int64 [N]``.
+            inputs that are not images are float32 ``[M, …]``, or token ids, int64 ``[M, T]``, or
+            `models.networks.Inputs` with one row each.
+        labels: ``int64 [N]``; or ``[N, T]`` for outputs ``[N, T, classes]``, where `IGNORED` labels
+            do not count.
         normalisation: how ``uint8`` pixels become what a network reads.
         rows: ``int64 [N]``, which rows of ``pixels`` belong to the split; all of them by default.
     """
 
-    pixels: Tensor
+    pixels: Tensor | Inputs
     labels: Tensor
     normalisation: Normalisation | None = None
     rows: Tensor | None = None
 
     def __post_init__(self) -> None:
         count = len(self.pixels) if self.rows is None else len(self.rows)
+        if isinstance(self.pixels, Inputs):
+            self._check_rows(count)
+            return
         if self.pixels.ndim < 2 or count != len(self.labels):
             raise InputError(
                 f"a split needs inputs [N, …], images as [N, C, H, W], and one label each, got "
@@ -56,28 +65,49 @@ class Split:
                 f"and {self.normalisation}"
             )
 
+    def _check_rows(self, count: int) -> None:
+        if count == len(self.labels) and self.normalisation is None:
+            return
+        raise InputError(
+            f"a split needs one label for each of its inputs, and no normalisation but of images, "
+            f"got {count} inputs, {len(self.labels)} labels and {self.normalisation}"
+        )
+
     def __len__(self) -> int:
         return len(self.labels)
 
     @property
     def is_images(self) -> bool:
         """Whether the inputs are images, which can be shifted and mirrored."""
-        return self.pixels.ndim == 4
+        return isinstance(self.pixels, Tensor) and self.pixels.ndim == 4
 
     @property
-    def images(self) -> Tensor:
-        """All images as a network reads them: float32 ``[N, C, H, W]``, a copy."""
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of one input; of several tensors, of the first."""
+        first = self.pixels if isinstance(self.pixels, Tensor) else self.pixels.tensors[0]
+        return tuple(first.shape[1:])
+
+    @property
+    def shape(self) -> Hashable:
+        """Shape of one input, of all its tensors if it is several."""
+        return self.input_shape if isinstance(self.pixels, Tensor) else self.pixels.shape
+
+    @property
+    def images(self) -> Tensor | Inputs:
+        """All images as a network reads them: float32 ``[N, C, H, W]``, a copy; or all inputs."""
         return self.normalised(self.gather(slice(None)))
 
-    def gather(self, positions: Tensor | slice) -> Tensor:
+    def gather(self, positions: Tensor | slice) -> Tensor | Inputs:
         """The stored pixels at ``positions`` of this split, not yet normalised."""
         return self.pixels[positions if self.rows is None else self.rows[positions]]
 
-    def normalised(self, pixels: Tensor) -> Tensor:
+    def normalised(self, pixels: Tensor | Inputs) -> Tensor | Inputs:
         """What the network reads for ``pixels`` out of `gather`."""
-        return pixels if self.normalisation is None else self.normalisation(pixels)
+        if self.normalisation is None or isinstance(pixels, Inputs):
+            return pixels
+        return self.normalisation(pixels)
 
-    def batches(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+    def batches(self, batch_size: int) -> Iterator[tuple[Tensor | Inputs, Tensor]]:
         """``(images, labels)`` in order; the last batch may be smaller."""
         for start in range(0, len(self), batch_size):
             part = slice(start, start + batch_size)
@@ -117,13 +147,14 @@ class Data:
 
     @property
     def image_size(self) -> int:
-        """Height, which is the width, in pixels."""
-        return self.train.pixels.shape[-1]
+        """Height, which is the width, in pixels; of other inputs, their last dimension."""
+        shape = self.train.input_shape
+        return shape[-1] if shape else 1
 
     @property
     def channels(self) -> int:
         """Channels of an image."""
-        return self.train.pixels.shape[1]
+        return self.train.input_shape[0]
 
     @property
     def making(self) -> dict[str, object]:

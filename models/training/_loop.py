@@ -11,9 +11,9 @@ from torch.nn import functional
 
 from luts.console import SILENT, Reporter
 from luts.errors import InputError
-from models.networks import auxiliary_loss
+from models.networks import Inputs, auxiliary_loss, called, logits_of
 from models.training._batches import epoch_batches
-from models.training._data import Data, Split
+from models.training._data import IGNORED, Data, Split
 from models.training._distributed import process_group_for
 from models.training._recipe import TrainingRecipe
 from models.training._state import TrainingState
@@ -130,26 +130,26 @@ def _one_epoch(
     """Train for one pass or what is left of the last; mean loss, accuracy, seconds."""
     started = time.perf_counter()
     state.forward.train()
-    loss_sum, correct, seen = 0.0, 0, 0
+    loss_sum, correct, seen = 0.0, 0.0, 0
     for images, labels in epoch_batches(state, data.train):
         loss, logits = _step(state, images, labels)
         seen += len(labels)
         loss_sum += loss * len(labels)
-        correct += int((logits.argmax(1) == labels).sum())
+        correct += float(share_right(logits, labels).sum())
         advance(status=f"loss {loss_sum / seen:.3f}  accuracy {100 * correct / seen:.1f} %")
     state.epoch += 1
     return loss_sum / seen, correct / seen, time.perf_counter() - started
 
 
-def _step(state: TrainingState, images: Tensor, labels: Tensor) -> tuple[float, Tensor]:
+def _step(state: TrainingState, images: Tensor | Inputs, labels: Tensor) -> tuple[float, Tensor]:
     recipe = state.recipe
     low = recipe.precision == "bfloat16"
     with torch.autocast(images.device.type, torch.bfloat16, enabled=low):
-        logits = state.forward(images)
+        logits = logits_of(called(state.forward, images))
     logits = logits.float()
     _check_outputs(logits, labels)
     smoothing = recipe.label_smoothing
-    loss = functional.cross_entropy(logits, labels, label_smoothing=smoothing)
+    loss = cross_entropy(logits, labels, label_smoothing=smoothing)
     balance = auxiliary_loss(state.net) if recipe.balance else None
     total = loss if balance is None else loss + recipe.balance * balance.float()
     value = float(total.detach())
@@ -180,6 +180,9 @@ def evaluate_images(
 ) -> tuple[Score, Tensor]:
     """`evaluate`, and of which images the class was right: bool, shape ``(images,)``, on the CPU.
 
+    Where an input has several labels, as a sequence has, the share of them that was right instead;
+    accuracy and cross-entropy are then means over all labels that count.
+
     Two networks are told apart more surely by the images on which they differ than by two
     accuracies.
     """
@@ -189,22 +192,45 @@ def evaluate_images(
     device = torch.device("cpu") if parameter is None else parameter.device
     was_training = net.training
     net.eval()
-    correct, loss = list[Tensor](), 0.0
+    correct, loss, counted, right_labels = list[Tensor](), 0.0, 0, 0.0
     try:
         with torch.no_grad(), reporter.bar("score", len(split)) as advance:
             for images, labels in split.batches(batch_size):
-                logits, labels = net(images.to(device)).float(), labels.to(device)
+                logits = logits_of(called(net, images.to(device))).float()
+                labels = labels.to(device)
                 _check_outputs(logits, labels)
-                loss += float(functional.cross_entropy(logits, labels, reduction="sum"))
-                correct.append((logits.argmax(1) == labels).cpu())
+                loss += float(cross_entropy(logits, labels, reduction="sum"))
+                counted += int((labels != IGNORED).sum())
+                right_labels += int((logits.argmax(-1) == labels).sum())
+                correct.append(share_right(logits, labels).cpu())
                 advance(len(labels))
     finally:
         net.train(was_training)
-    right = torch.cat(correct)
-    return Score(int(right.sum()) / len(split), loss / len(split), len(split)), right
+    if not counted:
+        raise InputError(f"there is no label to score: all are {IGNORED}, which does not count")
+    return Score(right_labels / counted, loss / counted, len(split)), torch.cat(correct)
+
+
+def cross_entropy(logits: Tensor, labels: Tensor, **options: Any) -> Tensor:
+    """`torch.nn.functional.cross_entropy` of ``(N, …, classes)`` and ``(N, …)``."""
+    return functional.cross_entropy(logits.flatten(0, -2), labels.flatten(), **options)
+
+
+def share_right(logits: Tensor, labels: Tensor) -> Tensor:
+    """Whether each class is right, bool ``(N,)``; of several labels, the share of them that is."""
+    right = logits.argmax(-1) == labels
+    if labels.ndim == 1:
+        return right
+    counted = (labels != IGNORED).flatten(1).sum(1)
+    return right.flatten(1).sum(1) / counted.clamp(min=1)
 
 
 def _check_outputs(logits: Tensor, labels: Tensor) -> None:
+    if logits.shape[:-1] != labels.shape:
+        raise InputError(
+            f"labels of shape {tuple(labels.shape)} take outputs of shape "
+            f"{(*labels.shape, 'classes')}, but the network gives {tuple(logits.shape)}"
+        )
     if int(labels.max()) >= logits.shape[-1]:
         raise InputError(
             f"the network has {logits.shape[-1]} outputs but the data has a class number "

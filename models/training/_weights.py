@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from luts.console import SILENT, Reporter
 from luts.errors import InputError
+from models.networks import Inputs
 from models.networks._foreign import TIMM_PREFIX
 from models.training._download import ANY, Checksum, download
 from models.training._files import cache_folder
@@ -64,6 +65,13 @@ def state_digest(state: Mapping[str, Tensor]) -> str:
         values = state[key].detach().cpu().reshape(-1).contiguous()
         digest.update(values.view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
+
+
+def tensors_of(name: str, inputs: Tensor | Inputs) -> dict[str, Tensor]:
+    """The tensors of inputs by name, as `state_digest` takes them."""
+    if isinstance(inputs, Tensor):
+        return {name: inputs}
+    return {f"{name}.{index}": tensor for index, tensor in enumerate(inputs.tensors)}
 
 
 def read_weights(source: str | Path, *, reporter: Reporter = SILENT) -> dict[str, Tensor]:

@@ -45,6 +45,7 @@ def moments(*, corrected: bool, weighted: bool) -> Estimator:
 
     def estimate(evaluator: Evaluator, space: SearchSpace, seed: int, reporter: Reporter) -> Matrix:
         emulated, batch = evaluator.emulated, evaluator.inputs[:SAMPLED_IMAGES]
+        assert isinstance(batch, torch.Tensor)
         errors = closed_form(emulated, batch, space, corrected=corrected, reporter=reporter)
         if not weighted:
             return errors

@@ -355,7 +355,7 @@ class Named(nn.Module):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda y: {"logits": y}, "Named returns dict, not logits"),
+        (lambda y: (y, y), "Named returns tuple, not logits"),
         (lambda y: y[0], r"returns a tensor of shape \(3,\) for 2 inputs"),
         (lambda y: y[:, :1], r"returns a tensor of shape \(2, 1\)"),
         (lambda y: y @ y, "Named does not take inputs of shape"),

@@ -13,6 +13,8 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from models.networks import Inputs, called, in_batches
+
 BATCH_SIZE = 250
 
 Statistics = Mapping[str, Mapping[str, torch.Tensor]]
@@ -47,7 +49,7 @@ def set_statistics_(network: nn.Module, kept: Statistics) -> None:
 
 @torch.no_grad()
 def recalibrate_(
-    network: nn.Module, images: torch.Tensor, *, batch_size: int = BATCH_SIZE
+    network: nn.Module, images: torch.Tensor | Inputs, *, batch_size: int = BATCH_SIZE
 ) -> frozenset[str]:
     """Take every BatchNorm's mean and variance anew, in one forward pass.
 
@@ -74,8 +76,8 @@ def recalibrate_(
         for module in norms.values():
             module.reset_running_stats()
             module.momentum = None
-        for batch in torch.split(images, batch_size):
-            network(batch)
+        for batch in in_batches(images, batch_size):
+            called(network, batch)
     finally:
         for handle in handles:
             handle.remove()

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from models.networks import ExpertLayer, expert_layers
+from models.networks import ExpertLayer, called, expert_layers
 from models.training._data import Split
 
 BATCH_SIZE = 250
@@ -103,7 +103,7 @@ def _work_per_image(network: nn.Module, layers: dict[str, ExpertLayer], images: 
     parts = []
     with _choices_kept(layers):
         for batch, _ in images.batches(BATCH_SIZE):
-            network(batch.to(device))
+            called(network, batch.to(device))
             parts.append(np.hstack([_counts(layer, len(batch)) for layer in layers.values()]))
     network.train(was_training)
     return np.concatenate(parts)

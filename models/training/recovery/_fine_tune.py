@@ -12,11 +12,11 @@ from torch.nn import functional
 
 from luts.console import SILENT, Reporter
 from models.emulation import EmulatedNetwork, EmulatedWeightSite, Gradient
-from models.networks import auxiliary_loss, frozen_routers
+from models.networks import Inputs, auxiliary_loss, called, frozen_routers, logits_of
 from models.training._batches import epoch_batches
 from models.training._data import Data
 from models.training._distributed import process_group_for
-from models.training._loop import FEW_IMAGES, Score, evaluate
+from models.training._loop import FEW_IMAGES, Score, cross_entropy, evaluate
 from models.training._state import TrainingState
 from models.training.recovery._recipe import FineTuning
 
@@ -209,18 +209,18 @@ class _Objective:
 
         return note
 
-    def __call__(self, state: TrainingState, images: Tensor, labels: Tensor) -> Tensor:
+    def __call__(self, state: TrainingState, images: Tensor | Inputs, labels: Tensor) -> Tensor:
         """Labels, the float network and the load balance together."""
         recipe, tuning = state.recipe, self.tuning
         low = recipe.precision == "bfloat16"
         with torch.autocast(images.device.type, torch.bfloat16, enabled=low):
-            logits = state.forward(images)
+            logits = logits_of(called(state.forward, images))
         logits = logits.float()
         smoothing = recipe.label_smoothing
-        loss = functional.cross_entropy(logits, labels, label_smoothing=smoothing)
+        loss = cross_entropy(logits, labels, label_smoothing=smoothing)
         if self.teacher is not None:
             with torch.no_grad():
-                wanted = self.teacher(images)
+                wanted = logits_of(self.teacher(images))
             loss = (1 - tuning.distillation) * loss + tuning.distillation * _divergence(
                 logits, wanted, tuning.temperature
             )
@@ -235,8 +235,8 @@ class _Objective:
 def _divergence(logits: Tensor, wanted: Tensor, temperature: float) -> Tensor:
     """Kullback-Leibler divergence from ``wanted``, times T² (Hinton et al., section 2)."""
     return temperature**2 * functional.kl_div(
-        (logits / temperature).log_softmax(dim=1),
-        (wanted / temperature).log_softmax(dim=1),
+        (logits / temperature).flatten(0, -2).log_softmax(dim=1),
+        (wanted / temperature).flatten(0, -2).log_softmax(dim=1),
         reduction="batchmean",
         log_target=True,
     )

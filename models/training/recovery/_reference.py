@@ -21,7 +21,7 @@ from models.emulation import (
     sites_before_batchnorm,
     tune_layer_,
 )
-from models.networks import expert_layers
+from models.networks import Inputs, expert_layers
 from models.training.recovery._batchnorm import (
     Statistics,
     has_batchnorm,
@@ -47,7 +47,7 @@ class Reference:
     """Taken once of a network, and used for every assignment that is tried on it.
 
     Attributes:
-        images: training images that statistics are taken on, ``(N, C, H, W)``.
+        images: training images that statistics are taken on, ``(N, C, H, W)``, or other inputs.
         bias_images: those of them on which biases are corrected, in one batch.
         exact_means: channel means of the exact int8 network by site, each of shape ``(out,)``.
         histograms: how often each activation code occurs in it, by site; empty if nobody asked.
@@ -63,8 +63,8 @@ class Reference:
         rescalings: scales that were found to err least, by site, arithmetic and recipe; likewise.
     """
 
-    images: torch.Tensor
-    bias_images: torch.Tensor
+    images: torch.Tensor | Inputs
+    bias_images: torch.Tensor | Inputs
     exact_means: Mapping[str, torch.Tensor]
     histograms: Histograms
     operands: ProductOperands
@@ -81,7 +81,7 @@ class Reference:
     def of(
         cls,
         emulated: EmulatedNetwork,
-        images: torch.Tensor,
+        images: torch.Tensor | Inputs,
         *,
         with_histograms: bool = True,
         with_teacher: bool = False,
