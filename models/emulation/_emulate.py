@@ -27,7 +27,7 @@ from models.emulation._recorder import Recorder
 from models.emulation._site import Sites
 from models.emulation._sites import recorded, warn_of
 from models.emulation._slopes import Gradient
-from models.networks import Batch, Inputs, batches_of
+from models.networks import Batch, Inputs, batches_of, check_experts
 
 DEFAULT_CALIBRATION = "percentile"
 
@@ -223,12 +223,13 @@ def emulate(
 
     Raises:
         InputError: the network is scripted, exported or quantised, or computes something else once
-            its layers are replaced; no calibration batch, or one that is not float32; a network
-            without sites or not in float32; a weight or activation that is infinite or not a
-            number; an output that sums more products than 32 bits hold; or an assignment that does
-            not fit.
+            its layers are replaced; it holds the weights of experts in one tensor (`models.adapt`);
+            no calibration batch, or one that is not float32; a network without sites or not in
+            float32; a weight or activation that is infinite or not a number; an output that sums
+            more products than 32 bits hold; or an assignment that does not fit.
     """
     check_network(network)
+    check_experts(network)
     check_precision(network)
     batches = batches_of(calibration, network)
     if not batches:

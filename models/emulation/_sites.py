@@ -15,7 +15,7 @@ from models.emulation._calibrate import Calibration
 from models.emulation._expose import exposed
 from models.emulation._recorder import Recorder, Tally, Who
 from models.emulation._site import WHOLE, Site, Sites, Uncovered
-from models.networks import Batch, Inputs, batches_of, every_expert_sees_everything
+from models.networks import Batch, Inputs, batches_of, check_experts, every_expert_sees_everything
 
 
 def sites(network: nn.Module, example_input: Batch | Sequence[Batch]) -> Sites:
@@ -39,8 +39,10 @@ def sites(network: nn.Module, example_input: Batch | Sequence[Batch]) -> Sites:
             batches. MACs are the mean over all inputs.
 
     Raises:
-        InputError: there is no input, the network has no site, or a layer is not in float32.
+        InputError: there is no input, the network has no site, it holds the weights of experts in
+            one tensor (`models.adapt`), or a layer is not in float32.
     """
+    check_experts(network)
     several = isinstance(example_input, list)
     given: Any = example_input if several else [example_input]
     batches = batches_of(given, network)

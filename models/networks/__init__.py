@@ -1,6 +1,6 @@
 """Architectures, experts and topologies in plain PyTorch; nothing here knows a multiplier."""
 
-from models.networks._adapt import Mixture, adapt
+from models.networks._adapt import Mixture, adapt, check_experts
 from models.networks._architecture import ARCHITECTURES, Architecture, architecture
 from models.networks._build import build
 from models.networks._cluster import ClusterMoE
@@ -45,6 +45,7 @@ __all__ = [
     "batches_of",
     "build",
     "called",
+    "check_experts",
     "every_expert_sees_everything",
     "expert_layers",
     "expert_work",

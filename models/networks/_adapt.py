@@ -248,14 +248,37 @@ def _recognised(network: nn.Module, named: set[nn.Module]) -> Iterator[tuple[str
             if isinstance(held, nn.Module) and _holds_experts(block, held):
                 known.update(held.modules())
                 yield name, child
-        if block not in known and (number := _count_of(block)):
-            for key, weight in block.named_parameters(recurse=False):
-                if weight.dim() == 3 and len(weight) == number:
-                    raise InputError(
-                        f"{name}.{key} ({type(block).__name__}) looks like the weights of {number} "
-                        f"experts, in a form that is not known: make each expert a module of an "
-                        f"nn.ModuleList, and name it to models.adapt"
-                    )
+        if block not in known and (found := _fused_weights(block)):
+            raise InputError(
+                f"{name}.{found} ({type(block).__name__}) looks like the weights of "
+                f"{_count_of(block)} experts, in a form that is not known: make each expert a "
+                f"module of an nn.ModuleList, and name it to models.adapt"
+            )
+
+
+def check_experts(network: nn.Module) -> None:
+    """Refuse experts whose weights are slices of one tensor: they would be taken for one layer.
+
+    Raises:
+        InputError: there are such, which `adapt` has not seen.
+    """
+    known = {m for e in network.modules() if isinstance(e, ExpertLayer) for m in e.modules()}
+    for name, block in network.named_modules():
+        if block not in known and (found := _fused_weights(block)):
+            raise InputError(
+                f"{f'{name}.{found}'.removeprefix('.')} ({type(block).__name__}) looks like the "
+                f"weights of {_count_of(block)} experts: give models.adapt(network), which makes "
+                f"each of them a module"
+            )
+
+
+def _fused_weights(block: nn.Module) -> str | None:
+    """Name of a parameter that has a slice for each expert of its module, or None."""
+    number = _count_of(block)
+    for key, weight in block.named_parameters(recurse=False):
+        if weight.dim() == 3 and len(weight) == number:
+            return key
+    return None
 
 
 def _holds_experts(block: nn.Module, held: nn.Module) -> bool:

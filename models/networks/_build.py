@@ -34,8 +34,8 @@ def build(
         seed: of the weights.
 
     Raises:
-        InputError: an unknown name, a number outside its range, or an argument beside a
-            `NetworkConfig` that decides the same.
+        InputError: an unknown name, a number outside its range, experts of a dense network, or an
+            argument beside a `NetworkConfig` that decides the same.
     """
     shape = {
         "topology": topology,
@@ -45,6 +45,11 @@ def build(
         "patch_size": patch_size,
     }
     config = _config_of(arch, {key: value for key, value in shape.items() if value is not None})
+    if experts is not None and config.topology == "dense":
+        raise InputError(
+            f"a dense network has no experts, so that experts={experts} would be ignored: leave it "
+            f"out, or name the topology (hard, soft, cluster)"
+        )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = architecture(config.arch).build(

@@ -203,3 +203,6 @@ def test_what_cannot_be_adapted_is_refused():
     ):
         with pytest.raises(InputError, match=message):
             adapt(network, given)
+    for ask in (lambda net, x: sites(net, x), lambda net, x: emulate(net, EXACT, calibration=[x])):
+        with pytest.raises(InputError, match=r"0\.weights \(Fused\) .* models\.adapt\(network\)"):
+            ask(nn.Sequential(Fused()), torch.zeros(2, D))

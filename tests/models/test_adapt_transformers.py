@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 import energy
-from luts import EXACT
+from luts import EXACT, InputError
 from models import adapt, emulate, expert_work, measure_routing, sites
 from models.networks._timm import timm
 
@@ -102,6 +102,13 @@ def test_mixtures_keep_their_function_and_are_charged_by_hand(name):
     rows = energy.cost(workload, EXACT).rows
     expected = sum(row.macs_expected for row in rows if row.expert is not None)
     assert expected == pytest.approx(LAYERS * TOKENS.shape[1] * runs * products * D * H)
+
+
+@pytest.mark.parametrize("name", ["Mixtral", "GPT-OSS", "OLMoE"])
+def test_fused_experts_that_were_not_adapted_are_refused(name):
+    kind, config, settings, *_ = MIXTURES[name]
+    with pytest.raises(InputError, match=r"experts\.gate_up_proj .*models\.adapt\(network\)"):
+        emulate(made(kind, config, **settings), EXACT, calibration=[TOKENS])
 
 
 @pytest.mark.parametrize("name", ["Mixtral", "GPT-OSS"])

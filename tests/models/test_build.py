@@ -93,6 +93,11 @@ def test_mistakes_are_named(arguments, message):
         NetworkConfig(**arguments)
 
 
+def test_experts_of_a_dense_network_are_refused():
+    with pytest.raises(InputError, match=r"experts=8 would be ignored: .* name the topology"):
+        build("resnet20", experts=8)
+
+
 def test_what_a_config_decides_is_not_decided_again():
     config = NetworkConfig("resnet20", topology="hard")
     with pytest.raises(InputError, match="topology='soft', experts=2 would be ignored"):
