@@ -96,11 +96,23 @@ def _matmul(x: torch.Tensor, y: torch.Tensor) -> Matrices:
 def _added(
     start: torch.Tensor, x: torch.Tensor, y: torch.Tensor, *, beta: float = 1, alpha: float = 1
 ) -> Matrices:
+    made = _matmul(x, y)
+
     def restore(z: torch.Tensor) -> torch.Tensor:
+        z = made.restore(z)
         z = z if alpha == 1 else alpha * z
         return z + (start if beta == 1 else beta * start) if beta else z
 
-    return Matrices((x, y), x, y, restore)
+    return dataclasses.replace(made, restore=restore)
+
+
+def _added_batches(
+    start: torch.Tensor, x: torch.Tensor, y: torch.Tensor, *, beta: float = 1, alpha: float = 1
+) -> Matrices:
+    # A sum over a batch of products is one product of matrices that stand side by side.
+    beside = x.transpose(0, 1).flatten(1)
+    made = _added(start, beside, y.flatten(0, 1), beta=beta, alpha=alpha)
+    return dataclasses.replace(made, operands=(x, y))
 
 
 def _tensordot(x: torch.Tensor, y: torch.Tensor, dims: Any = 2) -> Matrices | None:
@@ -334,6 +346,10 @@ READERS: dict[Any, tuple[str, Reader, tuple[str, ...]]] = {
     torch.Tensor.bmm: ("bmm", _matmul, ("self", "mat2")),
     torch.addmm: ("addmm", _added, ("input", "mat1", "mat2")),
     torch.Tensor.addmm: ("addmm", _added, ("self", "mat1", "mat2")),
+    torch.addmv: ("addmv", _added, ("input", "mat", "vec")),
+    torch.Tensor.addmv: ("addmv", _added, ("self", "mat", "vec")),
+    torch.addbmm: ("addbmm", _added_batches, ("input", "batch1", "batch2")),
+    torch.Tensor.addbmm: ("addbmm", _added_batches, ("self", "batch1", "batch2")),
     torch.baddbmm: ("baddbmm", _added, ("input", "batch1", "batch2")),
     torch.Tensor.baddbmm: ("baddbmm", _added, ("self", "batch1", "batch2")),
     torch.einsum: ("einsum", _einsum, ()),

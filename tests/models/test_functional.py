@@ -52,6 +52,8 @@ CALLS = {
     "bmm": (torch.bmm, (A, B), {}),
     "addmm": (torch.addmm, (rand(6), A[0], B[0]), {"beta": 0.5, "alpha": 2}),
     "addmm of nothing": (torch.addmm, (torch.full((6,), torch.nan), A[0], B[0]), {"beta": 0}),
+    "addmv": (torch.addmv, (rand(4), A[0], B[0, :, 0]), {"beta": 0.5, "alpha": 2}),
+    "addbmm": (torch.addbmm, (rand(4, 6), A, B), {"beta": 0.5, "alpha": 2}),
     "baddbmm": (torch.baddbmm, (rand(3, 4, 6), A, B), {}),
     "tensordot": (torch.tensordot, (rand(2, 3, 4), rand(4, 3, 5)), {"dims": ([2, 1], [0, 1])}),
     "tensordot 1": (torch.tensordot, (A, B[0]), {"dims": 1}),
