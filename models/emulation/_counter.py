@@ -24,6 +24,15 @@ UNSEEN: dict[str, str] = {
 """What is not counted, with examples. Operators of other libraries are not counted either, and are
 named: `ProductCounter.foreign`."""
 
+NO_SITE: dict[str, str] = {
+    "torch.cdist": "a distance multiplies differences by themselves; no operand is a weight",
+    "F.grouped_mm": "data decide which rows meet which weight; see models.adapt",
+    "torch.linalg.multi_dot": "its products depend on sizes; write @ for it",
+    "torch.sparse.mm": "which products there are depends on the zeros that are not stored",
+    "torch.dot": "one output of two vectors; write @ for it",
+}
+"""What is counted, charged as exact and shown as no site, and why."""
+
 Formula = Callable[..., int]
 
 

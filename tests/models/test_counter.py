@@ -6,7 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from models.emulation._counter import UNSEEN, ProductCounter
+from models.emulation._counter import NO_SITE, UNSEEN, ProductCounter
+from models.emulation._sites import sites
 from tests.models.counting import counted
 
 D, B = 8, 4
@@ -110,6 +111,39 @@ UNCOUNTED = {
 @pytest.mark.parametrize("what", UNSEEN)
 def test_what_is_not_counted_is_listed(what):
     assert counted(UNCOUNTED[what]) == (0, set())
+
+
+class Beside(nn.Module):
+    """A linear layer, and products that are no site."""
+
+    def __init__(self, compute):
+        super().__init__()
+        self.head, self.compute = nn.Linear(D, D), compute
+
+    def forward(self, x):
+        return self.head(x) + self.compute(x).sum()
+
+
+COUNTED_ONLY = {
+    "torch.cdist": (lambda x: torch.cdist(x, W), SQUARE),
+    "F.grouped_mm": (lambda x: F.grouped_mm(x, W[None], offs=ONE), SQUARE),
+    "torch.linalg.multi_dot": (lambda x: torch.linalg.multi_dot([x, W, W]), 2 * SQUARE),
+    "torch.sparse.mm": (lambda x: torch.sparse.mm(SPARSE.to_sparse(), x.t()), B * NONZEROS),
+    "torch.dot": (lambda x: torch.dot(x[0], V), D),
+}
+
+
+@pytest.mark.filterwarnings("ignore:.*are sites':UserWarning")
+@pytest.mark.filterwarnings("ignore:Sparse:UserWarning")
+@pytest.mark.parametrize("what", NO_SITE)
+def test_what_is_counted_but_no_site_is_listed(what):
+    compute, macs = COUNTED_ONLY[what]
+    assert counted(lambda: compute(X)) == (macs, set())
+    if what == "F.grouped_mm":  # how many rows there are is part of its arguments
+        return
+    found = sites(Beside(compute), X)
+    assert [site.name for site in found] == ["head"]
+    assert found.coverage < 1 and found.uncovered[0].module == "Beside"
 
 
 def test_operators_of_other_libraries_are_named():
