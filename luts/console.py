@@ -8,7 +8,9 @@ import contextlib
 import logging
 import os
 import sys
+import threading
 import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sized
 from typing import NoReturn, TypeVar
 
@@ -17,6 +19,7 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
@@ -25,6 +28,9 @@ from rich.progress import (
 from luts.errors import InputError
 
 Item = TypeVar("Item")
+
+SECONDS_BETWEEN_LINES = 20.0
+"""Of progress, where it is not drawn."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -36,9 +42,14 @@ class Parser(argparse.ArgumentParser):
 
 
 def run(main: Callable[[], None]) -> NoReturn:
-    """Call ``main`` and exit: 0, 2 with one line for an `InputError`, 130 for Ctrl-C."""
+    """Call ``main`` and exit: 0, 2 with one line for an `InputError`, 130 for Ctrl-C.
+
+    Warnings are one line each, and each is said once, wherever it comes from.
+    """
     try:
-        main()
+        with warnings.catch_warnings():
+            warnings.showwarning = _warn_once()
+            main()
     except InputError as error:
         sys.stderr.write("error: " + " ".join(str(error).split()) + "\n")
         sys.exit(2)
@@ -49,6 +60,18 @@ def run(main: Callable[[], None]) -> NoReturn:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     sys.exit(0)
+
+
+def _warn_once() -> Callable[..., None]:
+    said: set[str] = set()
+
+    def warn(message: Warning | str, *_: object, **__: object) -> None:
+        line = " ".join(str(message).split())
+        if line not in said:
+            said.add(line)
+            sys.stderr.write(f"warning: {line}\n")
+
+    return warn
 
 
 class Terminal(Console):
@@ -81,6 +104,8 @@ class Reporter:
     def __init__(self, *, quiet: bool = False) -> None:
         self.quiet = quiet
         self.console = Terminal(stderr=True, quiet=quiet)
+        self._bars: Progress | None = None
+        self._lines: list[_Line] = []
 
     def note(self, text: str) -> None:
         """One line of plain text."""
@@ -88,26 +113,58 @@ class Reporter:
 
     @contextlib.contextmanager
     def bar(self, title: str, total: int | None) -> Iterator[Callable[..., None]]:
-        """A progress bar; the value is ``advance(steps=1, *, status="")``."""
-        if not self.console.is_terminal:
-            yield _Lines(self.console, title, total)
-            return
-        columns = (
-            TextColumn("{task.description:<22}", markup=False),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[status]}", markup=False),
-        )
-        with Progress(*columns, console=self.console, disable=self.quiet) as progress:
-            task = progress.add_task(title, total=total, status="")
+        """A progress bar; the value is ``advance(steps=1, *, status="")``.
+
+        Bars may be opened inside others. Where no bar can be drawn there is a line every twenty
+        seconds, and one at the end of the outermost.
+        """
+        if self.quiet:
+            yield lambda steps=1, *, status=None: None
+        elif self.console.is_terminal:
+            with self._drawn(title, total) as advance:
+                yield advance
+        else:
+            with self._spoken(title, total) as advance:
+                yield advance
+
+    @contextlib.contextmanager
+    def _drawn(self, title: str, total: int | None) -> Iterator[Callable[..., None]]:
+        outer = self._bars
+        with contextlib.ExitStack() as stack:
+            bars = outer or stack.enter_context(Progress(*_columns(), console=self.console))
+            self._bars = bars
+            task = bars.add_task(title, total=total, status="")
 
             def advance(steps: int = 1, *, status: str | None = None) -> None:
                 fields = {} if status is None else {"status": status}
-                progress.update(task, advance=steps, **fields)  # type: ignore[arg-type]
+                bars.update(task, advance=steps, **fields)  # type: ignore[arg-type]
 
-            yield advance
+            try:
+                yield advance
+            finally:
+                self._bars = outer
+                if outer is not None:
+                    bars.remove_task(task)
+
+    @contextlib.contextmanager
+    def _spoken(self, title: str, total: int | None) -> Iterator[Callable[..., None]]:
+        line = _Line(title, total)
+        self._lines.append(line)
+        ended = threading.Event()
+        if len(self._lines) == 1:
+            # A thread, as a single step may take minutes.
+            threading.Thread(target=self._say_until, args=(ended,), daemon=True).start()
+        try:
+            yield line
+        finally:
+            ended.set()
+            self._lines.remove(line)
+            if not self._lines and line.done:
+                self.console.say(str(line))
+
+    def _say_until(self, ended: threading.Event) -> None:
+        while not ended.wait(SECONDS_BETWEEN_LINES):
+            self.console.say("; ".join(map(str, tuple(self._lines))))
 
     def track(self, items: Iterable[Item], title: str, total: int | None = None) -> Iterator[Item]:
         """Yield ``items`` under a progress bar."""
@@ -119,27 +176,35 @@ class Reporter:
                 advance()
 
 
-class _Lines:
-    """Progress where no bar can be drawn: a line now and then, and one at the end."""
+def _columns() -> tuple[ProgressColumn, ...]:
+    return (
+        TextColumn("{task.description:<22}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[status]}", markup=False),
+    )
 
-    seconds_between = 20.0
 
-    def __init__(self, console: Terminal, title: str, total: int | None) -> None:
-        self.console = console
+class _Line:
+    """Progress where no bar can be drawn."""
+
+    def __init__(self, title: str, total: int | None) -> None:
         self.title = title
         self.total = total
         self.done = 0
-        self.started = self.spoken = time.monotonic()
+        self.status = ""
+        self.started = time.monotonic()
 
     def __call__(self, steps: int = 1, *, status: str | None = None) -> None:
         self.done += steps
-        now = time.monotonic()
-        finished = steps > 0 and self.done == self.total
-        if finished or now - self.spoken > self.seconds_between:
-            self.spoken = now
-            count = f"{self.done}/{self.total}" if self.total is not None else str(self.done)
-            line = f"{self.title}: {count}, {now - self.started:.0f} s  {status or ''}".rstrip()
-            self.console.say(line)
+        self.status = self.status if status is None else status
+
+    def __str__(self) -> str:
+        count = f"{self.done}/{self.total}" if self.total is not None else str(self.done)
+        seconds = time.monotonic() - self.started
+        return f"{self.title}: {count}, {seconds:.0f} s  {self.status}".rstrip()
 
 
 SILENT = Reporter(quiet=True)

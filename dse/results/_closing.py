@@ -143,7 +143,7 @@ def close(
     title = "test" if config.finetune == "none" else "fine-tune and test"
     routings = {}
     for number in reporter.track(chosen, title):
-        trials[number], routing = _closed(study, evaluator, config, trials[number])
+        trials[number], routing = _closed(study, evaluator, config, trials[number], reporter)
         if evaluator.is_partial:
             whole = halving.whole_score(number)
             trials[number] = dataclasses.replace(trials[number], whole_validation=whole)
@@ -270,7 +270,11 @@ def best_of_each(fixed: list[Trial], exact: Score) -> dict[str, int | None]:
 
 
 def _closed(
-    study: SearchStudy, evaluator: Evaluator, config: SearchConfig, trial: Trial
+    study: SearchStudy,
+    evaluator: Evaluator,
+    config: SearchConfig,
+    trial: Trial,
+    reporter: Reporter,
 ) -> tuple[Trial, Routing | None]:
     """The trial with its scores after fine-tuning, and its own routing if there are experts.
 
@@ -279,19 +283,24 @@ def _closed(
     key = f"trial-{trial.number}"
     record = study.closing(key)
     if record is None:
-        record = _close_one(evaluator, config, trial)
+        record = _close_one(evaluator, config, trial, reporter)
         study.keep_closing(key, record)
     routing = record.get("routing")
     return trial.closed(record), None if routing is None else Routing(**routing)
 
 
-def _close_one(evaluator: Evaluator, config: SearchConfig, trial: Trial) -> dict[str, Any]:
+def _close_one(
+    evaluator: Evaluator, config: SearchConfig, trial: Trial, reporter: Reporter
+) -> dict[str, Any]:
     if config.finetune == "none":
         network = evaluator.recovered(trial.assignment)
         validation, note = None, trial.note
     else:
         tuned = evaluator.fine_tune(
-            trial.assignment, epochs=config.finetune_epochs, seed=config.seed + trial.number
+            trial.assignment,
+            epochs=config.finetune_epochs,
+            seed=config.seed + trial.number,
+            reporter=reporter,
         )
         network, validation, note = tuned.network, tuned.validation, tuned.note
     what = f"network of trial {trial.number}, {'recovered' if validation is None else 'tuned'}"

@@ -151,7 +151,9 @@ class Halving:
         def compute() -> Score:
             seed = self.config.seed + number
             assignment = self.trials[number].assignment
-            return self.evaluator.fine_tune(assignment, epochs=epochs, seed=seed).validation
+            return self.evaluator.fine_tune(
+                assignment, epochs=epochs, seed=seed, reporter=self.reporter
+            ).validation
 
         return self._kept(f"rung-{number}", f"fine-tuned {epochs:g} epochs", compute)
 

@@ -1,6 +1,7 @@
 """Trials as tables: trials.csv, front.csv and the closing table."""
 
 from collections import Counter
+from typing import Any
 
 import pandas as pd
 from rich.table import Table
@@ -66,9 +67,12 @@ def mix(trial: Trial) -> str:
 
 
 def closing_frame(closing: Closing) -> pd.DataFrame:
-    """The exact network, fixed multipliers and tested front members; accuracies in percent."""
+    """The exact network, then fixed multipliers and tested front members by falling energy.
+
+    Accuracies are in percent.
+    """
     scores = (closing.exact_validation, None, closing.exact_test)
-    rows: list[dict[str, object]] = [{"what": "exact int8", **_accuracies(scores)}]
+    rows: list[dict[str, Any]] = []
     for number in closing.fixed:
         name = uniform_multiplier(closing.trials[number])
         best = _shown_best(best_of(closing, number), closing)
@@ -77,7 +81,8 @@ def closing_frame(closing: Closing) -> pd.DataFrame:
     for number in closing.reported:
         what = "front" if closing.objective == "pareto" else "answer"
         rows.append({"what": f"{what}, trial {number}", **_figures(closing, number)})
-    frame = pd.DataFrame(rows)
+    rows.sort(key=lambda row: -closing.trials[row["trial"]].energy_rel)
+    frame = pd.DataFrame([{"what": "exact int8", **_accuracies(scores)}, *rows])
     numbers = frame.columns.difference(["what", "multipliers", "trial", "figures"])
     return frame.astype({"trial": "Int64"} | dict.fromkeys(numbers, "float64"))
 
@@ -114,17 +119,18 @@ def closing_table(closing: Closing) -> Table:
         table.add_column(title, justify="right")
     table.add_column("power", no_wrap=True)
     table.add_column("multipliers (sites)", overflow="fold", min_width=32)
-    for index, row in frame.iterrows():
+    for _, row in frame.iterrows():
         cells = [
             "" if pd.isna(row[key]) else f"{row[key]:.{digits}f}" for key, _, digits in columns
         ]
         mixed = "" if pd.isna(row["multipliers"]) else row["multipliers"].replace("mul8s_", "")
         bests = (closing.best_fixed, closing.best_array, closing.best_narrow)
-        is_best = not pd.isna(row["trial"]) and row["trial"] in bests
-        is_last = index == len(closing.fixed)
-        style = "bold" if is_best else None
+        is_exact = pd.isna(row["trial"])
+        is_best = not is_exact and row["trial"] in bests
+        is_fixed = row["what"].startswith("fixed ")
+        style = "bold" if is_best else "dim" if is_fixed else None
         origin = "" if pd.isna(row["figures"]) else row["figures"]
-        table.add_row(row["what"], *cells, origin, mixed, style=style, end_section=is_last)
+        table.add_row(row["what"], *cells, origin, mixed, style=style, end_section=is_exact)
     return table
 
 

@@ -344,10 +344,23 @@ class Evaluator:
         self._recover_(emulated)
         return emulated
 
-    def fine_tune(self, assignment: Assignment, *, epochs: float, seed: int) -> Tuned:
+    def fine_tune(
+        self,
+        assignment: Assignment,
+        *,
+        epochs: float,
+        seed: int,
+        reporter: Reporter = SILENT,
+    ) -> Tuned:
         """Recover, fine-tune through the emulated circuits, and keep the better of both states.
 
         A fine-tuning that diverges is stopped, and the note says so.
+
+        Args:
+            assignment: to emulate.
+            epochs: of training.
+            seed: of training.
+            reporter: shows the progress.
         """
         started = time.perf_counter()
         emulated = self.recovered(assignment)
@@ -357,6 +370,7 @@ class Evaluator:
             dataclasses.replace(self.tuning, training=training),
             self.data,
             seed=seed,
+            reporter=reporter,
             teacher=self.reference.teacher,
         )
         return Tuned(emulated, tuned.after, tuned.note, time.perf_counter() - started)

@@ -6,6 +6,7 @@ import dataclasses
 import multiprocessing
 import os
 import threading
+import warnings
 from collections.abc import Callable
 from concurrent.futures.process import BrokenProcessPool
 from typing import Protocol
@@ -96,6 +97,8 @@ _scorer: Scorer | None = None
 def _start(make: Callable[[], Scorer], threads: int) -> None:
     global _scorer
     threading.Thread(target=_end_with_parent, name="end with parent", daemon=True).start()
+    # What there is to warn of, the process that hands out trials has said.
+    warnings.simplefilter("ignore")
     import torch
 
     torch.set_num_threads(threads)

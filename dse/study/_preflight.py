@@ -1,7 +1,9 @@
 """Checks before a search starts: nothing is read, trained or altered."""
 
+import contextlib
 import dataclasses
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +91,8 @@ def check(config: SearchConfig, databases: Mapping[str, Path] | None = None) -> 
 
 
 def _check_one(config: SearchConfig, database: Path | None) -> None:
-    workload = Workload.of(config.network(num_classes=CLASSES.get(config.dataset, 10)))
+    with _unwarned():
+        workload = Workload.of(config.network(num_classes=CLASSES.get(config.dataset, 10)))
     problem = _roughly(config, workload)
     _check_identity(config, problem, config.storage or database)
 
@@ -105,8 +108,17 @@ def check_in_memory(config: SearchConfig, network: nn.Module, example: torch.Ten
     Raises:
         InputError: as `check`; or the network has no site.
     """
-    workload = Workload.of_network(network, example, uniform_routing(network))
+    with _unwarned():
+        workload = Workload.of_network(network, example, uniform_routing(network))
     _check_identity(config, _roughly(config, workload), config.storage or None)
+
+
+@contextlib.contextmanager
+def _unwarned() -> Iterator[None]:
+    """Without warnings: calibrating, which sees more inputs, warns of the same sites."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def _roughly(config: SearchConfig, workload: Workload) -> Problem:

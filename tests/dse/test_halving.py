@@ -59,7 +59,7 @@ class Evaluator:
         whole = Score(1 - loss / 4, loss, images)
         return Outcome(whole, "bias-corrected", 0.0)
 
-    def fine_tune(self, assignment, *, epochs, seed):
+    def fine_tune(self, assignment, *, epochs, seed, reporter):
         loss = self.by_digest[assignment.digest].validation.cross_entropy
         return type("Tuned", (), {"validation": Score(0.5, loss, 400)})()
 
