@@ -4,8 +4,10 @@ import os
 import re
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import pytest
 
+import dse
 from tests.conftest import REPOSITORY
 
 nbformat = pytest.importorskip("nbformat")
@@ -37,6 +39,8 @@ def test_it_runs(name, monkeypatch):
     nbclient.NotebookClient(notebook, timeout=250, resources=place).execute()
     assert pictures(notebook) == pictures(read(name))
     assert listing() == before
+    figure = re.search(r'FIGURES / "([\w-]+\.pdf)"', notebook.cells[-1].source)
+    assert (REPOSITORY / "build/figures" / figure[1]).read_bytes().startswith(b"%PDF")
 
 
 def listing() -> list[Path]:
@@ -55,6 +59,31 @@ def outputs(notebook) -> list[dict]:
         if cell.cell_type == "code"
         for output in cell.outputs
     ]
+
+
+PRIVATE = re.compile(r"\b(?:luts|models|energy|dse|studies)(?:\.\w+)*\._|\._[a-z]\w*\(|import _")
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_it_uses_what_is_public_and_ends_with_a_figure_to_print(name):
+    code = [cell.source for cell in read(name).cells if cell.cell_type == "code"]
+    assert not any(PRIVATE.search(source) for source in code)
+    assert 'style.context("dse.paper")' in code[-1]
+    assert re.search(r'savefig\(FIGURES / "[\w-]+\.pdf"\)', code[-1])
+    assert any("fixed" in source for source in code) and any("search" in s for s in code)
+
+
+def test_a_figure_to_print_is_a_column_wide_and_legible():
+    with plt.style.context("dse.paper"):
+        width, height = plt.rcParams["figure.figsize"]
+        assert width == 3.5 and height < 3
+        sizes = [plt.rcParams[f"{part}.labelsize"] for part in ("axes", "xtick", "ytick")]
+        assert min(*sizes, plt.rcParams["legend.fontsize"]) >= 7
+        assert plt.rcParams["pdf.fonttype"] == 42
+        colours = plt.rcParams["axes.prop_cycle"].by_key()["color"]
+    assert {each.lstrip("#") for each in dse.TOPOLOGY_COLOURS.values()} <= {
+        each.lstrip("#") for each in colours
+    }
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)
