@@ -82,3 +82,19 @@ def test_the_site_builds_without_a_warning(tmp_path):
     front = (tmp_path / "index.html").read_text(encoding="utf-8")
     assert not re.search(r'(?:src|href)="https?://[^"]*\.(?:js|css|woff2?)"', front)
     assert "dse.explore" in (tmp_path / "api/dse/index.html").read_text(encoding="utf-8")
+
+
+def test_pictures_are_drawn_from_committed_results(tmp_path):
+    command = [sys.executable, "docs/draw.py", str(tmp_path)]
+    subprocess.run(command, cwd=ROOT, check=True, timeout=300)
+    committed = {path.name: path for path in (ROOT / "docs/img").iterdir()}
+    drawn = {path.name for path in tmp_path.iterdir()}
+    assert drawn | {"architecture.svg"} == set(committed)
+    assert max(path.stat().st_size for path in committed.values()) < 150_000
+    for name in drawn:
+        if name.endswith(".svg"):
+            texts = [
+                re.findall(r"<text.*?>(.*?)</text>", path.read_text("utf-8"), re.DOTALL)
+                for path in (tmp_path / name, committed[name])
+            ]
+            assert texts[0] == texts[1] and texts[0]
