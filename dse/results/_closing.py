@@ -254,19 +254,31 @@ def best_of_each(fixed: list[Trial], exact: Score) -> dict[str, int | None]:
     Returns:
         Numbers by the names of `Closing`.
     """
-
-    def table(trial: Trial) -> str:
-        return trial.assignment.tables[uniform_multiplier(trial)]
-
-    def is_estimated(trial: Trial) -> bool:
-        return catalog[uniform_multiplier(trial)].figures_from == "estimated"
-
-    priced = [trial for trial in fixed if not is_estimated(trial)]
+    names = {trial.number: uniform_multiplier(trial) for trial in fixed}
+    priced = [trial for trial in fixed if is_priced(names[trial.number])]
     return {
         "best_fixed": best_fixed(priced or fixed, exact),
-        "best_array": best_fixed([t for t in fixed if name_of_table(table(t))], exact),
-        "best_narrow": best_fixed([t for t in fixed if is_plain_narrow(table(t))], exact),
+        "best_array": best_fixed([t for t in fixed if is_array(names[t.number])], exact),
+        "best_narrow": best_fixed([t for t in fixed if is_narrow(names[t.number])], exact),
     }
+
+
+def is_priced(name: str) -> bool:
+    """Whether a multiplier's figures are published or given; unknown ones are taken for that."""
+    multiplier = catalog.get(name)
+    return multiplier is None or multiplier.figures_from != "estimated"
+
+
+def is_array(name: str) -> bool:
+    """Whether a multiplier is a cut of the array, under whichever name."""
+    multiplier = catalog.get(name)
+    return multiplier is not None and name_of_table(multiplier.sha256) is not None
+
+
+def is_narrow(name: str) -> bool:
+    """Whether a multiplier is an exact product of fewer bits, with nothing else cut."""
+    multiplier = catalog.get(name)
+    return multiplier is not None and is_plain_narrow(multiplier.sha256)
 
 
 def _closed(

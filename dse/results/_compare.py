@@ -14,13 +14,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from dse.problem import hypervolume, non_dominated
-from dse.results._closing import BEST_FIXED_MARGIN
+from dse.results._closing import BEST_FIXED_MARGIN, is_array, is_narrow, is_priced
 from dse.results._run_folder import ASSIGNMENTS, Run
-from dse.scoring import is_plain_narrow
 from dse.study import ALL
 from energy import Figures, published_figures, recovered_accuracy, run_files
-from luts import EXACT, catalog
-from luts.circuits import name_of_table
+from luts import EXACT
 from luts.errors import InputError
 from luts.text import drawn, quoted
 from models import Assignment
@@ -181,27 +179,12 @@ def _best_of_each(run: Finished) -> dict[str, str]:
         mine = energies[kind.to_numpy(dtype=bool) & is_good]
         return f"{names[mine.idxmin()]} at {mine.min():.3f}" if len(mine) else ""
 
-    is_priced = names.map(_is_priced)
+    priced = names.map(is_priced)
     return {
-        "best_fixed": cheapest(is_priced if is_priced.any() else ~is_priced),
-        "best_array": cheapest(names.map(_is_array)),
-        "best_narrow": cheapest(names.map(_is_narrow)),
+        "best_fixed": cheapest(priced if priced.any() else ~priced),
+        "best_array": cheapest(names.map(is_array)),
+        "best_narrow": cheapest(names.map(is_narrow)),
     }
-
-
-def _is_priced(name: str) -> bool:
-    multiplier = catalog.get(name)
-    return multiplier is None or multiplier.figures_from != "estimated"
-
-
-def _is_array(name: str) -> bool:
-    multiplier = catalog.get(name)
-    return multiplier is not None and name_of_table(multiplier.sha256) is not None
-
-
-def _is_narrow(name: str) -> bool:
-    multiplier = catalog.get(name)
-    return multiplier is not None and is_plain_narrow(multiplier.sha256)
 
 
 def tolerance(runs: Sequence[Finished], figures: Figures | None = None) -> pd.DataFrame:

@@ -14,7 +14,6 @@ from models.emulation._expected import (
     code_histograms,
     error_moments,
     tune_layer_,
-    tune_weights_,
 )
 from models.emulation._golden import (
     GoldenVectors,
@@ -90,7 +89,6 @@ __all__ = [
     "sites",
     "sites_before_batchnorm",
     "tune_layer_",
-    "tune_weights_",
     "weight_scale",
     "write_onnx",
 ]

@@ -219,35 +219,6 @@ def known_weight_map(
     return known[key]
 
 
-def tune_weights_(
-    emulated: EmulatedNetwork,
-    histograms: Histograms,
-    *,
-    criterion: str = "squared",
-    known: WeightMaps | None = None,
-) -> int:
-    """Replace the weight codes of every layer by those that its circuit errs least with.
-
-    Holds until the layer is assigned anew; weights that change in training are replaced alike.
-
-    Args:
-        emulated: the network, in place.
-        histograms: from `code_histograms`; layers without one keep their codes.
-        criterion: see `best_weight_map`.
-        known: maps that were found before, under what decides them; found ones are added.
-
-    Returns:
-        How many layers' codes were changed.
-    """
-    changed = 0
-    for site in emulated.sites:
-        layer = emulated.layer(site.name)
-        if isinstance(layer, EmulatedWeightSite) and site.name in histograms:
-            tune_layer_(layer, histograms[site.name][0], criterion=criterion, known=known)
-            changed += layer.maps_any_code()
-    return changed
-
-
 def tune_layer_(
     layer: EmulatedWeightSite,
     shares: Vector,
@@ -255,7 +226,9 @@ def tune_layer_(
     criterion: str = "squared",
     known: WeightMaps | None = None,
 ) -> None:
-    """`tune_weights_` of one layer.
+    """Replace the weight codes of a layer by those that its circuit errs least with.
+
+    Holds until the layer is assigned anew; weights that change in training are replaced alike.
 
     Args:
         layer: in place.

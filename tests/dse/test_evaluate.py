@@ -11,7 +11,7 @@ import models
 from dse.scoring import Evaluator, default_recovery
 from luts import InputError
 from models import Assignment, Data, FineTuning, Recovery, Split, TrainingRecipe
-from models.emulation import best_scales, code_histograms, tune_weights_
+from models.emulation import best_scales, code_histograms, tune_layer_
 
 
 def split(count, seed):
@@ -82,7 +82,7 @@ def test_plain_networks_get_scales_tuned_codes_and_bias_correction(data):
         layer = by_hand.layer(site.name)
         how = {"fan_in": site.fan_in, "weights": False, "corrected": True, "tunes": True}
         best_scales(layer, layer.arithmetic, histograms[site.name], **how).apply_(layer)
-    tune_weights_(by_hand, histograms)
+        tune_layer_(layer, histograms[site.name][0])
     models.correct_bias_(by_hand, images, means)
     assert torch.equal(emulated(data.test.images), by_hand(data.test.images))
 
