@@ -98,3 +98,9 @@ def test_pictures_are_drawn_from_committed_results(tmp_path):
                 for path in (tmp_path / name, committed[name])
             ]
             assert texts[0] == texts[1] and texts[0]
+
+
+def test_the_page_of_dse_has_all_that_is_public():
+    page = (ROOT / "docs/api/dse.md").read_text(encoding="utf-8")
+    listed = set(re.findall(r"\w+", page.partition("members: [")[2].partition("]")[0]))
+    assert listed == set(dse.__all__) - {"Codes", "TOPOLOGY_COLOURS"}
