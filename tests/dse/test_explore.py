@@ -1,11 +1,7 @@
 """The search as a function, on networks and data in memory."""
 
 import dataclasses
-import subprocess
-import sys
-import time
 import tomllib
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -23,7 +19,7 @@ from dse.results import Run
 from energy import report
 from luts import InputError
 from models.training._files import CACHE_VARIABLE
-from tests.dse._searching import FAST, TINY, call, only_line, state_of
+from tests.dse._searching import FAST, call, only_line, state_of
 
 CIRCUITS = "mul8s_1KV8,mul8s_1L1G,mul8s_1KTY"
 QUICK = {"multipliers": CIRCUITS, "trials": 9, "finetune": "none", "quiet": True}
@@ -366,37 +362,6 @@ def test_networks_that_return_no_logits(change, message):
         dse.explore(Named(change), SPLITS, **QUICK)
 
 
-@pytest.mark.parametrize(
-    ("settings", "words"),
-    [
-        ({"trials": 0}, ("--trials", 0)),
-        ({"sampler": "nsga9"}, ("--sampler", "nsga9")),
-        ({"max_drop": 1.0}, ("--max-drop", 1)),
-        ({"multipliers": "mul8s_1XYZ"}, ("--multipliers", "mul8s_1XYZ")),
-        ({"max_distinct": 0}, ("--max-distinct", 0)),
-        ({"tie": "column"}, ("--tie", "column")),
-        (
-            {"objective": "accuracy", "max_energy": 1e-4},
-            ("--objective", "accuracy", "--max-energy", 1e-4),
-        ),
-        ({"exact": ("none*",)}, ("--exact", "none*")),
-    ],
-)
-def test_refusals_are_those_of_the_command(settings, words, capsys, tmp_path):
-    out = tmp_path / "never"
-    command = ("--arch", TINY, "--train-epochs", 1, *words, "--out", out)
-    assert call(search, *command) == 2
-    said = capsys.readouterr().err.strip().removeprefix("error: ")
-    torch.manual_seed(0)
-    net = nn.Sequential(nn.Flatten(), nn.Linear(25, 3))
-    with pytest.raises(InputError) as refused:
-        dse.explore(net, SPLITS, out=out, quiet=True, **settings)
-    mine = str(refused.value)
-    # What the network itself decides, its energies and the names of its sites, differs.
-    assert mine.split(":")[0].split(";")[0] == said.split(":")[0].split(";")[0]
-    assert not out.exists()
-
-
 @pytest.mark.parametrize("name", ["arch", "dataset", "experts"])
 def test_settings_of_networks_by_name_are_refused(name, network):
     with pytest.raises(InputError, match=f"{name} describes networks that are built"):
@@ -406,28 +371,6 @@ def test_settings_of_networks_by_name_are_refused(name, network):
 def test_unknown_settings_name_the_nearest(network):
     with pytest.raises(InputError, match="no setting 'trails'; did you mean trials"):
         dse.explore(network, SPLITS, trails=3)
-
-
-def test_importing_costs_little_and_no_torch():
-    code = "import sys, dse; sys.exit('torch' in sys.modules or 'pandas' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
-    started = time.process_time()
-    code = "import time; t = time.process_time(); import dse; print(time.process_time() - t)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert float(done.stdout) < 0.3, started
-
-
-def test_every_public_name_is_there():
-    for name in dse.__all__:
-        assert getattr(dse, name) is not None
-    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
-        _ = dse.nothing
-
-
-def test_the_version_is_that_of_the_project():
-    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
-    assert dse.__version__ == project["version"]
-    assert "__version__" in dir(dse)
 
 
 def test_settings_of_one_run_do_not_travel(network):

@@ -1,14 +1,10 @@
 """The verdicts on synthetic tables in which each claim is known to hold, to fail, or to be open."""
 
-import itertools
-
 import numpy as np
 import pandas as pd
 import pytest
 
-from luts import catalog
-from models import TOPOLOGIES
-from studies.fixed_multiplier import _claims, _figures, _report, _tables
+from studies.fixed_multiplier import _claims, _report, _tables
 from studies.fixed_multiplier._plan import read_preset
 from studies.fixed_multiplier._verdicts import (
     FAILS,
@@ -20,55 +16,15 @@ from studies.fixed_multiplier._verdicts import (
     estimate,
     largest,
 )
-
-NAMES = catalog.names("paper")
-POWER = {name: catalog[name].power_mw / catalog["mul8s_1KV8"].power_mw for name in NAMES}
-AGGRESSIVE = ("mul8s_1L2D", "mul8s_1L1G", "mul8s_1KR3")
-OTHERS = ("dense", "hard", "soft")
-MODERATE = ("mul8s_1KVA", "mul8s_1KVB", "mul8s_1KR6", "mul8s_1L2H")
-
-
-def as_the_paper_says(arch, topology, multiplier, recovery):
-    """Points lost, in a world where all six claims hold."""
-    if POWER[multiplier] == 1:
-        return 0.0
-    if recovery == "none":
-        lost = 60 * (1 - POWER[multiplier])
-        return lost if arch == "vit_small" or topology == "dense" else lost + 5
-    if arch == "vit_small" and multiplier in AGGRESSIVE:
-        return 4.0 if topology == "hard" else 9.0
-    if arch.startswith("vgg") and multiplier in AGGRESSIVE:
-        return 2.0 if (arch, topology) == ("vgg11_bn", "cluster") else 40.0
-    return 0.2
-
-
-def table(drop=as_the_paper_says, *, seeds=(0, 1, 2), archs=("resnet20", "vgg11_bn", "vit_small")):
-    rows = []
-    points = itertools.product(archs, TOPOLOGIES, NAMES, ("none", "retrained"), seeds)
-    for arch, topology, multiplier, recovery, seed in points:
-        lost = drop(arch, topology, multiplier, recovery)
-        noise = 0.05 * np.sin(7 * seed + 3 * NAMES.index(multiplier)) if lost else 0.0
-        rows.append(
-            {
-                "arch": arch,
-                "dataset": "digits" if arch == "vit_small" else "cifar10-images",
-                "topology": topology,
-                "multiplier": multiplier,
-                "recovery": recovery,
-                "seed": seed,
-                "power_rel": POWER[multiplier],
-                "energy_rel": POWER[multiplier] * (1.01 if topology == "hard" else 1.0),
-                "drop_points": lost + noise,
-                "drop_share_pct": 100 * (lost + noise) / 80,
-                "drop_error_points": 0.1 if lost else 0.0,
-                "accuracy_error_points": 0.3,
-                "test_accuracy_pct": 90 - lost - noise,
-                "seconds": 2.0,
-                "commit": f"c0ffee{seed}",
-                "device": "a machine",
-            }
-        )
-    return pd.DataFrame(rows)
+from tests.studies._paper_world import (
+    AGGRESSIVE,
+    MODERATE,
+    NAMES,
+    OTHERS,
+    POWER,
+    as_the_paper_says,
+    table,
+)
 
 
 def verdicts(rows):
@@ -348,54 +304,3 @@ def test_half_width_is_students():
     assert _tables.half_width([1.0, 2.0, 3.0]) == pytest.approx(4.3027 / 3**0.5, rel=1e-4)
     assert np.isnan(_tables.half_width([1.0]))
     assert np.isnan(_tables.half_width([1.0, np.nan]))
-
-
-def test_figures_draw_gaps_and_one_seed(tmp_path):
-    for name, rows in (
-        ("gaps", table().sample(frac=0.7, random_state=0)),
-        ("raw", table(seeds=(0,), archs=("resnet20",)).query("recovery == 'none'")),
-    ):
-        summary = _tables.summary(rows)
-        for kind, draw in (
-            ("without", _figures.draw_without),
-            ("retrained", _figures.draw_retrained),
-        ):
-            path = tmp_path / f"{name}-{kind}.png"
-            draw(path, summary, "a caption", {})
-            assert path.stat().st_size > 10_000
-
-
-@pytest.mark.parametrize("draw", [_figures.draw_without, _figures.draw_retrained])
-def test_the_legend_names_what_any_panel_shows(draw, tmp_path, monkeypatch):
-    drawn = []
-    monkeypatch.setattr(_figures, "_save", lambda figure, *arguments: drawn.append(figure))
-    rows = table(seeds=(0,))
-    first = (rows["arch"] == "resnet20") & rows["topology"].isin(["soft", "cluster"])
-    proxies = {("vit_small", "digits"): "Tiny ImageNet-200"}
-    draw(tmp_path / "figure.png", _tables.summary(rows[~first]), "a caption", proxies)
-    legend = drawn[0].axes[0].get_legend()
-    assert [text.get_text() for text in legend.get_texts()][:4] == list(TOPOLOGIES)
-    colours = dict(zip(TOPOLOGIES, legend.legend_handles, strict=False))
-    assert {t: line.get_color() for t, line in colours.items()} == _figures.TOPOLOGY_COLOURS
-    titles = [axis.get_title() for axis in drawn[0].axes[:3]]
-    assert titles[0] == "resnet20 on cifar10-images, 1 seed"
-    assert titles[2] == "vit_small on digits, 1 seed\n(a proxy of Tiny ImageNet-200)"
-
-
-def test_the_enlarged_rows_show_what_is_near(tmp_path, monkeypatch):
-    drawn = []
-    monkeypatch.setattr(_figures, "_save", lambda figure, *arguments: drawn.append(figure))
-    summary = _tables.summary(table())
-    _figures.draw_without(tmp_path / "a.png", summary, "", {})
-    _figures.draw_retrained(tmp_path / "b.png", summary, "", {})
-    near = _figures.NEAR_POINTS
-    for axis in drawn[0].axes[6:]:
-        assert axis.get_ylim() == (near, -near / 4)
-    for (_, rows), axis in zip(
-        summary.query("recovery == 'retrained'").groupby("arch", sort=False),
-        drawn[1].axes[3:],
-        strict=True,
-    ):
-        low, high = axis.get_ylim()
-        assert (low, high) == pytest.approx((high - 1.25 * near, low + 1.25 * near))
-        assert low < rows["test_accuracy_pct"].max() < high
