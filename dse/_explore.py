@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import functools
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -114,7 +115,10 @@ def _settings(network: nn.Module, data: Data, given: Mapping[str, Any]) -> Searc
         "image_size": data.image_size,
     }
     if isinstance(given.get("multipliers"), str):
-        given = {**given, "multipliers": add_files(given["multipliers"], catalog)[0]}
+        names, notes = add_files(given["multipliers"], catalog)
+        for note in notes:
+            warnings.warn(note, stacklevel=3)
+        given = {**given, "multipliers": names}
     return SearchConfig.from_dict({**own, **given})
 
 

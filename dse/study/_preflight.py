@@ -13,6 +13,7 @@ from dse.problem import Problem, SearchSpace
 from dse.study._config import ALL, SearchConfig
 from dse.study._stored import SCORING, STUDY_NAME, check_identity, read_study, space_record
 from energy import ACTIVITY, CostModel, Workload, check_circuits, published_figures
+from luts import check_sum
 from luts.errors import InputError
 from models import uniform_routing
 from models.networks import Batch
@@ -34,7 +35,8 @@ def problem_of(config: SearchConfig, workload: Workload) -> Problem:
     """What is searched, except for the accuracy to reach.
 
     Raises:
-        InputError: a pattern matches no site, or no assignment meets the constraints.
+        InputError: a pattern matches no site, a site sums more products of a multiplier than 32
+            bits hold, or no assignment meets the constraints.
     """
     _check_coverage(config, workload)
     space = SearchSpace.of(
@@ -44,11 +46,20 @@ def problem_of(config: SearchConfig, workload: Workload) -> Problem:
         tie=config.tie,
         operands=config.operands,
     )
+    _check_sums(space)
     model = CostModel(workload, space.every_choice, model=config.energy_model)
     problem = Problem.of(
         space, model, max_distinct=config.max_distinct, max_energy=config.max_energy
     )
     return dataclasses.replace(problem, third=config.third)
+
+
+def _check_sums(space: SearchSpace) -> None:
+    free = {name for group in space.groups for name in group}
+    for name in sorted({choice.multiplier for choice in space.choices}):
+        for site in space.sites:
+            if site.name in free:
+                check_sum(site.fan_in, space.catalog[name], site.name)
 
 
 def _check_coverage(config: SearchConfig, workload: Workload) -> None:

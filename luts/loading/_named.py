@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from luts._catalog import Catalog
+from luts._catalog import Catalog, evoapprox_catalog
 from luts._multiplier import Multiplier
 from luts.errors import InputError
 from luts.loading._layout import Layout
@@ -56,21 +56,24 @@ def add_files(
     for word in _words(typed, catalog):
         if _is_file(word, catalog):
             multiplier = read(word, signed=signed, layout=layout).multiplier(**(figures or {}))
-            notes += _added(multiplier, word, catalog)
+            notes += _added(multiplier, word, catalog, figures_given=bool(figures))
             words.append(multiplier.name)
         else:
             words.append(word)
     return ",".join(words), tuple(notes)
 
 
-def _added(multiplier: Multiplier, word: str, catalog: Catalog) -> list[str]:
+def _added(
+    multiplier: Multiplier, word: str, catalog: Catalog, *, figures_given: bool
+) -> list[str]:
     name = multiplier.name
     if "," in name:
         raise InputError(f"a comma parts names, so that {word} cannot be one; rename the file")
     known = catalog.get(name)
-    if known is not None and known.sha256 == multiplier.sha256:
+    is_same = known is not None and known.sha256 == multiplier.sha256
+    if is_same and name in evoapprox_catalog() and not figures_given:
         return [f"{word} is {name} of the catalogue, which keeps its figures"]
-    promise = catalog.broken_promise(multiplier)
+    promise = "" if is_same else catalog.broken_promise(multiplier)
     if promise:
         raise InputError(f"{promise}; rename {word}")
     catalog.add(multiplier)

@@ -5,12 +5,15 @@ import functools
 import numpy as np
 import pandas as pd
 import pytest
+import torch
+from torch import nn
 
 import dse
 import luts
 from dse import search
 from dse.results import Run
-from energy import report
+from energy import add_kept, report, run_files
+from luts.errors import InputError
 from luts.loading import add_files, files_named, from_kept, kept_bytes
 from tests.dse._searching import TINY, call, only_line
 
@@ -39,7 +42,8 @@ def forgetting(monkeypatch):
 def test_a_run_holds_its_own_multipliers(file, tmp_path, forgetting, capsys):
     out = tmp_path / "run"
     own = (f"{file},mul8s_1KV8", "--signed", "--power-mw", 0.1, "--area-um2", 200, "--delay-ns", 1)
-    flags = ("--arch", TINY, "--train-epochs", 0.5, "--finetune", "none", "--quiet", "--out", out)
+    flags = ("--arch", TINY, "--dataset", "digits", "--train-epochs", 0.5, "--quiet", "--out", out)
+    flags = (*flags, "--finetune", "none")
     assert command("--multipliers", *own, *flags, "--trials", 4) == 0
     sha256 = luts.catalog[file.stem].sha256
     file.unlink()
@@ -118,3 +122,56 @@ def test_damaged_ones_are_refused(tmp_path, content):
     (folder.parent / "config.toml").write_text("[search]\n")
     with pytest.raises(luts.InputError, match="not a multiplier that a search has kept"):
         Run.open(folder.parent)
+
+
+def test_the_figures_given_last_count(file):
+    catalog = luts.evoapprox_catalog()
+    for power_mw in (0.1, 0.4):
+        add_files(str(file), catalog, signed=True, figures=figures(power_mw))
+        assert catalog[file.stem].power_mw == power_mw
+
+
+@pytest.mark.parametrize("given", [False, True])
+def test_of_a_published_circuit_the_published_figures_count_unless_others_are_given(
+    tmp_path, given
+):
+    path = tmp_path / "mul8s_1L1G.csv"
+    raw = np.roll(luts.catalog["mul8s_1L1G"].truth_table, (128, 128), (0, 1))
+    np.savetxt(path, raw, fmt="%d", delimiter=",", comments="")
+    catalog = luts.evoapprox_catalog()
+    before = catalog["mul8s_1L1G"].power_mw
+    if given:
+        add_files(str(path), catalog, figures=figures(0.7))
+        assert catalog["mul8s_1L1G"].power_mw == 0.7
+    else:
+        header = "# PDK45_PWR = 0.7 mW\n# PDK45_AREA = 1 um2\n# PDK45_DELAY = 1 ns\n"
+        path.write_text(header + path.read_text())
+        (note,) = add_files(str(path), catalog)[1]
+        assert "keeps its figures" in note and catalog["mul8s_1L1G"].power_mw == before
+
+
+def test_two_runs_that_disagree_on_figures_are_not_read_together(tmp_path):
+    table = luts.catalog["mul8s_1L1G"].truth_table.copy()
+    table[3, 5] += 8
+    catalog = luts.evoapprox_catalog()
+    for run, power_mw in (("a", 0.2), ("b", 0.2), ("c", 0.4)):
+        (tmp_path / run / run_files.MULTIPLIERS).mkdir(parents=True)
+        mine = luts.Multiplier("mine", table, **FIGURES | {"power_mw": power_mw})
+        (tmp_path / run / run_files.MULTIPLIERS / "00-mine.npz").write_bytes(kept_bytes(mine))
+    add_kept(tmp_path / "a", catalog)
+    add_kept(tmp_path / "b", catalog)
+    with pytest.raises(InputError, match="other figures than the multiplier mine"):
+        add_kept(tmp_path / "c", catalog)
+    assert catalog["mine"].power_mw == 0.2
+
+
+def test_a_sum_that_32_bits_do_not_hold_is_refused_before_work(forgetting):
+    luts.catalog.add(luts.Multiplier("wide", np.full((256, 256), 65_535), **FIGURES))
+    network = nn.Sequential(nn.Flatten(), nn.Linear(33_000, 4))
+    x, y = torch.zeros(40, 33_000), torch.arange(40) % 4
+    with pytest.raises(InputError, match=r"^1 sums 33,000 products .* wide are exact up to 32,768"):
+        dse.explore(network, [(x, y)] * 3, multipliers="wide,mul8s_1KV8", trials=3, quiet=True)
+
+
+def figures(power_mw):
+    return {"power_mw": power_mw, "area_um2": 200.0, "delay_ns": 1.0}
