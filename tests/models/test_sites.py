@@ -116,7 +116,7 @@ class Mixed(nn.Module):
     def forward(self, x):
         x = self.one(x).transpose(1, 2)
         x = self.own(self.far(x)[0])[None]
-        return self.head(torch.addbmm(x[0], x @ x.transpose(1, 2), x))
+        return self.head(torch.linalg.multi_dot([(x @ x.transpose(1, 2))[0], x[0]]))
 
 
 class Distances(nn.Linear):
