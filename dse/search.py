@@ -18,7 +18,7 @@ from dse.results import (
     write_together,
 )
 from dse.study import ALL, IN_MEMORY, SearchConfig, check, open_storage
-from luts import Layout, catalog
+from luts import FIGURES, Layout, catalog
 from luts.console import Parser, Reporter, Terminal, quieten_libraries, run
 from luts.errors import InputError
 from luts.loading import add_files
@@ -99,9 +99,6 @@ def _parser() -> argparse.ArgumentParser:
         "--json", action="store_true", help="print the closing as JSON, one line for each topology"
     )
     return parser
-
-
-FIGURES = ("power_mw", "area_um2", "delay_ns")
 
 
 def _add_file_options(parser: Parser) -> None:

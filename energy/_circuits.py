@@ -8,11 +8,10 @@ from pathlib import Path
 import luts
 from energy import _tables
 from energy.run_files import MULTIPLIERS
+from luts import FIGURES
 from luts.console import Parser
 from luts.errors import InputError
 from luts.loading import READERS, add_layout_options, from_kept, layout_of, read
-
-FIGURES = ("power_mw", "area_um2", "delay_ns")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,8 +126,9 @@ def add_kept(run: Path, catalog: luts.Catalog = luts.catalog) -> None:
         InputError: a file is damaged, or ``catalog`` has another circuit of that name, or the same
             one with figures that are neither these nor the published ones.
     """
-    new = luts.evoapprox_catalog()
-    for path in sorted((run / MULTIPLIERS).glob("*.npz")):
+    paths = sorted((run / MULTIPLIERS).glob("*.npz"))
+    new = luts.evoapprox_catalog() if paths else {}
+    for path in paths:
         try:
             content = path.read_bytes()
         except OSError as error:

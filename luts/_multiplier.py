@@ -21,6 +21,9 @@ N_CODES = 256
 MAX_ABS_PRODUCT = 2**16 - 1
 """Largest product magnitude that a circuit of 16 output bits has."""
 
+FIGURES = ("power_mw", "area_um2", "delay_ns")
+"""Fields of a `Multiplier` that say what its circuit costs, as they are ordered everywhere."""
+
 MAX_SUM, MAX_K = 2**31 - 1, 65_536
 """Largest sum that 32 bits hold, and the most products that any sum may have."""
 
@@ -121,7 +124,7 @@ class Multiplier:
             raise InputError(f"a multiplier needs a name without outer blanks, not {self.name!r}")
         table = _checked_table(self.name, self.truth_table, signed=self.signed)
         object.__setattr__(self, "truth_table", table)
-        for field in ("power_mw", "area_um2", "delay_ns"):
+        for field in FIGURES:
             value = getattr(self, field)
             number = isinstance(value, numbers.Real) and not isinstance(value, bool)
             if not (number and math.isfinite(value) and value > 0):

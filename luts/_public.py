@@ -9,7 +9,7 @@ from luts._factorisation import Factorisation, factorise
 from luts._geometry import Geometry
 from luts._ignored_bits import ignored_bits
 from luts._matmul import matmul, matmul_reference
-from luts._multiplier import MAX_K, Multiplier
+from luts._multiplier import FIGURES, MAX_K, Multiplier
 from luts._native import MissingKernelsWarning, isa, scalar_loop
 from luts._quantise import MAX_CODE, quantise
 from luts._select import Selection, check_sum, select
@@ -20,6 +20,7 @@ from luts.loading import Imported, Layout, MismatchWarning, load
 
 __all__ = [
     "EXACT",
+    "FIGURES",
     "MAX_CODE",
     "MAX_K",
     "Arithmetic",

@@ -14,12 +14,11 @@ from typing import Any
 from luts import families
 from luts._catalog import catalog
 from luts._evoapprox import names_by_cuts
-from luts._multiplier import Multiplier
+from luts._multiplier import FIGURES, Multiplier
 from luts.circuits import _calibration, _dominance
 from luts.circuits._array import Cuts, all_cuts, array_netlist
 from luts.circuits._family import ARRAYS_CSV
 from luts.circuits._figures import (
-    FIGURES,
     MODEL_CSV,
     FigureEstimate,
     FigureModel,

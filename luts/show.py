@@ -10,12 +10,10 @@ from rich.table import Table
 
 import luts
 from luts._heat_map import error_heat_map
-from luts._multiplier import FiguresError
+from luts._multiplier import FIGURES, FiguresError
 from luts.console import Parser, Terminal, run
 from luts.errors import InputError
 from luts.loading import OPTIONS, add_layout_options, layout_of, read
-
-FIGURES = ("power_mw", "area_um2", "delay_ns")
 
 
 def main() -> None:

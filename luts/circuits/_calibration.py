@@ -9,7 +9,8 @@ import numpy.typing as npt
 from scipy.optimize import nnls
 from scipy.stats import spearmanr
 
-from luts.circuits._figures import FIGURES, FigureModel, NetlistFeatures, features
+from luts._multiplier import FIGURES
+from luts.circuits._figures import FigureModel, NetlistFeatures, features
 from luts.circuits._netlist import Netlist
 from luts.circuits._structural import NotStructural, read_structural, without_comments
 from luts.errors import InputError

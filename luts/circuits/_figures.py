@@ -33,13 +33,10 @@ from importlib import resources
 
 import numpy as np
 
-from luts._multiplier import FiguresError
+from luts._multiplier import FIGURES, FiguresError
 from luts.circuits._netlist import Netlist, check_8x8
 from luts.circuits._switching import OTHER_TOGGLES, Int64, depth, toggles
 from luts.errors import InputError
-
-FIGURES = ("power_mw", "area_um2", "delay_ns")
-"""Figures in the order in which they are written everywhere."""
 
 MODEL_CSV = "data/figures_model.csv"
 N_PAIRS = 16_385

@@ -15,11 +15,11 @@ import pandas as pd
 from scipy.stats import spearmanr
 
 import luts
+from luts import FIGURES
 from luts.circuits import ADDER_MODULES, all_cuts, array_verilog, members, module_name
 from luts.errors import InputError
 
 ARRAYS = ("a0b3d6", "a2b4d8", "a3b4d0", "a4b4d0", "a3b5d0", "a5b5d0")
-FIGURES = ("power_mw", "area_um2", "delay_ns")
 TIME_LIMIT_S = 120
 
 CELLS = """\

@@ -54,7 +54,7 @@ class SearchPreset:
     def title(self) -> str:
         """What was searched and how, in a line."""
         seeds = f"{len(self.seeds)} seeds" if len(self.seeds) > 1 else f"seed {self.seeds[0]}"
-        tuned = self.options.get("finetune", "promising") != "none"
+        tuned = self.options.get("finetune", SearchConfig.finetune) != "none"
         how = "recovered and fine-tuned" if tuned else "recovered, not fine-tuned"
         return f"{self.arch}, {self.dataset}, {seeds}, {self.trials} trials a search; {how}"
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from luts.console import run
+from models.training._files import CACHE_VARIABLE
 
 TINY = f"{Path(__file__).with_name('tiny_network.py')}:tiny"
 MULTIPLIERS = ("--multipliers", "mul8s_1KV8,mul8s_1L1G,mul8s_1KTY")
@@ -13,6 +14,14 @@ FAST = (
     *("--arch", TINY, "--dataset", "digits", "--topology", "hard", "--train-epochs", 2),
     *(*MULTIPLIERS, "--finetune", "none", "--quiet"),
 )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_cache(tmp_path_factory):
+    """All searches of a module that imports this share a cache of their own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(CACHE_VARIABLE, str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 def call(module, *words):

@@ -18,8 +18,7 @@ from dse import front, search
 from dse.results import Run
 from energy import report
 from luts import InputError
-from models.training._files import CACHE_VARIABLE
-from tests.dse._searching import FAST, call, only_line, state_of
+from tests.dse._searching import FAST, call, one_cache, only_line, state_of  # noqa: F401
 
 CIRCUITS = "mul8s_1KV8,mul8s_1L1G,mul8s_1KTY"
 QUICK = {"multipliers": CIRCUITS, "trials": 9, "finetune": "none", "quiet": True}
@@ -46,13 +45,6 @@ def trained(net, splits=SPLITS):
 def network():
     torch.manual_seed(0)
     return trained(nn.Sequential(nn.Conv2d(1, 6, 3), nn.ReLU(), nn.Flatten(), nn.Linear(54, 3)))
-
-
-@pytest.fixture(scope="module", autouse=True)
-def cache(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(CACHE_VARIABLE, str(tmp_path_factory.mktemp("cache")))
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ import models
 from luts import InputError
 from models.networks import Inputs, timm
 from models.training import FineTuning, finetuning_recipe
-from models.training._files import CACHE_VARIABLE
+from tests.dse._searching import one_cache  # noqa: F401
 
 QUICK = {
     **{"multipliers": "mul8s_1KV8,mul8s_1L1G,mul8s_1KTY", "trials": 8, "quiet": True},
@@ -20,13 +20,6 @@ QUICK = {
 }
 RECIPE = models.TrainingRecipe(epochs=4, batch_size=16, optimizer="adamw", lr=1e-2)
 KEYS = ("train", "validation", "test")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def cache(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(CACHE_VARIABLE, str(tmp_path_factory.mktemp("cache")))
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -12,8 +12,9 @@ from dse.study import SearchConfig
 from luts import InputError
 from luts.console import SILENT
 from models import Assignment, Choice, Score
+from tests.dse._searching import one_cache  # noqa: F401
 from tests.dse._stand_in import open_study, problem_of, run_to
-from tests.dse.test_search import CIRCUITS, DENSE, command, one_cache  # noqa: F401
+from tests.dse.test_search import CIRCUITS, DENSE, command
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from dse.results import Run
 from energy import add_kept, report, run_files
 from luts.errors import InputError
 from luts.loading import add_files, files_named, from_kept, kept_bytes
-from tests.dse._searching import TINY, call, only_line
+from tests.dse._searching import TINY, call, one_cache, only_line  # noqa: F401
 
 FIGURES = {"power_mw": 0.1, "area_um2": 200.0, "delay_ns": 1.0, "source": "a test"}
 command = functools.partial(call, search)

@@ -13,22 +13,13 @@ from safetensors.torch import save_file
 from dse import search
 from dse.results import Run
 from models import TOPOLOGIES, Assignment, NetworkConfig, Routing, build, evaluate, load_data
-from models.training._files import CACHE_VARIABLE
-from tests.dse._searching import TINY, call, only_line
+from tests.dse._searching import TINY, call, one_cache, only_line  # noqa: F401
 
 OF_DIGITS = ("--dataset", "digits", "--train-epochs", "0.5")
 CIRCUITS = (*OF_DIGITS, "--multipliers", "mul8s_1KV8,mul8s_1L1G,mul8s_1KTY")
 SMALL = (*CIRCUITS, "--arch", TINY, "--topology", "hard")
 DENSE = (*SMALL, "--topology", "dense")
 VIT = (*CIRCUITS, "--topology", "dense", "--patch-size", "32")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_cache(tmp_path_factory):
-    """All searches of this module share one trained network."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(CACHE_VARIABLE, str(tmp_path_factory.mktemp("cache")))
-        yield
 
 
 command = functools.partial(call, search)
