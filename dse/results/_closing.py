@@ -295,18 +295,32 @@ def _closed(
     key = f"trial-{trial.number}"
     record = study.closing(key)
     if record is None:
-        record = _close_one(evaluator, config, trial, reporter)
+        decided_by = {
+            "assignment": trial.assignment.digest,
+            "number": trial.number,
+            "note": trial.note,
+            "tuning": None if config.finetune == "none" else _tuning(evaluator, config),
+            "images": evaluator.splits_sha256,
+        }
+        record = evaluator.remember(
+            "closing", decided_by, lambda: _close_one(evaluator, config, trial, reporter)
+        )
         study.keep_closing(key, record)
     routing = record.get("routing")
     return trial.closed(record), None if routing is None else Routing(**routing)
 
 
+def _tuning(evaluator: Evaluator, config: SearchConfig) -> list[Any]:
+    recipe = dataclasses.asdict(evaluator.tuning)
+    return [recipe, config.finetune_epochs, config.seed]
+
+
 def _close_one(
     evaluator: Evaluator, config: SearchConfig, trial: Trial, reporter: Reporter
 ) -> dict[str, Any]:
+    tuned = None
     if config.finetune == "none":
-        network = evaluator.recovered(trial.assignment)
-        validation, note = None, trial.note
+        network, note = evaluator.recovered(trial.assignment), trial.note
     else:
         tuned = evaluator.fine_tune(
             trial.assignment,
@@ -314,11 +328,11 @@ def _close_one(
             seed=config.seed + trial.number,
             reporter=reporter,
         )
-        network, validation, note = tuned.network, tuned.validation, tuned.note
-    what = f"network of trial {trial.number}, {'recovered' if validation is None else 'tuned'}"
+        network, note = tuned.network, tuned.note
+    what = f"network of trial {trial.number}, {'recovered' if tuned is None else 'tuned'}"
     routing = measure_own(evaluator, network, what)
     return {
-        "tuned_validation": None if validation is None else validation.to_dict(),
+        "tuned_validation": None if tuned is None else tuned.validation.to_dict(),
         "test": evaluator.test(network).to_dict(),
         "note": note,
         "routing": None if routing is None else dataclasses.asdict(routing),

@@ -3,17 +3,20 @@
 import contextlib
 import copy
 import dataclasses
+import functools
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
 from dse.problem import Outcome, Problem, SearchSpace
 from dse.scoring._pruning import WHOLE, Pruning, filled, prune, whole
+from dse.scoring._recovery import default_recovery
 from dse.scoring._score_cache import ScoreCache
-from dse.scoring._screening import Screening, screen
+from dse.scoring._screening import Screening, decided_by_of, screen
 from luts import EXACT
 from luts.console import SILENT, Reporter
 from luts.errors import InputError
@@ -21,7 +24,6 @@ from models import (
     Assignment,
     Data,
     EmulatedNetwork,
-    FineTuning,
     Recovery,
     Routing,
     Score,
@@ -35,7 +37,6 @@ from models.training import (
     Reference,
     expert_images,
     fine_tune_,
-    finetuning_recipe,
     has_batchnorm,
     state_digest,
     tensors_of,
@@ -48,32 +49,6 @@ ITEMS_PER_EXPERT = 100
 
 CACHE_FORMAT = 3
 """To be raised when scoring changes in a way that `Evaluator._conditions` does not show."""
-
-
-def default_recovery(network: nn.Module, dataset: str, *, is_images: bool = True) -> Recovery:
-    """What every candidate gets, and every fixed multiplier and study alike.
-
-    Activation scales and weight codes of least expected error, BatchNorm's statistics, biases
-    corrected where no BatchNorm follows. The operand order is part of the assignment, so that the
-    search chooses it. The weights' scales stay what they are: those of least expected error cut the
-    largest weights off, and networks did worse with them.
-
-    Args:
-        network: the float network.
-        dataset: name of what it classifies.
-        is_images: whether its inputs can be shifted and mirrored in fine-tuning.
-    """
-    normalised = has_batchnorm(network)
-    training = finetuning_recipe(dataset, is_convolutional=normalised)
-    if not is_images:
-        training = dataclasses.replace(training, shift_px=0, flip=False)
-    return Recovery(
-        recalibrate=normalised,
-        correct_bias=True,
-        rescale="activations",
-        tune_weights="squared",
-        fine_tuning=FineTuning(training),
-    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,7 +85,7 @@ class Evaluator:
         recovery: what is done to every candidate; its fine-tuning only to those of `fine_tune`. By
             default `default_recovery`.
         images: how many validation images score, from the first; all of them by default.
-        cached: take scores from the cache folder where they are known, and keep new ones there.
+        cached: take results from the cache folder where they are known, and keep new ones there.
 
     Attributes:
         emulated: the exact int8 network.
@@ -182,6 +157,17 @@ class Evaluator:
             "format": CACHE_FORMAT,
         }
 
+    @functools.cached_property
+    def splits_sha256(self) -> str:
+        """Of all images and labels, those that train and test included."""
+        tensors: dict[str, torch.Tensor] = {}
+        for name in ("train", "validation", "test"):
+            split = getattr(self.data, name)
+            tensors |= {**tensors_of(name, split.pixels), f"{name}.labels": split.labels}
+            if split.rows is not None:
+                tensors[f"{name}.rows"] = split.rows
+        return state_digest(tensors)
+
     @property
     def is_partial(self) -> bool:
         """Whether candidates are scored on fewer than all validation images."""
@@ -225,11 +211,12 @@ class Evaluator:
         outcome = Outcome(score, self._fidelity(images), time.perf_counter() - started)
         if self._cache is not None:
             record = {"score": score.to_dict(), "seconds": outcome.seconds}
-            self._cache.put(assignment, images, record)
+            self._cache.put(_score_key(assignment, images), record)
         return outcome
 
     def _kept(self, assignment: Assignment, images: int) -> Outcome | None:
-        record = None if self._cache is None else self._cache.get(assignment, images)
+        key = _score_key(assignment, images)
+        record = None if self._cache is None else self._cache.get(key)
         if record is None:
             return None
         score = Score.from_dict(record["score"])
@@ -306,29 +293,40 @@ class Evaluator:
             pruning: choices that a site is not offered are not screened but estimated.
             reporter: shows progress.
         """
-        found = self._screen(space, seed, routing, pruning, reporter)
-        if pruning is None:
-            return found
-        return Screening(filled(found.distortion, space.free, pruning))
+        offer = None if pruning is None else pruning.offer
 
-    def _screen(
-        self,
-        space: SearchSpace,
-        seed: int,
-        routing: Routing | None,
-        pruning: Pruning | None,
-        reporter: Reporter,
-    ) -> Screening:
-        return screen(
-            self.emulated,
-            self.inputs,
-            space,
-            seed=seed,
-            routing=routing,
-            prepare_=self._prepare_,
-            offer=None if pruning is None else pruning.offer,
-            reporter=reporter,
-        )
+        def compute() -> dict[str, Any]:
+            found = screen(
+                self.emulated,
+                self.inputs,
+                space,
+                seed=seed,
+                routing=routing,
+                prepare_=self._prepare_,
+                offer=offer,
+                reporter=reporter,
+            )
+            return {"distortion": found.distortion.tolist()}
+
+        decided_by = decided_by_of(space, seed=seed, routing=routing, offer=offer)
+        record = self.remember("screening", decided_by, compute)
+        distortion = np.array(record["distortion"], dtype=np.float64)
+        return Screening(distortion if pruning is None else filled(distortion, space.free, pruning))
+
+    def remember(
+        self, what: str, decided_by: Mapping[str, Any], compute: Callable[[], dict[str, Any]]
+    ) -> dict[str, Any]:
+        """``compute()``, or what an earlier evaluator of the same making has kept of it.
+
+        Args:
+            what: kind of the result.
+            decided_by: what decides it beside network, recipe and the images that are calibrated
+                and scored on.
+            compute: makes it, of values that JSON can hold.
+        """
+        if self._cache is None:
+            return compute()
+        return self._cache.remember(what, decided_by, compute)
 
     def test(self, emulated: EmulatedNetwork) -> Score:
         """Score on the test split; only for what is reported."""
@@ -373,8 +371,13 @@ class Evaluator:
             seed=seed,
             reporter=reporter,
             teacher=self.reference.teacher,
+            before=self.score(assignment, images=len(self.data.validation)).validation,
         )
         return Tuned(emulated, tuned.after, tuned.note, time.perf_counter() - started)
 
     def _score(self, emulated: EmulatedNetwork, images: int) -> Score:
         return evaluate(emulated, self.data.validation.take(images), batch_size=BATCH_SIZE)
+
+
+def _score_key(assignment: Assignment, images: int) -> str:
+    return f"{images}-{assignment.digest}"

@@ -1,14 +1,13 @@
-"""Scores kept from one search to the next: a repeated assignment costs nothing."""
+"""What one search computed and the next need not: scores, screenings, closings."""
 
 import contextlib
 import hashlib
 import json
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from models import Assignment
 from models.training import cache_folder
 
 FILE = "scores.db"
@@ -16,41 +15,58 @@ BUSY_SECONDS = 10.0
 
 
 class ScoreCache:
-    """Scores by what decided them: network, data, recipe, and assignment with its truth tables.
+    """Results by what decided them: network, data and recipe, and a key for the rest.
 
     A SQLite file (of Python's own library) in the cache folder. What cannot be read or written is
     computed again; nothing is lost but time.
 
     Args:
-        conditions: all that decides a score but the assignment, as values that JSON can hold.
+        conditions: all that decides every result, as values that JSON can hold.
         path: the file; `FILE` in the cache folder by default.
     """
 
     def __init__(self, conditions: Mapping[str, Any], *, path: Path | None = None) -> None:
         self._path = cache_folder() / FILE if path is None else path
-        text = json.dumps(conditions, sort_keys=True)
-        self._prefix = hashlib.sha256(text.encode()).hexdigest()[:32]
+        self._prefix = _digest(conditions)
 
-    def get(self, assignment: Assignment, images: int) -> dict[str, Any] | None:
-        """What `put` kept for the score on this number of images, or None."""
+    def get(self, key: str) -> dict[str, Any] | None:
+        """What `put` kept under ``key``, or None."""
         with contextlib.suppress(sqlite3.Error, OSError), self._opened() as database:
             query = "SELECT record FROM scores WHERE key = ?"
-            row = database.execute(query, (self._key(assignment, images),)).fetchone()
+            row = database.execute(query, (f"{self._prefix}-{key}",)).fetchone()
             return None if row is None else dict(json.loads(row[0]))
         return None
 
-    def put(self, assignment: Assignment, images: int, record: Mapping[str, Any]) -> None:
-        """Keep plain values for an assignment's score on this number of images."""
+    def put(self, key: str, record: Mapping[str, Any]) -> None:
+        """Keep plain values under ``key``."""
         with contextlib.suppress(sqlite3.Error, OSError), self._opened() as database:
             query = "INSERT OR REPLACE INTO scores VALUES (?, ?)"
-            database.execute(query, (self._key(assignment, images), json.dumps(record)))
+            database.execute(query, (f"{self._prefix}-{key}", json.dumps(record)))
             database.commit()
 
-    def _key(self, assignment: Assignment, images: int) -> str:
-        return f"{self._prefix}-{images}-{assignment.digest}"
+    def remember(
+        self, what: str, decided_by: Mapping[str, Any], compute: Callable[[], dict[str, Any]]
+    ) -> dict[str, Any]:
+        """What was kept, or ``compute()``, which is kept then.
+
+        Args:
+            what: kind of the result.
+            decided_by: all that decides it beside the conditions, as values that JSON can hold.
+            compute: makes it, of plain values.
+        """
+        key = f"{what}-{_digest(decided_by)}"
+        record = self.get(key)
+        if record is None:
+            record = compute()
+            self.put(key, record)
+        return record
 
     def _opened(self) -> contextlib.closing[sqlite3.Connection]:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         database = sqlite3.connect(self._path, timeout=BUSY_SECONDS)
         database.execute("CREATE TABLE IF NOT EXISTS scores (key TEXT PRIMARY KEY, record TEXT)")
         return contextlib.closing(database)
+
+
+def _digest(values: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:32]

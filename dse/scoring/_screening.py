@@ -14,6 +14,7 @@ assignments worse, and searches that start from them find worse fronts (`studies
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -59,6 +60,29 @@ class Screening:
     def predict(self, codes: Codes) -> float:
         """Predicted mean squared change of the logits under an assignment."""
         return float(self.distortion[np.arange(len(codes)), codes].sum())
+
+
+def decided_by_of(
+    space: SearchSpace, *, seed: int, routing: Routing | None, offer: Offer | None
+) -> dict[str, Any]:
+    """What decides a screening beside the network and its recovery, as values that JSON can hold.
+
+    Args:
+        space: see `screen`.
+        seed: see `screen`.
+        routing: see `screen`.
+        offer: see `screen`.
+    """
+    return {
+        "sites": space.free,
+        "choices": [dataclasses.asdict(choice) for choice in space.choices],
+        "tables": [space.catalog[choice.multiplier].sha256 for choice in space.choices],
+        "groups": space.groups,
+        "seed": seed,
+        "sampled": [SAMPLED_IMAGES, SAMPLED_ROWS],
+        "routing": None if routing is None else routing.rates,
+        "offer": None if offer is None else offer.mask.tolist(),
+    }
 
 
 def screen(

@@ -16,6 +16,7 @@ import luts
 import models
 from dse import front, search
 from dse.results import Run
+from dse.scoring import Evaluator
 from energy import report
 from luts import InputError
 from tests.dse._searching import FAST, call, one_cache, only_line, state_of  # noqa: F401
@@ -66,6 +67,21 @@ def test_a_search_in_memory_writes_nothing_and_finds_the_same(network, result, t
     drawn = QUICK | {"sampler": "random", "trials": 24}
     found = [listing(dse.explore(network, SPLITS, seed=seed, **drawn)) for seed in (3, 4)]
     assert found[0] != found[1]
+
+
+def test_a_search_that_was_made_before_screens_scores_and_fine_tunes_nothing(network, monkeypatch):
+    settings = {**QUICK, "finetune": "front", "finetune_epochs": 1.0, "finetune_members": 2}
+    first = dse.explore(network, SPLITS, seed=5, **settings)
+    assert any(trial.tuned_validation is not None for trial in first.trials)
+    for name in ("fine_tune", "under", "recovered"):
+        monkeypatch.setattr(Evaluator, name, None)
+    monkeypatch.setattr("dse.scoring._evaluate.screen", None)
+    again = dse.explore(network, SPLITS, seed=5, **settings)
+    assert [(t.number, t.tuned_validation, t.test) for t in again.trials] == [
+        (t.number, t.tuned_validation, t.test) for t in first.trials
+    ]
+    with pytest.raises(TypeError, match="NoneType"):
+        dse.explore(network, SPLITS, seed=6, **settings)
 
 
 def test_it_finds_what_the_command_finds(tmp_path):

@@ -4,33 +4,42 @@ import pytest
 from torch import nn
 
 from dse.scoring import Evaluator, ScoreCache
-from models import Assignment, Choice, Data
+from models import Assignment, Data
 from models.training._files import CACHE_VARIABLE
 from tests.dse.test_evaluate import network, split
 
 
-def assignment(name="mul8s_1L1G"):
-    return Assignment({"a": Choice(name, False)}, {name: "0" * 64})
-
-
 def test_what_was_put_is_found_under_the_same_making_only(tmp_path):
     cache = ScoreCache({"weights": 1}, path=tmp_path / "deep" / "scores.db")
-    assert cache.get(assignment(), 10) is None
-    cache.put(assignment(), 10, {"score": 0.5})
+    assert cache.get("10-a") is None
+    cache.put("10-a", {"score": 0.5})
     again = ScoreCache({"weights": 1}, path=tmp_path / "deep" / "scores.db")
-    assert again.get(assignment(), 10) == {"score": 0.5}
-    assert again.get(assignment(), 20) is None
-    assert again.get(Assignment({"a": Choice("x", True)}, {"x": "1" * 64}), 10) is None
+    assert again.get("10-a") == {"score": 0.5}
+    assert again.get("20-a") is None
     other = ScoreCache({"weights": 2}, path=tmp_path / "deep" / "scores.db")
-    assert other.get(assignment(), 10) is None
+    assert other.get("10-a") is None
+
+
+def test_what_is_remembered_is_computed_once_for_what_decides_it(tmp_path):
+    cache, made = ScoreCache({}, path=tmp_path / "scores.db"), []
+
+    def compute():
+        made.append(len(made))
+        return {"made": made[-1]}
+
+    assert cache.remember("closing", {"seed": 0, "images": "ab"}, compute) == {"made": 0}
+    assert cache.remember("closing", {"images": "ab", "seed": 0}, compute) == {"made": 0}
+    assert cache.remember("closing", {"seed": 1, "images": "ab"}, compute) == {"made": 1}
+    assert cache.remember("screening", {"seed": 0, "images": "ab"}, compute) == {"made": 2}
 
 
 def test_a_file_that_cannot_be_used_is_as_good_as_none(tmp_path):
     path = tmp_path / "scores.db"
     path.write_text("this is no database, " * 100)
     cache = ScoreCache({}, path=path)
-    cache.put(assignment(), 10, {})
-    assert cache.get(assignment(), 10) is None
+    cache.put("10-a", {})
+    assert cache.get("10-a") is None
+    assert cache.remember("closing", {}, lambda: {"made": 1}) == {"made": 1}
     assert path.read_text().startswith("this is no database")
 
 

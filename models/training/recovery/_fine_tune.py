@@ -55,6 +55,7 @@ def fine_tune_(
     seed: int,
     reporter: Reporter = SILENT,
     teacher: nn.Module | None = None,
+    before: Score | None = None,
 ) -> FineTuned:
     """Train in place; the best state by validation is kept, that before training included.
 
@@ -67,8 +68,9 @@ def fine_tune_(
         seed: of the order of the images, of augmentation and of dropout.
         reporter: shows the progress.
         teacher: the float network, for distillation.
+        before: the network's score on the validation split, where it is known already.
     """
-    before = evaluate(emulated, data.validation)
+    before = evaluate(emulated, data.validation) if before is None else before
     recipe = tuning.training
     total = recipe.steps(len(data.train))
     if total == 0:
