@@ -35,6 +35,7 @@ from studies.searched_vs_fixed._table import (
     at_equal_accuracy,
     of_presets,
     outcomes,
+    progress,
     sentences,
 )
 
@@ -96,23 +97,25 @@ def _processor_seconds(path: Path) -> float:
 
 
 def write(results: Path, name: str, preset: SearchPreset, runs: Mapping[Key, Path]) -> list[str]:
-    """Write ``NAME.csv``, ``NAME-equal.csv``, ``NAME.config.toml`` and ``NAME.png``.
+    """Write ``NAME.csv`` and what is drawn from it, ``NAME-progress.csv``, ``NAME.config.toml``.
 
     Returns:
         The answer in words, a line per topology.
     """
     made = {key: _making(path) for key, path in runs.items()}
+    trials = {key: pd.read_csv(path / "trials.csv") for key, path in runs.items()}
     table = pd.concat(
         [
-            outcomes(pd.read_csv(path / "trials.csv"), *key).assign(
+            outcomes(frame, *key).assign(
                 seconds_of_scoring=made[key]["seconds_of_scoring"],
                 commit=made[key]["commit"],
                 device=made[key]["device"],
             )
-            for key, path in runs.items()
+            for key, frame in trials.items()
         ],
         ignore_index=True,
     )
+    budgets = pd.concat([progress(frame, *key) for key, frame in trials.items()])
     equal = at_equal_accuracy(table)
     searches = [{"topology": key[0], "seed": key[1]} | one for key, one in made.items()]
     about = {"preset": dataclasses.asdict(preset), "searches": searches}
@@ -120,6 +123,7 @@ def write(results: Path, name: str, preset: SearchPreset, runs: Mapping[Key, Pat
         table.to_csv(new(f"{name}.csv"), index=False, float_format="%.6g")
         both = pd.concat([equal, at_equal_accuracy(table, chosen_on="test")])
         both.to_csv(new(f"{name}-equal.csv"), index=False, float_format="%.6g")
+        budgets.to_csv(new(f"{name}-progress.csv"), index=False, float_format="%.6g")
         _figure.draw(new(f"{name}.png"), table, equal, preset.title, _caption(searches))
         # Last, to be in place first: without it the others count as somebody else's.
         new(f"{name}.config.toml").write_text(tomli_w.dumps(about), encoding="utf-8")

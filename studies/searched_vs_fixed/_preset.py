@@ -135,7 +135,7 @@ def check_results(results: Path, name: str, preset: SearchPreset) -> None:
     file = results / f"{name}.config.toml"
     away = "name another folder with --results, or move it away"
     if not file.exists():
-        made = (f"{name}.csv", f"{name}-equal.csv", f"{name}.png")
+        made = (f"{name}.csv", f"{name}-equal.csv", f"{name}-progress.csv", f"{name}.png")
         check_free(results, made, f"{file.name}, which says what it is of")
         return
     try:

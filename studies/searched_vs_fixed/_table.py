@@ -13,6 +13,8 @@ from studies._spread import half_width
 DROPS_POINTS = (0.5, 1.0, 2.0, 5.0)
 """Accuracy that may be given up, in points below the exact multiplier, recovered alike."""
 
+BUDGET_STEP = 10
+"""Trials between two budgets that are compared."""
 
 DROPS = {"validation": "drop_points", "test": "test_drop_points"}
 """Column of the drop by the images that assignments are chosen on."""
@@ -55,6 +57,35 @@ def outcomes(trials: pd.DataFrame, topology: str, seed: int) -> pd.DataFrame:
     table = table.sort_values(["drop_points", "energy_rel"], kind="stable")
     twice = (table["kind"] == "fixed") & table.duplicated(["kind", "multiplier"])
     return table[~twice].sort_values("trial").reset_index(drop=True)
+
+
+def progress(trials: pd.DataFrame, topology: str, seed: int) -> pd.DataFrame:
+    """What a search has after so many trials, fixed multipliers included.
+
+    Args:
+        trials: the run's ``trials.csv``.
+        topology: of the network.
+        seed: of the run.
+
+    Returns:
+        A row per budget and drop: ``part`` of the box from energy 0 to 1 and from the exact
+        multiplier's accuracy to that drop below it that the trials dominate, by the validation
+        images that the search scored on.
+    """
+    points = trials[["energy_rel", "validation_accuracy_pct"]].to_numpy() / (1, 100)
+    exact = float(points[int(trials["energy_rel"].to_numpy().argmax()), 1])
+    rows = [
+        {
+            "topology": topology,
+            "seed": seed,
+            "trials": count,
+            "drop_points": drop,
+            "part": tight_hypervolume(points[:count], exact, drop),
+        }
+        for count in [*range(BUDGET_STEP, len(points), BUDGET_STEP), len(points)]
+        for drop in DROPS_POINTS
+    ]
+    return pd.DataFrame(rows)
 
 
 def at_equal_accuracy(table: pd.DataFrame, *, chosen_on: str = "validation") -> pd.DataFrame:

@@ -18,6 +18,7 @@ from studies.searched_vs_fixed._table import (
     half_width,
     of_presets,
     outcomes,
+    progress,
     sentences,
 )
 from tests.dse._searching import TINY, call, only_line
@@ -71,6 +72,18 @@ def test_the_cheapest_within_each_drop(trials):
     assert found.loc[1.0, "searched_test_difference_points"] == pytest.approx(0.2)
     # Trial 4 is within two points, but not as accurate as 1L2H; trial 3 is.
     assert found["matched_energy_rel"].tolist() == [1.0, 0.5, 0.5, 0.5]
+
+
+def test_progress_is_what_the_first_trials_dominate():
+    # The exact one at energy 1, then one point below it at 0.4, last as good as it at 0.7.
+    rows = pd.DataFrame({"energy_rel": [1.0] * 10, "validation_accuracy_pct": [90.0] * 10})
+    rows.loc[10] = [0.4, 89.0]
+    rows.loc[11] = [0.7, 90.0]
+    found = progress(rows, "hard", 3).set_index(["trials", "drop_points"])["part"]
+    assert found[10, 2.0] == 0
+    assert found[12, 1.0] == pytest.approx(0.3)
+    assert found[12, 2.0] == pytest.approx((0.6 * 1 + 0.3 * 1) / 2)
+    assert found[12, 5.0] == pytest.approx((0.6 * 4 + 0.3 * 1) / 5)
 
 
 def test_each_seed_has_its_own_choices(trials):
@@ -162,7 +175,13 @@ class TestCommand:
     def test_finished_searches_become_tables_and_a_figure(self, runs, capsys):
         study.main()
         names = {path.name for path in (runs / "results").iterdir()}
-        assert names == {"digits.csv", "digits-equal.csv", "digits.config.toml", "digits.png"}
+        assert names == {
+            "digits.csv",
+            "digits-equal.csv",
+            "digits-progress.csv",
+            "digits.config.toml",
+            "digits.png",
+        }
         assert capsys.readouterr().out.count("within one point of the exact one") == 4
         made = tomllib.loads((runs / "results/digits.config.toml").read_text())
         assert len(made["searches"]) == 12
@@ -245,7 +264,7 @@ class TestCommand:
                 study.main()
         assert not list((runs / "results").glob("*"))
         study.main()
-        assert len(list((runs / "results").iterdir())) == 4
+        assert len(list((runs / "results").iterdir())) == 5
 
     def test_missing_images_are_one_line_before_anything_runs(self, runs, monkeypatch, capsys):
         (runs / "config.toml").write_text(
