@@ -235,7 +235,7 @@ class TestCommand:
         file.write_text(tomli_w.dumps(made))
         self.refused(runs, f"is of more searches than preset digits has now: {lost};")
 
-    @pytest.mark.parametrize("name", ["digits.csv", "digits-equal.csv", "digits.png"])
+    @pytest.mark.parametrize("name", ["digits.csv", "digits-progress.csv", "digits.png"])
     def test_results_without_their_configuration_are_refused(self, runs, name):
         (runs / "results").mkdir()
         (runs / "results" / name).write_text("mine")
@@ -327,17 +327,19 @@ def test_a_search_of_the_study_is_the_commands(tmp_path, monkeypatch):
     monkeypatch.setattr(_preset, "HERE", tmp_path)
     folders = ("--runs", tmp_path / "runs", "--results", tmp_path / "results")
     assert call(study, "--preset", "tiny", *folders) == 0
-    assert len(list((tmp_path / "results").iterdir())) == 4
+    assert len(list((tmp_path / "results").iterdir())) == 5
     made = tomllib.loads((tmp_path / "results/tiny.config.toml").read_text())["searches"]
     assert all(one["processor_seconds"] > 0 for one in made)
     flags = [word for name, value in options.items() for word in (f"--{name}", value)]
     flags += ["--arch", TINY, "--topology", "hard", "--dataset", "digits", "--seed", 1]
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "another"))
     assert call(search, *flags, "--trials", 10, "--out", tmp_path / "run", "--quiet") == 0
     ours, theirs = (
         pd.read_csv(path / "trials.csv").drop(columns="seconds")
         for path in (tmp_path / "runs/tiny-hard-1", tmp_path / "run")
     )
     pd.testing.assert_frame_equal(ours, theirs)
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
     # A stopped search goes on; a finished one is left alone.
     before = (tmp_path / "runs/tiny-hard-0/study.db").read_bytes()
     (tmp_path / "runs/tiny-hard-1/front.csv").unlink()
