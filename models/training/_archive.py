@@ -15,8 +15,11 @@ from luts.errors import InputError
 _TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.bz2")
 _BROKEN = (tarfile.TarError, zipfile.BadZipFile, EOFError, lzma.LZMAError, zlib.error, OSError)
 
-MAX_FILE_BYTES = 2**26
-"""Of one file of a tree; what unpacks to more is refused before it is."""
+MAX_IMAGE_BYTES = 2**26
+"""Of an image's file; what unpacks to more is refused before it is."""
+
+MAX_BATCH_BYTES = 2**29
+"""Of a file with thousands of images: all training images of CIFAR-100 take 2**28 at most."""
 
 
 class Tree(Protocol):
@@ -28,8 +31,14 @@ class Tree(Protocol):
     def names(self) -> list[str]:
         """All files."""
 
-    def read(self, rows: Mapping[str, int]) -> Iterator[tuple[int, str, bytes]]:
-        """Row, name and content of the named files, in whatever order is fastest."""
+    def read(
+        self, rows: Mapping[str, int], *, most_bytes: int = MAX_IMAGE_BYTES
+    ) -> Iterator[tuple[int, str, bytes]]:
+        """Row, name and content of the named files, in whatever order is fastest.
+
+        Raises:
+            InputError: one of them has more than ``most_bytes``.
+        """
 
 
 @dataclass(frozen=True)
@@ -48,11 +57,13 @@ class Folder:
         files = (path for path in self.path.rglob("*") if path.is_file())
         return sorted(path.relative_to(self.path).as_posix() for path in files)
 
-    def read(self, rows: Mapping[str, int]) -> Iterator[tuple[int, str, bytes]]:
+    def read(
+        self, rows: Mapping[str, int], *, most_bytes: int = MAX_IMAGE_BYTES
+    ) -> Iterator[tuple[int, str, bytes]]:
         """In order of rows."""
         for name, row in rows.items():
             path = self.path / name
-            _check_size(str(path), path.stat().st_size)
+            _check_size(str(path), path.stat().st_size, most_bytes)
             yield row, name, path.read_bytes()
 
 
@@ -71,12 +82,14 @@ class Tar:
         with _intact(self.path), tarfile.open(self.path) as archive:
             return sorted(member.name for member in archive if member.isfile())
 
-    def read(self, rows: Mapping[str, int]) -> Iterator[tuple[int, str, bytes]]:
+    def read(
+        self, rows: Mapping[str, int], *, most_bytes: int = MAX_IMAGE_BYTES
+    ) -> Iterator[tuple[int, str, bytes]]:
         """In the order of the archive."""
         with _intact(self.path), tarfile.open(self.path) as archive:
             for member in archive:
                 if member.isfile() and member.name in rows:
-                    _check_size(f"{self.path}: {member.name}", member.size)
+                    _check_size(f"{self.path}: {member.name}", member.size, most_bytes)
                     content = archive.extractfile(member)
                     assert content is not None, "ordinary files have content"
                     yield rows[member.name], member.name, content.read()
@@ -97,11 +110,13 @@ class Zip:
         with _intact(self.path), zipfile.ZipFile(self.path) as archive:
             return sorted(name for name in archive.namelist() if not name.endswith("/"))
 
-    def read(self, rows: Mapping[str, int]) -> Iterator[tuple[int, str, bytes]]:
+    def read(
+        self, rows: Mapping[str, int], *, most_bytes: int = MAX_IMAGE_BYTES
+    ) -> Iterator[tuple[int, str, bytes]]:
         """In order of rows."""
         with _intact(self.path), zipfile.ZipFile(self.path) as archive:
             for name, row in rows.items():
-                _check_size(f"{self.path}: {name}", archive.getinfo(name).file_size)
+                _check_size(f"{self.path}: {name}", archive.getinfo(name).file_size, most_bytes)
                 yield row, name, archive.read(name)
 
 
@@ -123,11 +138,12 @@ def open_tree(path: Path) -> Tree:
     raise InputError(f"{path} is neither a folder nor an archive: archives end in {known}")
 
 
-def _check_size(shown: str, size_bytes: int) -> None:
-    if size_bytes > MAX_FILE_BYTES:
+def _check_size(shown: str, size_bytes: int, most_bytes: int) -> None:
+    if size_bytes > most_bytes:
+        what = "an image" if most_bytes == MAX_IMAGE_BYTES else "a file of images"
         raise InputError(
-            f"{shown} takes {size_bytes:,} bytes, and an image at most {MAX_FILE_BYTES:,}: remove "
-            "it, or save it smaller"
+            f"{shown} takes {size_bytes:,} bytes, and {what} at most {most_bytes:,}: remove it, or "
+            "save it smaller"
         )
 
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 from luts.errors import InputError
+from models.training._archive import MAX_BATCH_BYTES
 from models.training._pixel_cache import Index, stored
 from models.training._published import CIFAR10, Located
 from models.training._source import Source
@@ -61,7 +62,7 @@ def read_cifar(located: Located, *, image_size: int | None) -> Source:
 def _contents(located: Located, wanted: list[str]) -> list[dict[str, Any]]:
     names = located.tree.names()
     rows = {located.named(names, want): row for row, want in enumerate(wanted)}
-    raw = {row: content for row, _, content in located.tree.read(rows)}
+    raw = {row: content for row, _, content in located.tree.read(rows, most_bytes=MAX_BATCH_BYTES)}
     return [_unpickle(located, wanted[row], raw[row]) for row in range(len(wanted))]
 
 

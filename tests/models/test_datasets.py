@@ -15,6 +15,7 @@ import torch
 
 from luts.errors import InputError
 from models.training import _load, _tiny_imagenet, load_data
+from models.training._archive import MAX_BATCH_BYTES, MAX_IMAGE_BYTES
 from models.training._download import Checksum
 from models.training._published import CIFAR10, CIFAR100, TINY_IMAGENET
 from tests.models.image_files import picture, tree, write_folder, write_tar, write_zip
@@ -188,14 +189,14 @@ def test_too_few_images_to_hold_some_back(tmp_path):
         load_data(f"imagefolder:{path}", seed=0)
 
 
-def cifar_files(classes: int, per_batch: int = 40) -> dict[str, bytes]:
+def cifar_files(classes: int, per_batch: int = 40, of_100: int = 1_000) -> dict[str, bytes]:
     """As CIFAR-10's or CIFAR-100's archive: the red of an image is its label."""
     ten = classes == 10
     folder = "cifar-10-batches-py/" if ten else "cifar-100-python/"
     names = [f"data_batch_{i}" for i in range(1, 6)] + ["test_batch"] if ten else ["train", "test"]
     files = {}
     for name in names:
-        labels = [i % classes for i in range(per_batch if ten else 1_000)]
+        labels = [i % classes for i in range(per_batch if ten else of_100)]
         data = np.zeros((len(labels), 3, 32, 32), dtype=np.uint8)
         data[:, 0] = np.array(labels)[:, None, None]
         batch = {"data": data.reshape(len(labels), -1)}
@@ -232,6 +233,17 @@ def test_cifar_archives_and_folders(tmp_path, monkeypatch, name, published, unpa
     for split in (data.train, data.validation, data.test):
         assert torch.equal(split.gather(slice(None))[:, 0, 5, 5].long(), split.labels)
     assert load_data(name, seed=0, root=tmp_path, image_size=48).image_size == 48
+
+
+def test_a_file_of_many_images_may_be_larger_than_one_image_may(tmp_path):
+    files = cifar_files(100, of_100=24_000)
+    assert len(files["cifar-100-python/train"]) > MAX_IMAGE_BYTES
+    write_folder(tmp_path, files)
+    assert len(load_data("cifar100", seed=0, root=tmp_path, download=False).train) == 19_000
+    with (tmp_path / "cifar-100-python" / "train").open("r+b") as file:
+        file.truncate(MAX_BATCH_BYTES + 1)
+    with pytest.raises(InputError, match=f"a file of images at most {MAX_BATCH_BYTES:,}"):
+        load_data("cifar100", seed=0, root=tmp_path, download=False)
 
 
 def tiny_imagenet_files() -> dict[str, bytes]:

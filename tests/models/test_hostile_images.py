@@ -6,7 +6,7 @@ import pytest
 
 from luts.errors import InputError
 from models import load_data
-from models.training._archive import MAX_FILE_BYTES
+from models.training._archive import MAX_IMAGE_BYTES
 from tests.models.image_files import picture, tree, write_folder, write_tar, write_zip
 
 MIB = 2**20
@@ -31,7 +31,7 @@ def refusal(path):
 @pytest.mark.parametrize("kind", ["zip", "tar.xz", "folder"])
 def test_a_file_that_unpacks_to_more_than_an_image_is_not_unpacked(tmp_path, kind):
     path, name = tmp_path / f"pets.{kind}", "train/ant/0.png"
-    files = tree(per_class=2) | {name: bytes(MAX_FILE_BYTES + 1)}
+    files = tree(per_class=2) | {name: bytes(MAX_IMAGE_BYTES + 1)}
     if kind == "zip":
         write_zip(path, files, compressed=True)
         assert path.stat().st_size < MIB
@@ -42,7 +42,7 @@ def test_a_file_that_unpacks_to_more_than_an_image_is_not_unpacked(tmp_path, kin
         write_folder(path, files)
     del files
     told, allocated = refusal(path)
-    assert name in told and f"{MAX_FILE_BYTES + 1:,} bytes" in told and "\n" not in told
+    assert name in told and f"{MAX_IMAGE_BYTES + 1:,} bytes" in told and "\n" not in told
     assert allocated < 16 * MIB
 
 
