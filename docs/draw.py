@@ -1,8 +1,10 @@
 """Draw the pictures of the documentation from committed results: ``python docs/draw.py``."""
 
 import re
+import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -14,6 +16,7 @@ from PIL import Image
 
 import dse
 import luts
+from dse.results import draw_html
 from models import Assignment
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -47,6 +50,7 @@ def main(folder: Path) -> None:
         _save(one_search(result), folder / "front.svg")
         _save(where(result.assignment(result.best(max_drop=2.0))), folder / "sites.svg")
     _error_map("mul8s_1L1G", folder / "error.png")
+    _page(result, folder / "page.png")
 
 
 def searched_against_fixed(tested: dict[str, pd.DataFrame]) -> Figure:
@@ -167,6 +171,21 @@ def _error_map(name: str, path: Path) -> None:
     subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
     # A palette takes half the space.
     Image.open(path).convert("RGB").quantize(128).save(path, optimize=True)
+
+
+def _page(result: dse.Result, path: Path) -> None:
+    """What a browser shows of the run's page; without Chromium the picture stays as it is."""
+    chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
+    if chromium is None:
+        sys.exit(f"no chromium on the PATH: {path} is not drawn anew")
+    with tempfile.TemporaryDirectory() as folder:
+        page, picture = Path(folder) / "front.html", Path(folder) / "page.png"
+        draw_html(page, [(result.closing, result.config)])
+        words = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"]
+        words += ["--window-size=1280,1600", "--virtual-time-budget=4000"]
+        command = [chromium, *words, f"--screenshot={picture}", page.as_uri()]
+        subprocess.run(command, check=True, capture_output=True, timeout=120)
+        Image.open(picture).convert("RGB").quantize(256).save(path, optimize=True)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from dse.problem import Trial, hypervolume
-from dse.results._closing import BEST_FIXED_MARGIN, Closing
+from dse.results._closing import BEST_FIXED_MARGIN, Closing, uniform_multiplier
 from dse.results._pictures import energy_label, standard_error_pct
 from dse.study import SearchConfig
 from luts import EXACT, catalog
@@ -99,7 +99,8 @@ def _summary(closing: Closing, config: SearchConfig, is_one_of_several: bool) ->
     )
     if closing.best_fixed is not None:
         best = closing.trials[closing.best_fixed]
-        text += f" Best fixed multiplier: energy {best.energy_rel:.4f}."
+        name = uniform_multiplier(best)
+        text += f" Best fixed multiplier: {name}, energy {best.energy_rel:.4f}."
     return text
 
 
@@ -121,6 +122,8 @@ def _trial(closing: Closing, trial: Trial) -> dict[str, Any]:
         "accuracy": percent(trial.validation),
         "accuracy_error": error(trial.validation),
         "cross_entropy": finite(trial.validation.cross_entropy),
+        "whole": percent(trial.whole_validation),
+        "whole_error": error(trial.whole_validation),
         "tuned": percent(trial.tuned_validation),
         "test": percent(trial.test),
         "test_error": error(trial.test),
