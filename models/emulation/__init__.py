@@ -33,7 +33,13 @@ from models.emulation._operand_order import (
 )
 from models.emulation._operands import OperandSteps, SampledOperands, sample_operands
 from models.emulation._quantise import CALIBRATION_METHODS, weight_scale
-from models.emulation._rescale import Rescaling, best_scales, expected_error
+from models.emulation._rescale import (
+    CodeCounts,
+    Rescaling,
+    best_scales,
+    code_counts,
+    expected_error,
+)
 from models.emulation._site import OF_ACTIVATIONS, Site, SiteKind, Sites, Uncovered
 from models.emulation._sites import sites
 from models.emulation._slopes import GRADIENTS, Gradient, GradientKind
@@ -46,6 +52,7 @@ __all__ = [
     "Arithmetic",
     "Assignment",
     "Choice",
+    "CodeCounts",
     "EmulatedConv2d",
     "EmulatedLinear",
     "EmulatedMatmul",
@@ -74,6 +81,7 @@ __all__ = [
     "best_weight_map",
     "channel_means",
     "choose_operand_order",
+    "code_counts",
     "code_histograms",
     "correct_bias_",
     "emulate",

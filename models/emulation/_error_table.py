@@ -12,13 +12,13 @@ import numpy as np
 import numpy.typing as npt
 
 from luts import Arithmetic
+from models.emulation._code_classes import CodeClasses, Rows
 from models.emulation._emulate import EmulatedNetwork
-from models.emulation._expected import CODES, FORBIDDEN, VALUES, Histograms, Vector
+from models.emulation._expected import CODES, VALUES, Histograms, Vector
 from models.emulation._layers import EmulatedWeightSite
 from models.emulation._rescale import FACTORS, code_counts, moved_shares
 
 Matrix = npt.NDArray[np.float64]
-Rows = npt.NDArray[np.intp]
 
 TIE = 5e-7
 """Errors of a product that differ by less are ties: the code that is meant is then kept."""
@@ -155,7 +155,7 @@ class _Moments:
         square = squared - 2 * cross * VALUES + self.of.square * VALUES**2
         return mean, np.maximum(square, 0)
 
-    def best_codes(self, classes: "_Classes", criterion: str) -> Rows:
+    def best_codes(self, classes: CodeClasses, criterion: str) -> Rows:
         """`best_weight_map` of every row, shape ``(rows, 256)``: a code itself where it ties.
 
         Whatever the criterion, the error is linear in the value that is meant, but for a term that
@@ -180,34 +180,6 @@ class _Moments:
             differs = error[:, classes.of[code]] > error[row, best] + TIE
             chosen[differs, code] = classes.codes[best[differs]]
         return chosen
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class _Classes:
-    """Weight codes by the products that they have.
-
-    Attributes:
-        codes: one code of each class; that of the forbidden code alone is left out.
-        of: index in `codes` of each code's class, −1 for none; shape ``(256,)``.
-    """
-
-    codes: Rows
-    of: Rows
-
-    @classmethod
-    def of_table(cls, table: Matrix) -> "_Classes":
-        index: dict[bytes, int] = {}
-        codes: list[int] = []
-        of = np.full(CODES, -1)
-        columns = np.ascontiguousarray(table.T)
-        for code in [code for code in range(CODES) if code != FORBIDDEN]:
-            key = columns[code].tobytes()
-            if key not in index:
-                index[key] = len(codes)
-                codes.append(code)
-            of[code] = index[key]
-        of[FORBIDDEN] = index.get(columns[FORBIDDEN].tobytes(), -1)
-        return cls(np.array(codes), of)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -293,7 +265,7 @@ def _errors(
     moments = _Moments.under(table, activations)
     used = np.tile(np.arange(CODES), (len(moments.product), 1))
     if tune is not None and any(isinstance(judge, _Weights) for judge in judges):
-        used = moments.best_codes(_Classes.of_table(table), tune)
+        used = moments.best_codes(CodeClasses.of_table(table), tune)
     mean, squared = moments.at(used)
     errors = np.empty(len(judges))
     for site, (judge, first) in enumerate(zip(judges, activations.row, strict=True)):

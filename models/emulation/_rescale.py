@@ -13,15 +13,16 @@ Soudry, NeurIPS 2019, arXiv 1810.05723); here the circuit's own errors are part 
 """
 
 import dataclasses
+import functools
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from luts import Arithmetic
+from models.emulation._code_classes import CodeClasses, Rows
 from models.emulation._expected import (
     CODES,
-    FORBIDDEN,
     VALUES,
     Vector,
     best_weight_map,
@@ -35,6 +36,8 @@ FACTORS = 2.0 ** (np.array([0, *(k for k in range(-8, 7) if k)]) / 6)
 """Of a scale, 1 first, so that of equally good ones it stays: 0.40 to 2."""
 
 Matrix = npt.NDArray[np.float64]
+CodeCounts = tuple[Matrix, Vector]
+"""How often each code occurs in each channel, and the channels' scales: see `code_counts`."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -81,6 +84,7 @@ def best_scales(
     weights: bool,
     corrected: bool,
     tunes: bool,
+    counted: CodeCounts | None = None,
 ) -> Rescaling:
     """The scales of least expected squared error at a site.
 
@@ -92,11 +96,13 @@ def best_scales(
         weights: the weights' scales too, not the activations' alone.
         corrected: the mean of every channel is removed afterwards.
         tunes: weight codes are replaced afterwards by those of least squared error.
+        counted: `code_counts` of the layer, where they are known already.
     """
     if isinstance(layer, EmulatedWeightSite):
         among = FACTORS if weights else FACTORS[:1]
+        counted = code_counts(layer) if counted is None else counted
         return _of_weights(
-            layer, arithmetic, shares[0], among=among, corrected=corrected, tunes=tunes
+            counted, arithmetic, shares[0], among=among, corrected=corrected, tunes=tunes
         )
     return _of_products(arithmetic, shares, fan_in)
 
@@ -121,7 +127,7 @@ def _of_products(arithmetic: Arithmetic, shares: tuple[Vector, ...], fan_in: int
 
 
 def _of_weights(
-    layer: EmulatedWeightSite,
+    counted: CodeCounts,
     arithmetic: Arithmetic,
     shares: Vector,
     *,
@@ -129,7 +135,7 @@ def _of_weights(
     corrected: bool,
     tunes: bool,
 ) -> Rescaling:
-    counts, scale = code_counts(layer)
+    counts, scale = counted
     mean, variance = _moments(arithmetic, shares, among, tunes=tunes)
     error = np.tensordot(counts, variance, axes=(1, 2))
     if not corrected:
@@ -141,7 +147,7 @@ def _of_weights(
     return Rescaling(FACTORS[[row]], among[best[:, row]], float(total[row]))
 
 
-def code_counts(layer: EmulatedWeightSite) -> tuple[Matrix, Vector]:
+def code_counts(layer: EmulatedWeightSite) -> CodeCounts:
     """How often each code occurs in each channel, shape ``(out, 256)``, and scales ``(out,)``."""
     codes, scale = layer.calibrated_codes()
     rows = codes.flatten(1).cpu().contiguous().view(torch.uint8).numpy().astype(np.int64)
@@ -157,13 +163,14 @@ def _moments(
     table = arithmetic.table.astype(np.float64)
     x_codes, x_values = moved_shares(shares)
     product, squared, cross = x_codes @ table, x_codes @ table**2, x_values @ table
+    told_apart = _told_apart(arithmetic)
     mean, square = [], []
     for a, p, s, c in zip(FACTORS, product, squared, cross, strict=True):
         used = np.arange(CODES)
         if tunes:
-            error = a**2 * s[:, None] - 2 * a * c[:, None] * VALUES
-            error[FORBIDDEN] = np.inf
-            used = error.argmin(axis=0)
+            # In rows numpy finds minima fast.
+            error = a**2 * s[told_apart] - 2 * a * VALUES[:, None] * c[told_apart]
+            used = told_apart[error.argmin(axis=1)]
         codes = np.stack([used[rescaled_codes(b)] for b in among])
         scale = a * among[:, None]
         mean.append(scale * p[codes] - (shares @ VALUES) * VALUES)
@@ -172,6 +179,11 @@ def _moments(
         )
     means = np.stack(mean)
     return means, np.maximum(np.stack(square) - means**2, 0)
+
+
+@functools.lru_cache(maxsize=512)
+def _told_apart(arithmetic: Arithmetic) -> Rows:
+    return CodeClasses.of_table(arithmetic.table).codes
 
 
 def _least(errors: Matrix) -> npt.NDArray[np.intp]:

@@ -7,7 +7,9 @@ import torch
 
 from models.emulation import (
     Arithmetic,
+    CodeCounts,
     EmulatedNetwork,
+    EmulatedSite,
     EmulatedWeightSite,
     Histograms,
     ProductOperands,
@@ -16,6 +18,7 @@ from models.emulation import (
     WeightMaps,
     best_scales,
     channel_means,
+    code_counts,
     code_histograms,
     product_operands,
     sites_before_batchnorm,
@@ -61,6 +64,7 @@ class Reference:
         weight_maps: codes that were found to err least; kept, as they depend on the circuit and on
             the histogram alone, not on what the other sites compute.
         rescalings: scales that were found to err least, by site, arithmetic and recipe; likewise.
+        weight_codes: how often each occurs, by site.
     """
 
     images: torch.Tensor | Inputs
@@ -76,6 +80,8 @@ class Reference:
     rescalings: dict[tuple[str, Arithmetic, Recovery], Rescaling] = dataclasses.field(
         default_factory=dict, repr=False
     )
+
+    weight_codes: dict[str, CodeCounts] = dataclasses.field(default_factory=dict, repr=False)
 
     @classmethod
     def of(
@@ -141,9 +147,17 @@ class Reference:
                 weights=recipe.rescale == "both",
                 corrected=site.name in self.without_mean(recipe),
                 tunes=recipe.criterion is not None,
+                counted=self._code_counts(site.name, layer),
             )
         self.rescalings[key].apply_(layer)
         return self.rescalings[key].is_change
+
+    def _code_counts(self, name: str, layer: EmulatedSite) -> CodeCounts | None:
+        if not isinstance(layer, EmulatedWeightSite):
+            return None
+        if name not in self.weight_codes:
+            self.weight_codes[name] = code_counts(layer)
+        return self.weight_codes[name]
 
     def tune_(self, emulated: EmulatedNetwork, site: Site, recipe: Recovery) -> None:
         """Give a site the weight codes that its circuit errs least with."""
