@@ -11,6 +11,7 @@ from luts.console import Reporter
 from studies._pace import training_step
 from studies.emulation_speed import _methods
 from studies.emulation_speed._memory import peak_mb
+from studies.emulation_speed._onnxruntime import INT8, missing, onnxruntime_methods
 from studies.emulation_speed._subjects import (
     NETWORKS,
     SpeedStudy,
@@ -30,17 +31,18 @@ def measure(parts: list[str], study: SpeedStudy, reporter: Reporter) -> pd.DataF
 
     Returns:
         Columns ``part`` (layers, networks, training or memory), ``subject`` (layer shape or
-        network), ``batch`` (images), ``method`` (a float method, the scalar loop, or a circuit),
-        ``kind`` (float, loop, table or the number of terms), ``computed_by`` (backends at work),
-        ``median_ms``, ``low_ms`` and ``high_ms`` (median and quartiles; 0 for memory), ``peak_mb``
-        (peak memory; 0 for times), ``vs_float32`` (speed relative to the fastest float32; time or
-        memory relative to it, for training and memory) and ``vs_loop`` (speed relative to the
-        scalar table loop; 0 where that was not run).
+        network), ``batch`` (images), ``method`` (a float method, the scalar loop, onnxruntime's
+        int8, or a circuit), ``kind`` (float, loop, int8, table or the number of terms),
+        ``computed_by`` (backends at work), ``median_ms``, ``low_ms`` and ``high_ms`` (median and
+        quartiles; 0 for memory), ``peak_mb`` (peak memory; 0 for times), ``vs_float32`` (speed
+        relative to the fastest float32 of PyTorch; time or memory relative to it, for training and
+        memory), ``vs_loop`` and ``vs_int8`` (speed relative to the scalar table loop and to
+        onnxruntime's int8; 0 where that was not run).
     """
     rows = [row for part in parts for row in PARTS[part](study, reporter)]
     times = ["median_ms", "low_ms", "high_ms"]
     columns = ["part", "subject", "batch", "method", "kind", "computed_by", *times, "peak_mb"]
-    table = pd.DataFrame(rows, columns=[*columns, "vs_float32", "vs_loop"])
+    table = pd.DataFrame(rows, columns=[*columns, "vs_float32", "vs_loop", "vs_int8"])
     return table.fillna({name: 0.0 for name in table.columns[6:]})
 
 
@@ -57,11 +59,18 @@ def _layers(study: SpeedStudy, reporter: Reporter) -> Rows:
 
 def _networks(study: SpeedStudy, reporter: Reporter) -> Rows:
     rows: Rows = []
+    absent = missing()
     for name in reporter.track(NETWORKS, "networks"):
         net, make_batch = network(name, study)
         x = make_batch(study.batch[name])
         emulated = functools.partial(_methods.network_method, net, make_batch, x)
         methods = _inference(_methods.network_floats(net, x), emulated)
+        if absent:
+            reporter.note(f"onnxruntime is not timed: {', '.join(absent)} is not installed")
+        else:
+            for label, run in onnxruntime_methods(net, make_batch, x).items():
+                kind = "int8" if label == INT8 else "float"
+                methods[label] = _methods.Method(run, kind, "onnxruntime")
         rows += _timed("networks", name, len(x), methods, study)
     return rows
 
@@ -133,6 +142,7 @@ def _timed(
         computed_by=[methods[name].computed_by for name in times.index],
         vs_float32=median / fastest if part == "training" else fastest / median,
         vs_loop=median.get(_methods.LOOP, 0.0) / median,
+        vs_int8=median.get(INT8, 0.0) / median,
     )
     rows = table.rename_axis("method").reset_index().to_dict("records")
     return [{str(name): value for name, value in row.items()} for row in rows]
