@@ -13,7 +13,13 @@ from studies._matrix import CellStore, Record, announce, measure_all
 from studies._options import STUDIES, check_known, study_parser
 from studies.circuit_codesign import _figure
 from studies.circuit_codesign._cells import CodesignStudy, SweepCell, sweep
-from studies.circuit_codesign._table import candidates, compared, sentences
+from studies.circuit_codesign._table import (
+    at_equal_power,
+    candidates,
+    compared,
+    sentences,
+    verdict,
+)
 
 SECONDS_PER_CIRCUIT = 2.5
 """Of one thread, for a ResNet-20; only for the estimate that is printed first."""
@@ -53,14 +59,15 @@ def main() -> None:
 def write(
     study: CodesignStudy, store: CellStore[SweepCell], results: Path, searched: Path
 ) -> list[str]:
-    """Write ``candidates.csv``, ``comparison.csv`` and ``codesign.png``; the answer in words."""
+    """Write tables and ``codesign.png``; the answer in words."""
     table = candidates(study, store.records(), searched)
-    comparison = compared(table)
+    comparison, beside = compared(table), at_equal_power(table)
     with together(results) as new:
         table.to_csv(new("candidates.csv"), index=False, float_format="%.6g")
         comparison.to_csv(new("comparison.csv"), index=False, float_format="%.6g")
+        beside.to_csv(new("equal-power.csv"), index=False, float_format="%.6g")
         _figure.draw(new("codesign.png"), table, "One circuit everywhere, and searched assignments")
-    return sentences(comparison)
+    return [*sentences(comparison), *([verdict(beside)] if len(beside) else [])]
 
 
 if __name__ == "__main__":

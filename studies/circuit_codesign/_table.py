@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from studies._spread import half_width
@@ -110,6 +111,40 @@ def compared(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def at_equal_power(table: pd.DataFrame) -> pd.DataFrame:
+    """Each array that is cut inside beside narrow exact ones of the same power.
+
+    What those would have at its power is drawn between the two next to it; cut arrays beyond the
+    cheapest or the dearest narrow one are left out.
+
+    Args:
+        table: `candidates`.
+
+    Returns:
+        Columns ``data``, ``topology``, ``seed``, ``circuit``, ``energy_rel``,
+        ``test_accuracy_pct``, ``narrow_test_accuracy_pct`` and ``difference_points``: what the cut
+        array has more.
+    """
+    columns = ["data", "topology", "seed", "circuit", "energy_rel", "test_accuracy_pct"]
+    parts = []
+    for _, part in table.groupby(["data", "topology", "seed"], sort=False):
+        once = part.drop_duplicates(["kind", "circuit"])
+        narrow = once[once["kind"] == NARROW].sort_values("energy_rel")
+        cut = once[(once["kind"] == CUT) & once["energy_rel"].between(*_ends(narrow))]
+        beside = np.interp(cut["energy_rel"], narrow["energy_rel"], narrow["test_accuracy_pct"])
+        parts.append(
+            cut[columns].assign(
+                narrow_test_accuracy_pct=beside,
+                difference_points=cut["test_accuracy_pct"] - beside,
+            )
+        )
+    return pd.concat(parts, ignore_index=True)
+
+
+def _ends(rows: pd.DataFrame) -> tuple[float, float]:
+    return float(rows["energy_rel"].min()), float(rows["energy_rel"].max())
+
+
 def _cheapest(rows: pd.DataFrame) -> pd.DataFrame:
     """One row per seed, indexed by it."""
     return rows.loc[rows.groupby("seed")["energy_rel"].idxmin()].set_index("seed").sort_index()
@@ -132,6 +167,19 @@ def _against(best: pd.DataFrame, found: pd.DataFrame, prefix: str) -> dict[str, 
         "test_difference_half_width": half_width(gain),
     }
     return {prefix + name: value for name, value in values.items()}
+
+
+def verdict(beside: pd.DataFrame) -> str:
+    """`at_equal_power` in words: means of networks, so that each counts once."""
+    means = beside.groupby(["data", "topology", "seed"])["difference_points"].mean()
+    width = half_width(means)
+    spread = "" if pd.isna(width) else f" ± {width:.2f}"
+    better = int((beside["difference_points"] > 0).sum())
+    return (
+        f"at equal power an array that is cut inside has {means.mean():+.2f}{spread} points of "
+        f"test accuracy against a narrow exact one ({len(means)} networks); {better} of "
+        f"{len(beside)} cut arrays are better"
+    )
 
 
 def sentences(comparison: pd.DataFrame) -> list[str]:

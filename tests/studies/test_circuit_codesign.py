@@ -12,7 +12,13 @@ from luts import circuits
 from studies.circuit_codesign import __main__ as study
 from studies.circuit_codesign import _cells
 from studies.circuit_codesign._cells import CUT, NARROW, CodesignStudy, SweepCell, kind_of
-from studies.circuit_codesign._table import candidates, compared, sentences
+from studies.circuit_codesign._table import (
+    at_equal_power,
+    candidates,
+    compared,
+    sentences,
+    verdict,
+)
 from tests.models.bars import bars, trained_networks
 
 NETWORKS = {
@@ -162,6 +168,25 @@ def test_classes_are_compared_seed_by_seed(tmp_path):
     assert searched["matched_seeds"] == 0
     assert found.loc[(0.5, "searched mul8s"), "seeds"] == 0
     assert any("cut: 0.750 ×" in line for line in sentences(compared(table)))
+
+
+def test_cut_arrays_stand_beside_narrow_ones_of_their_power():
+    rows = [
+        ("narrow", "array:a4b4d0", 0.2, 80.0),
+        ("arrays", "array:a4b4d0", 0.2, 80.0),
+        ("narrow", "array:a2b2d0", 0.6, 90.0),
+        ("cut", "array:a3b3d8", 0.3, 84.0),
+        ("cut", "array:a3b3d8", 0.3, 84.0),  # a search tried it too
+        ("cut", "array:a1b1d6", 0.5, 86.5),
+        ("cut", "array:a6b6d9", 0.1, 70.0),  # no narrow one is as cheap
+    ]
+    columns = ["kind", "circuit", "energy_rel", "test_accuracy_pct"]
+    table = pd.DataFrame(rows, columns=columns).assign(data="bars", topology="dense", seed=0)
+    found = at_equal_power(table).set_index("circuit")
+    assert found["narrow_test_accuracy_pct"].tolist() == pytest.approx([82.5, 87.5])
+    assert found["difference_points"].tolist() == pytest.approx([1.5, -1.0])
+    said = verdict(found.reset_index())
+    assert "+0.25 points" in said and "1 of 2 cut arrays are better" in said
 
 
 def test_a_cell_is_named_after_its_network():
