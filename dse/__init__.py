@@ -14,6 +14,8 @@ import importlib
 import warnings
 from typing import TYPE_CHECKING, Any
 
+import luts as _luts  # noqa: F401 - first, as it sees to Ctrl-C while the rest is imported
+
 if TYPE_CHECKING:
     __version__: str
     from dse._explore import explore, explore_run, read_run

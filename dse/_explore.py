@@ -114,11 +114,12 @@ def _settings(network: nn.Module, data: Data, given: Mapping[str, Any]) -> Searc
         "dataset": data.name,
         "image_size": data.image_size,
     }
-    if isinstance(given.get("multipliers"), str):
-        names, notes = add_files(given["multipliers"], catalog)
-        for note in notes:
-            warnings.warn(note, stacklevel=3)
-        given = {**given, "multipliers": names}
+    for name in ("multipliers", "only"):
+        if isinstance(given.get(name), str) and given[name]:
+            names, notes = add_files(given[name], catalog)
+            for note in notes:
+                warnings.warn(note, stacklevel=3)
+            given = {**given, name: names}
     return SearchConfig.from_dict({**own, **given})
 
 
@@ -143,7 +144,7 @@ def search(
     # activation ranges and frozen routing rates
     prepared = _steps.prepare(config, network, data, run, reporter)
     # the study
-    study = _steps.open_study(prepared)
+    study = _steps.open_study(prepared, reporter)
     try:
         # fixed multipliers and screened assignments queued first
         problem = _steps.seed_study(prepared, study, reporter)

@@ -210,7 +210,7 @@ def evaluator_of(config: SearchConfig, network: nn.Module, data: Data) -> Evalua
     )
 
 
-def open_study(prepared: Prepared) -> SearchStudy:
+def open_study(prepared: Prepared, reporter: Reporter = SILENT) -> SearchStudy:
     """The run's study, the shared one that the configuration names, or one in memory."""
     config, problem = prepared.config, prepared.problem
     exact = prepared.evaluator.exact_validation
@@ -224,7 +224,9 @@ def open_study(prepared: Prepared) -> SearchStudy:
     if config.energy_model == ACTIVITY:
         mine[OPERANDS] = _mean_switching(prepared.workload)
     if config.storage:
-        return SearchStudy(config.storage, problem, name=config.study, about=mine)
+        return SearchStudy(
+            config.storage, problem, name=config.study, about=mine, tell=reporter.note
+        )
     if prepared.run is None:
         return SearchStudy(optuna.storages.InMemoryStorage(), problem, about=mine)
     return SearchStudy(prepared.run.database, problem, about=mine)

@@ -17,11 +17,11 @@ from dse.results import (
     trust,
     write_together,
 )
-from dse.study import ALL, IN_MEMORY, SearchConfig, check, open_storage
+from dse.study import ALL, IN_MEMORY, SearchConfig, check, located, open_storage
 from luts import FIGURES, Layout, catalog
 from luts.console import Parser, Reporter, Terminal, quieten_libraries, run
 from luts.errors import InputError
-from luts.loading import add_files
+from luts.loading import add_files, files_named
 from luts.settings import add_settings, given_settings, settings_of
 from luts.text import quoted
 from models import ARCHITECTURES
@@ -118,16 +118,20 @@ def _add_file_options(parser: Parser) -> None:
 def _with_files(given: dict[str, Any], arguments: argparse.Namespace) -> list[str]:
     """Put names in the place of files in ``given``; what a reader must know about them."""
     figures = {f: getattr(arguments, f) for f in FIGURES if getattr(arguments, f) is not None}
-    named, notes = add_files(
-        given.get("multipliers", SearchConfig.multipliers),
-        catalog,
-        signed=arguments.signed,
-        figures=figures,
-        layout=Layout(trust=arguments.trust),
-    )
-    if "multipliers" in given:
-        given["multipliers"] = named
-    return list(notes)
+    about = {"signed": arguments.signed, "figures": figures}
+    lists = {"multipliers": given.get("multipliers", SearchConfig.multipliers)}
+    if given.get("only"):
+        lists["only"] = given["only"]
+    # What is said of one file is said of it wherever it is named.
+    with_files = [name for name in lists if files_named(lists[name], catalog)] or ["multipliers"]
+    notes: list[str] = []
+    for name in with_files:
+        layout = Layout(trust=arguments.trust)
+        named, more = add_files(lists[name], catalog, layout=layout, **about)
+        if name in given:
+            given[name] = named
+        notes += (note for note in more if note not in notes)
+    return notes
 
 
 def _given(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -135,7 +139,7 @@ def _given(arguments: argparse.Namespace) -> dict[str, Any]:
     given = given_settings(arguments, SearchConfig)
     if given.get("weights") == "none":
         del given["weights"]
-    return given
+    return located(given)
 
 
 def _new(arguments: argparse.Namespace, reporter: Reporter) -> Run:
@@ -162,10 +166,11 @@ def _resumed(arguments: argparse.Namespace) -> Run:
     """The run to go on with."""
     if arguments.out is not None:
         raise InputError("--out names a new run and --resume an old one; give one of them")
-    if arguments.signed is not None or any(getattr(arguments, f) is not None for f in FIGURES):
+    said = arguments.trust or arguments.signed is not None
+    if said or any(getattr(arguments, f) is not None for f in FIGURES):
         raise InputError(
             "a run keeps its multipliers in its folder, figures and signedness too: with --resume "
-            "leave out --signed, --unsigned and figures"
+            "leave out --trust, --signed, --unsigned and figures"
         )
     folder = Run.open(arguments.resume)
     if folder.config.is_in_memory:

@@ -1,5 +1,6 @@
 """Analytic cost of an assignment: what each site costs, and why. No input is ever classified."""
 
+import luts as _luts  # noqa: F401 - first, as it sees to Ctrl-C while the rest is imported
 from energy import run_files
 from energy._area import DistinctArea, distinct_area
 from energy._breakdown import COMPONENTS, CostBreakdown, SiteCost

@@ -7,6 +7,7 @@ The names are imported when the first of them is used, so that what needs no mul
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from luts import _interrupt as _interrupt  # first, as it sees to Ctrl-C while the rest is imported
 from luts.errors import InputError as InputError
 
 if TYPE_CHECKING:

@@ -26,6 +26,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from luts import _interrupt
 from luts.errors import InputError
 
 Item = TypeVar("Item")
@@ -47,6 +48,7 @@ def run(main: Callable[[], None]) -> NoReturn:
 
     Warnings are one line each, and each is said once, wherever it comes from.
     """
+    _interrupt.give_back()
     try:
         with warnings.catch_warnings():
             warnings.showwarning = _warn_once()
@@ -55,7 +57,7 @@ def run(main: Callable[[], None]) -> NoReturn:
         sys.stderr.write("error: " + " ".join(str(error).split()) + "\n")
         sys.exit(2)
     except KeyboardInterrupt:
-        sys.exit(130)
+        sys.exit(_interrupt.STATUS)
     except BrokenPipeError:
         # The reader of our output (`| head`) has gone; stop Python from complaining at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

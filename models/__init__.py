@@ -1,5 +1,6 @@
 """Networks, topologies, approximate layers, training and data."""
 
+import luts as _luts  # noqa: F401 - first, as it sees to Ctrl-C while the rest is imported
 from models.emulation import (
     Assignment,
     Choice,

@@ -13,13 +13,27 @@ def processor() -> str:
     return "-".join((names or ["cpu"])[0].split()).lower()
 
 
-def status_mb(field: str) -> float:
-    """Megabytes that ``/proc/self/status`` gives for a field, as ``VmRSS`` or ``VmHWM``.
+def status_mb(field: str, process: int | None = None) -> float:
+    """Megabytes that ``/proc/…/status`` gives for a field, as ``VmRSS`` or ``VmHWM``.
+
+    Args:
+        field: its name.
+        process: by its number; this one by default.
 
     Raises:
         OSError: it does not have the field, as on systems other than Linux.
     """
-    for line in Path("/proc/self/status").read_text().splitlines():
+    file = Path("/proc", "self" if process is None else str(process), "status")
+    for line in file.read_text().splitlines():
         if line.startswith(field):
             return int(line.split()[1]) / 1024
-    raise OSError(f"no {field} in /proc/self/status")
+    raise OSError(f"no {field} in {file}")
+
+
+def handles(process: int) -> int:
+    """Open files, sockets and pipes of a process.
+
+    Raises:
+        OSError: it is gone, or this is not Linux.
+    """
+    return len(list(Path("/proc", str(process), "fd").iterdir()))

@@ -3,8 +3,6 @@
 import dataclasses
 import fnmatch
 import json
-import shutil
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -23,9 +21,10 @@ from dse.results._hardware_files import (
     readme,
     site_record,
 )
+from dse.results._new_folder import new_folder
 from dse.results._provenance import provenance
 from dse.results._run_folder import Run
-from dse.study import StoredStudy, about
+from dse.study import StoredStudy, about, is_same
 from energy import run_files
 from luts.circuits import BenchSite, array_bench, verilog_of
 from luts.console import SILENT, Reporter
@@ -134,7 +133,7 @@ def check_unedited(run: Run, study: StoredStudy, trial: int) -> None:
     known = {key: value for key, value in about(run.config).items() if key in study.identity}
     for key, value in known.items():
         kept = study.identity[key]
-        if kept != json.loads(json.dumps(value)):
+        if not is_same(key, kept, value):
             raise InputError(
                 f"{run.path / run_files.CONFIG} says {key} {value!r} and the study {kept!r}: the "
                 f"file was edited; put the study's value back"
@@ -208,21 +207,8 @@ def export(
     check_target(path)
     source = make_source()
     chosen = chosen_sites(source.network.sites, settings)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-    except OSError as error:
-        raise InputError(f"cannot make the folder {path}: {error.strerror or error}") from error
-    try:
+    with new_folder(path) as temporary:
         exported = _write(source, chosen, Folder(temporary, settings.hex), settings, reporter)
-        temporary.chmod(0o755)
-        if path.exists():
-            path.rmdir()
-        temporary.rename(path)
-    except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror or error}") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
     return dataclasses.replace(exported, path=path)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import tomli_w
 
+from dse.results._new_folder import new_folder
 from dse.results._provenance import provenance
 from dse.results._run_lock import held
 from dse.study import ALL, IN_MEMORY, SearchConfig
@@ -56,16 +57,13 @@ class Run:
             stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
             words = [_word(config.arch), config.topology, config.dataset.partition(":")[0], stamp]
             path = Path("runs") / "-".join(words)
-        try:
-            path.mkdir(parents=True)
+        with new_folder(path) as temporary:
+            run = cls(temporary, config)
             if config.topology != ALL:
-                (path / ASSIGNMENTS).mkdir()
-        except OSError as error:
-            raise InputError(f"cannot make the run folder {path}: {error}") from error
-        run = cls(path, config)
-        run._keep_multipliers()
-        run.write(CONFIG, config.to_toml(provenance()))
-        return run
+                (temporary / ASSIGNMENTS).mkdir()
+            run._keep_multipliers()
+            run.write(CONFIG, config.to_toml(provenance()))
+        return cls(path, config)
 
     def held(self) -> contextlib.AbstractContextManager[None]:
         """Keep the run for this process.

@@ -124,7 +124,7 @@ class SearchConfig:
         int, setting("training images for ranges, routing, screening and recovery", ge=16)
     ] = 512
     only: Annotated[
-        str, setting("cut the multipliers down to these; all if empty", metavar="SET|NAME,…")
+        str, setting("cut the multipliers down to these; all if empty", metavar="SET|NAME|FILE,…")
     ] = ""
     exact: Annotated[
         tuple[str, ...], setting("sites that stay exact; repeatable", metavar="PATTERN")

@@ -9,6 +9,8 @@ from optuna.storages import RDBStorage
 from optuna.storages._rdb.models import StudyUserAttributeModel
 from sqlalchemy.exc import IntegrityError
 
+from dse.study._outage import going_on
+
 _ROWS = StudyUserAttributeModel.__table__
 
 
@@ -37,6 +39,7 @@ class Lease:
         self._since = 0.0
         self.is_lost = False
 
+    @going_on
     def take(self, patience: float) -> bool:
         """Take the lease if it is free or was not renewed for ``patience`` seconds.
 
@@ -56,11 +59,13 @@ class Lease:
             return True
         return time.monotonic() - self._since > patience and self._exchanged(there)
 
+    @going_on
     def renew(self) -> None:
         """Show that this process lives; the lease is lost if another has taken it over."""
         if self._held is not None and not self._exchanged(self._held):
             self._held, self.is_lost = None, True
 
+    @going_on
     def leave(self) -> None:
         """Give the lease up, if this process holds it."""
         if self._held is not None:

@@ -1,11 +1,13 @@
 """The loop of every search: ask, score, tell, until the budget is spent."""
 
+import contextlib
 import time
 from collections.abc import Callable
 
 from dse.problem import Trial
 from dse.samplers import SpaceExhausted
 from dse.scoring import Workers
+from dse.study._outage import UNREACHABLE
 from dse.study._study import SearchStudy
 
 WAIT_SECONDS = 1.0
@@ -32,8 +34,10 @@ def run_trials(study: SearchStudy, workers: Workers, budget: int, advance: Advan
     try:
         return _Loop(study, workers, budget, advance).run()
     except BaseException:
+        study.stop_waiting()
         for pending in workers.busy:
-            study.give_back(pending)
+            with contextlib.suppress(*UNREACHABLE):
+                study.give_back(pending)
         raise
     finally:
         workers.close()

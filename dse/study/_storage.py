@@ -4,15 +4,17 @@ import functools
 import sqlite3
 import time
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy
 import sqlalchemy.event
 from optuna.exceptions import ExperimentalWarning
-from optuna.storages import RDBStorage
+from optuna.storages import BaseStorage, RDBStorage
 from optuna.storages._rdb.models import BaseModel
 
+from dse.study._outage import Outage, going_on
 from luts.errors import InputError
 
 BEAT_SECONDS = 20
@@ -31,10 +33,22 @@ class Database(RDBStorage):
     Args:
         where: a SQLite file, or the URL of a database server.
         is_new: the file has yet to be made; nothing else alters an existing one's settings.
+        tell: told when a server is gone and when it is back, as it is waited for then; None to
+            wait for none.
         settings: as Optuna's storage takes them.
+
+    Attributes:
+        outage: what waits for the server, if anything does.
     """
 
-    def __init__(self, where: Path | str, *, is_new: bool = False, **settings: Any) -> None:
+    def __init__(
+        self,
+        where: Path | str,
+        *,
+        is_new: bool = False,
+        tell: Callable[[str], None] | None = None,
+        **settings: Any,
+    ) -> None:
         url, engine = address(where, is_new=is_new)
         engine |= settings.pop("engine_kwargs", {})
         # Optuna takes braces for places to fill in.
@@ -45,6 +59,9 @@ class Database(RDBStorage):
             if hasattr(self, "scoped_session"):
                 self.close()
             raise
+        self.outage: Outage | None = None
+        if tell is not None and not isinstance(where, Path):
+            self.outage = Outage(self.engine, without_password(where), tell)
 
     def close(self) -> None:
         """Let go of the database, as far as this thread holds it."""
@@ -52,12 +69,27 @@ class Database(RDBStorage):
         self.engine.dispose()
 
 
-def open_storage(where: Path | str, *, beat_seconds: int = BEAT_SECONDS) -> Database:
+for _name in (
+    *BaseStorage.__abstractmethods__,
+    *("_create_new_trial", "_get_trials", "record_heartbeat", "_get_stale_trial_ids"),
+):
+    # Each is one transaction.
+    setattr(Database, _name, going_on(getattr(RDBStorage, _name)))
+
+
+def open_storage(
+    where: Path | str,
+    *,
+    beat_seconds: int = BEAT_SECONDS,
+    tell: Callable[[str], None] = warnings.warn,
+) -> Database:
     """A study's database, made if it is empty, and finished if its making was cut short.
 
     Args:
         where: a SQLite file, or the URL of a database server as SQLAlchemy takes it.
         beat_seconds: see `BEAT_SECONDS`; a SQLite file has one user and needs no sign of life.
+        tell: told when a server that has answered is gone, and when it is back: whoever works on it
+            waits meanwhile.
 
     Raises:
         InputError: it cannot be reached, or it holds something else.
@@ -65,7 +97,7 @@ def open_storage(where: Path | str, *, beat_seconds: int = BEAT_SECONDS) -> Data
     shown = without_password(where)
     is_new = not check_tables(where)
     try:
-        return _made(where, is_new=is_new, beat_seconds=beat_seconds)
+        return _made(where, is_new=is_new, beat_seconds=beat_seconds, tell=tell)
     except sqlalchemy.exc.OperationalError as error:
         raise InputError(f"cannot write to the database {shown}: {_reason(error)}") from error
     except Exception as error:  # SQLAlchemy's own hierarchy is not part of Optuna's interface
@@ -73,7 +105,9 @@ def open_storage(where: Path | str, *, beat_seconds: int = BEAT_SECONDS) -> Data
         raise InputError(f"{shown} is not the database of a search: {reason}") from error
 
 
-def _made(where: Path | str, *, is_new: bool, beat_seconds: int) -> Database:
+def _made(
+    where: Path | str, *, is_new: bool, beat_seconds: int, tell: Callable[[str], None]
+) -> Database:
     is_file = isinstance(where, Path)
     for attempt in range(ATTEMPTS):
         try:
@@ -82,6 +116,7 @@ def _made(where: Path | str, *, is_new: bool, beat_seconds: int) -> Database:
                 return Database(
                     where,
                     is_new=is_new,
+                    tell=tell,
                     heartbeat_interval=None if is_file else beat_seconds,
                     grace_period=None if is_file else GRACE * beat_seconds,
                     engine_kwargs={} if is_file else {"pool_pre_ping": True, "pool_size": 2},

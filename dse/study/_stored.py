@@ -16,6 +16,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from dse.problem import Problem, Trial
 from dse.samplers import ASSIGNMENT, RESULT, codes_of
+from dse.study._paths import placeless
 from dse.study._storage import Database, address, check_tables, sqlite_file, without_password
 from luts import EXACT, catalog
 from luts.errors import InputError
@@ -119,7 +120,7 @@ def check_identity(known: Mapping[str, Any], mine: Mapping[str, Any], shown: str
     for key, value in mine.items():
         if key in (*SCORING, CONTENT) and key not in known:
             continue
-        if known.get(key) == json.loads(json.dumps(value)):
+        if is_same(key, known.get(key), value):
             continue
         what = f"with {key} {known.get(key)!r} and not {value!r}"
         if key == "space":
@@ -129,6 +130,11 @@ def check_identity(known: Mapping[str, Any], mine: Mapping[str, Any], shown: str
         if key == CONTENT:
             what = "on other images or labels under the same name"
         raise InputError(f"{shown} belongs to a search {what}; name another study")
+
+
+def is_same(key: str, known: Any, mine: Any) -> bool:
+    """Whether a part of an identity, as it was kept, agrees with another."""
+    return bool(placeless(key, known) == placeless(key, json.loads(json.dumps(mine))))
 
 
 def _recipe(identity: Mapping[str, Any]) -> str:

@@ -4,7 +4,7 @@ import contextlib
 import math
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from dse.problem import Codes, Offer, Outcome, Pending, Problem, Trial
 from dse.samplers import ASSIGNMENT, RESULT, AssignmentSampler, codes_of, record_of
 from dse.study._heartbeat import Heartbeat
 from dse.study._lease import Lease
+from dse.study._outage import UNREACHABLE, going_on
 from dse.study._storage import BEAT_SECONDS, GRACE, Database, open_storage
 from dse.study._stored import CLOSING, IDENTITY, STUDY_NAME, check_identity, is_bare, space_record
 from luts.errors import InputError
@@ -48,6 +49,7 @@ class SearchStudy:
         name: of the study in its database.
         about: what else must agree for a study to be continued, as plain values.
         beat_seconds: see `dse.study.BEAT_SECONDS`.
+        tell: told when the server is gone, as it is waited for then, and when it is back.
 
     Raises:
         InputError: the storage cannot be reached, holds something else, or the study belongs to
@@ -63,15 +65,16 @@ class SearchStudy:
         name: str = STUDY_NAME,
         about: dict[str, Any] | None = None,
         beat_seconds: int = BEAT_SECONDS,
+        tell: Callable[[str], None] = warnings.warn,
     ) -> None:
         self.problem = problem
         self.space = problem.space
         self._is_shared = isinstance(where, str)
         storage = where
         if not isinstance(storage, BaseStorage):
-            storage = open_storage(storage, beat_seconds=beat_seconds)
+            storage = open_storage(storage, beat_seconds=beat_seconds, tell=tell)
         self._storage = storage
-        self._grace = GRACE * beat_seconds
+        self._beat_seconds, self._grace = beat_seconds, GRACE * beat_seconds
         if sampler is not None:
             sampler.has_rivals = self._is_shared
         try:
@@ -125,13 +128,20 @@ class SearchStudy:
     def close(self) -> None:
         """Give no more signs of life, and let go of the database.
 
-        A SQLite file is whole by itself from then on.
+        A SQLite file is whole by itself from then on. A server that is gone is not waited for.
         """
+        self.stop_waiting()
         if self._heartbeat is not None:
             self._heartbeat.stop()
         if self._seeding is not None:
-            self._seeding.leave()
+            with contextlib.suppress(*UNREACHABLE):
+                self._seeding.leave()
         self._disconnect()
+
+    def stop_waiting(self) -> None:
+        """Do not wait for a server that is gone, from now on."""
+        if isinstance(self._storage, Database) and self._storage.outage is not None:
+            self._storage.outage.give_up()
 
     def _disconnect(self) -> None:
         if isinstance(self._storage, Database):
@@ -305,7 +315,7 @@ class SearchStudy:
 
     def requeue_dead(self) -> int:
         """Queue the trials of processes that died again, under their own numbers; how many."""
-        if self._heartbeat is None:
+        if self._heartbeat is None or self._is_just_back:
             return 0
         stale = set(self._rdb._get_stale_trial_ids(self._study._study_id))
         running = self._in_state(TrialState.RUNNING)
@@ -320,11 +330,20 @@ class SearchStudy:
         self._requeue(dead)
         return len(dead)
 
+    @property
+    def _is_just_back(self) -> bool:
+        """Whether the server was gone a moment ago: those who live have yet to say so again."""
+        outage = self._storage.outage if isinstance(self._storage, Database) else None
+        ended = None if outage is None else outage.ended
+        return ended is not None and time.monotonic() - ended < 2 * self._beat_seconds
+
+    @going_on
     def _beating(self) -> set[int]:
         with self._rdb.engine.connect() as connection:
             rows = connection.execute(sqlalchemy.text("SELECT trial_id FROM trial_heartbeats"))
             return {int(row[0]) for row in rows}
 
+    @going_on
     def _forget_beat(self, trial_id: int) -> None:
         """Delete the old heartbeat, so that a requeued trial is not taken for dead."""
         if self._is_shared:
@@ -335,10 +354,11 @@ class SearchStudy:
     def _requeue(self, trials: list[FrozenTrial]) -> None:
         storage = self._study._storage
         for trial in trials:
-            state = TrialState.WAITING if ASSIGNMENT in trial.user_attrs else TrialState.FAIL
+            # One whose process died before it had an assignment is given one when it is asked for,
+            # the same, as that depends on its number.
             with contextlib.suppress(UpdateFinishedTrialError):
                 self._forget_beat(trial._trial_id)
-                storage.set_trial_state_values(trial._trial_id, state)
+                storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
 
     # --- the close ---------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ from typing import Literal, cast
 
 from luts.errors import InputError
 from luts.loading._layout import Layout, without_comments
+from luts.loading._macros import expanded, unknown
 
 Direction = Literal["input", "output", "inout"]
 
@@ -110,7 +111,7 @@ class Circuit:
 
 def modules(text: str, parameters: Mapping[str, int] | None = None) -> list[Module]:
     """Every module of a source, its widths worked out with ``parameters`` instead of defaults."""
-    code = re.sub(r"\(\*[^()*]*\*\)", " ", without_comments(text))
+    code = re.sub(r"\(\*[^()*]*\*\)", " ", expanded(without_comments(text)))
     # Single blanks, or patterns that allow for blanks in many places would try every division.
     code = " ".join(code.split())
     sources = list(_sources(code))
@@ -201,6 +202,8 @@ def _chosen(text: str, layout: Layout, shown: str) -> Circuit:
             f"(layout=luts.Layout(symbol={chosen[0]!r}))"
         )
     offer = f"; its blocks {', '.join(blocks[:10])} can be named with --symbol" if blocks else ""
+    if missing := unknown(expanded(without_comments(text))):
+        offer += f"; it defines no macro `{', `'.join(missing[:5])}: write numbers there"
     raise InputError(
         f"{shown} has no module with two 8-bit inputs and one output at its top; its modules are "
         f"{listed}{offer}; hold other inputs constant with --tie PORT=VALUE, set widths with "

@@ -64,8 +64,43 @@ def test_a_run_holds_its_own_multipliers(file, tmp_path, forgetting, capsys):
     member = next((out / "assignments").iterdir())
     capsys.readouterr()
     assert call(report, "--run", out, "--assignment", member) == 0
-    assert command("--resume", out, "--power-mw", 3) == 2
-    assert "keeps its multipliers" in only_line(capsys.readouterr().err)
+    for words in (("--power-mw", 3), ("--trust",), ("--unsigned",)):
+        assert command("--resume", out, *words) == 2
+        assert "keeps its multipliers" in only_line(capsys.readouterr().err)
+
+
+def test_a_file_may_be_among_those_that_are_left(file, tmp_path, monkeypatch):
+    made = []
+    monkeypatch.setattr(search, "_check", lambda config, _: made.append(config))
+    monkeypatch.setattr(search.Run, "create", lambda config, path: _stop())
+    own = ("--signed", "--power-mw", 0.1, "--area-um2", 200, "--delay-ns", 1)
+    words = ("--arch", TINY, "--dataset", "digits", "--out", tmp_path / "run", *own)
+    named = ("--multipliers", f"{file},mul8s", "--only", f"mul8s_1KV8,{file}")
+    assert command(*words, *named) == 2
+    (config,) = made
+    assert set(config.names()) == {"mul8s_1KV8", file.stem}
+    luts.catalog._multipliers.pop(file.stem)
+    published = tmp_path / "mul8s_1L2H.csv"
+    table = luts.catalog["mul8s_1L2H"].truth_table
+    header = "PDK45_PWR = 0.3 mW\nPDK45_AREA = 558 um2\nPDK45_DELAY = 1.4 ns"
+    np.savetxt(published, table, fmt="%d", delimiter=",", header=header)
+    assert command(*words[:-7], "--only", f"{published},mul8s_1KV8") == 2
+    assert set(made[1].names()) == {"mul8s_1KV8", "mul8s_1L2H"}
+    assert command(*words, "--only", f"{published},mul8s_1KV8") == 2
+    assert luts.catalog["mul8s_1L2H"].power_mw == 0.1
+    luts.catalog.add(luts.evoapprox_catalog()["mul8s_1L2H"])
+    network = nn.Sequential(nn.Flatten(), nn.Linear(4, 2))
+    data = [(torch.rand(20, 1, 2, 2), torch.arange(20) % 2)] * 3
+    left = f"{published},mul8s_1KV8"
+    settings = {"trials": 3, "finetune": "none", "sampler": "random", "quiet": True}
+    with pytest.warns(UserWarning, match="is mul8s_1L2H of the catalogue"):
+        result = dse.explore(network, data, multipliers="mul8s", only=left, **settings)
+    used = {c.multiplier for t in result.trials for c in t.assignment.choices.values()}
+    assert used <= {"mul8s_1KV8", "mul8s_1L2H"}
+
+
+def _stop():
+    raise InputError("stopped by the test")
 
 
 @pytest.mark.parametrize("mistake", ["no figures", "no file", "two files", "a published name"])

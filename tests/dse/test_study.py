@@ -62,6 +62,29 @@ def test_an_interrupted_study_goes_on_as_if_it_had_not_been(tmp_path, stop):
     assert listing(run_to(again, 26)) == expected
 
 
+@pytest.mark.parametrize("sampler", ["nsga2", "guided"])
+def test_a_study_killed_while_it_proposes_goes_on_as_if_it_had_not_been(
+    tmp_path, monkeypatch, sampler
+):
+    whole = open_study(tmp_path / "whole.db", sampler)
+    seeded(whole, range(6))
+    expected = listing(run_to(whole, 15))
+    for stop in (9, 12):
+        again = open_study(tmp_path / "parts.db", sampler)
+        if again.needs_seeds:
+            seeded(again, range(6))
+        run_to(again, stop)
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(type(again._study.sampler), "propose", _dies)
+            again.ask()
+    again = open_study(tmp_path / "parts.db", sampler)
+    assert listing(run_to(again, 15)) == expected
+
+
+def _dies(*_):
+    raise KeyboardInterrupt
+
+
 def test_trials_survive_the_database(tmp_path):
     study = open_study(tmp_path / "s.db")
     study.enqueue(study.space.uniform(4), "screening")

@@ -4,14 +4,9 @@ import contextlib
 import functools
 import multiprocessing
 import os
-import pwd
-import shutil
 import signal
-import socket
-import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 import sqlalchemy
@@ -19,72 +14,17 @@ import sqlalchemy
 from dse import search
 from dse.study import Database, SearchConfig, database_url, open_storage, read_study, reading
 from luts import InputError
+from tests.dse._postgres import Server
 from tests.dse._stand_in import open_study, problem_of, run_to, score, seeded
-
-# --- a database server -------------------------------------------------------------------------
-
-
-def _program(name: str) -> str | None:
-    found = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"))
-    return str(found[-1]) if found else shutil.which(name)
-
-
-def _as_somebody() -> dict[str, object]:
-    """PostgreSQL refuses to run as root."""
-    if os.getuid() != 0:
-        return {}
-    for name in ("postgres", "nobody"):
-        with contextlib.suppress(KeyError):
-            user = pwd.getpwnam(name)
-            return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
-    return {}
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory):
+def server():
     """URL of a PostgreSQL server on loopback, started for these tests."""
-    initdb, postgres = _program("initdb"), _program("postgres")
-    if initdb is None or postgres is None:
-        pytest.skip("PostgreSQL is not installed (Debian: apt-get install postgresql)")
-    pytest.importorskip("psycopg", reason="pip install 'psycopg[binary]'")
-    who = _as_somebody()
-    home = Path(f"/tmp/postgres-test-{os.getpid()}")
-    home.mkdir(mode=0o700)
-    if who:
-        os.chown(home, who["user"], who["group"])
-    data = home / "data"
-    settings = {"cwd": home, "check": True, "capture_output": True, **who}
-    subprocess.run([initdb, "-D", data, "-U", "tester", "-A", "trust", "-N"], **settings)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    options = ["-p", str(port), "-h", "127.0.0.1", "-k", str(home), "-F"]
-    running = subprocess.Popen(
-        [postgres, "-D", data, *options],
-        cwd=home,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        **who,
-    )
-    url = f"postgresql://tester@127.0.0.1:{port}/postgres"
-    try:
-        _wait_until_it_answers(url)
-        yield url
-    finally:
-        running.send_signal(signal.SIGINT)
-        running.wait(timeout=20)
-        shutil.rmtree(home, ignore_errors=True)
-
-
-def _wait_until_it_answers(url):
-    import psycopg
-
-    for _ in range(100):
-        with contextlib.suppress(psycopg.OperationalError):
-            psycopg.connect(url, connect_timeout=2).close()
-            return
-        time.sleep(0.2)
-    raise TimeoutError(url)
+    server = Server()
+    server.start()
+    yield server.url
+    server.remove()
 
 
 def _work_on(url, total, name, dies_after, is_alone):
