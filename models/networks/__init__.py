@@ -3,8 +3,8 @@
 from models.networks._adapt import Mixture, adapt, check_experts
 from models.networks._architecture import ARCHITECTURES, Architecture, architecture
 from models.networks._build import build
-from models.networks._cluster import ClusterMoE
-from models.networks._config import TOPOLOGIES, ClusterFeatures, NetworkConfig
+from models.networks._cluster import ClusterMoE, FollowingMoE
+from models.networks._config import TOPOLOGIES, ClusterFeatures, ClusterRoute, NetworkConfig
 from models.networks._experts import ExpertLayer, auxiliary_loss, every_expert_sees_everything
 from models.networks._foreign import source_digest
 from models.networks._hard import HardMoE, frozen_routers, information_loss, load_balancing_loss
@@ -30,8 +30,10 @@ __all__ = [
     "Batch",
     "ClusterFeatures",
     "ClusterMoE",
+    "ClusterRoute",
     "ExpertLayer",
     "ExpertWork",
+    "FollowingMoE",
     "HardMoE",
     "Inputs",
     "Mixture",

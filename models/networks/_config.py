@@ -11,6 +11,7 @@ TOPOLOGIES: tuple[str, ...] = ("dense", "hard", "soft", "cluster")
 """Every topology."""
 
 ClusterFeatures = Literal["raw", "unit"]
+ClusterRoute = Literal["layer", "image"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,6 +50,13 @@ class NetworkConfig:
             "alone (unit)"
         ),
     ] = "raw"
+    cluster_route: Annotated[
+        ClusterRoute,
+        setting(
+            "who chooses with topology cluster: every layer for each of its items (layer), or the "
+            "first layer with experts, once for the whole image and all layers (image)"
+        ),
+    ] = "layer"
 
     def __post_init__(self) -> None:
         check_settings(self)
@@ -57,6 +65,11 @@ class NetworkConfig:
         if self.topology in ("soft", "cluster") and self.top_k != 1:
             raise InputError(
                 f"top_k is for the topology hard; {self.topology} takes none, not {self.top_k}"
+            )
+        if self.cluster_route != "layer" and self.topology != "cluster":
+            raise InputError(
+                f"cluster_route {self.cluster_route!r} is for the topology cluster, not for "
+                f"{self.topology}: leave it out"
             )
         self._check_size()
 
