@@ -1,8 +1,9 @@
 """About how long a cell takes on this machine, by timing a few images."""
 
+from collections.abc import Hashable
+
 from models import Data
 from models.networks import build
-from models.training import upcycled_recipe
 from studies._pace import TRAINING_STEP, seconds_per_image
 from studies.fixed_multiplier._bench import Bench
 from studies.fixed_multiplier._plan import FixedCell, FloatNetwork
@@ -22,7 +23,7 @@ class CellSeconds:
 
     def __init__(self, bench: Bench) -> None:
         self._bench = bench
-        self._timed: dict[tuple[str, str, str], tuple[Data, float]] = {}
+        self._timed: dict[Hashable, tuple[Data, float]] = {}
         self._loaded: set[FloatNetwork] = set()
 
     def __call__(self, cell: FixedCell) -> float:
@@ -41,20 +42,21 @@ class CellSeconds:
         if cell.recovery != "none":
             images += 2 * calibrated
         if cell.recovery == "retrained":
-            images += 2 * validated + TRAINING_STEP * plan.retrain_epochs * trained
+            images += 2 * validated + TRAINING_STEP * plan.epochs_of(cell.multiplier) * trained
         if cell.network not in self._loaded:
             self._loaded.add(cell.network)
             # Loaded twice: for the cheap recoveries, and for retraining.
             images += 2 * (2 * tested + validated + 4 * calibrated)
             if plan.weights_file(cell.topology, cell.seed) is None:
                 is_dense = cell.topology == "dense"
-                epochs = plan.base_epochs if is_dense else upcycled_recipe(plan.recipe()).epochs
+                further = None if is_dense else plan.experts_recipe(cell.topology)
+                epochs = plan.base_epochs if further is None else further.epochs
                 images += TRAINING_STEP * epochs * trained
         return images * an_image
 
     def _image_seconds(self, cell: FixedCell) -> tuple[Data, float]:
         """The data of a network, and the seconds that one image takes; of its first seed."""
-        key = (cell.arch, cell.dataset, cell.topology)
+        key = (cell.arch, cell.dataset, cell.topology, cell.variant)
         if key not in self._timed:
             bench, plan = self._bench, self._bench.preset.plan(cell)
             data = bench.data(plan, cell.seed)
