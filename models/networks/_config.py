@@ -12,6 +12,7 @@ TOPOLOGIES: tuple[str, ...] = ("dense", "hard", "soft", "cluster")
 
 ClusterFeatures = Literal["raw", "unit"]
 ClusterRoute = Literal["layer", "image"]
+SoftMixes = Literal["outputs", "kernels"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,6 +59,14 @@ class NetworkConfig:
         ),
     ] = "layer"
 
+    soft_mixes: Annotated[
+        SoftMixes,
+        setting(
+            "what topology soft mixes in a convolutional network: the outputs of all experts, or "
+            "their kernels (CondConv)"
+        ),
+    ] = "outputs"
+
     def __post_init__(self) -> None:
         check_settings(self)
         if not 1 <= self.top_k <= self.experts:
@@ -71,7 +80,20 @@ class NetworkConfig:
                 f"cluster_route {self.cluster_route!r} is for the topology cluster, not for "
                 f"{self.topology}: leave it out"
             )
+        if self.soft_mixes != "outputs" and (
+            self.topology != "soft" or architecture(self.arch).granularity != "image"
+        ):
+            raise InputError(
+                f"soft_mixes {self.soft_mixes!r} is for the topology soft of convolutional "
+                f"networks, not for {self.topology} {self.arch}: leave it out"
+            )
         self._check_size()
+
+    def dense(self) -> "NetworkConfig":
+        """The dense network that this one is upcycled from."""
+        return dataclasses.replace(
+            self, topology="dense", cluster_route="layer", soft_mixes="outputs"
+        )
 
     def _check_size(self) -> None:
         chosen = architecture(self.arch)

@@ -4,7 +4,7 @@ Sparse upcycling: Komatsuzaki et al., ICLR 2023, arXiv 2212.05055.
 """
 
 import dataclasses
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -18,6 +18,7 @@ from models.networks._config import NetworkConfig
 from models.networks._experts import ExpertLayer, Granularity, upcycled
 from models.networks._gate import Standardise, item_features
 from models.networks._hard import HardMoE
+from models.networks._mixed import MixedKernels, convolutions_of
 from models.networks._soft import SoftMoE, WeightedExperts
 
 UPCYCLING_NOISE = 0.01
@@ -74,6 +75,9 @@ def make_experts_(
     """As `upcycle_`, but ``cluster`` without images gets random centroids, to be loaded over."""
     granularity = architecture(config.arch).granularity
     names = _exposed(network, config)
+    if config.soft_mixes == "kernels":
+        _mix_kernels_(network, config, names, images, noise=noise, seed=seed)
+        return
     by_image = config.cluster_route == "image"
     fitted = images is not None and (config.topology == "cluster" or granularity == "image")
     if images is None or not fitted:
@@ -99,6 +103,37 @@ def make_experts_(
         layer.train(dense.training)
         parameter = next(dense.parameters())
         network.set_submodule(name, layer.to(parameter.device))
+
+
+def _mix_kernels_(
+    network: nn.Module,
+    config: NetworkConfig,
+    names: Mapping[int, str],
+    images: Iterable[Batch] | None,
+    *,
+    noise: float,
+    seed: int,
+) -> None:
+    """Let the convolutions of these blocks mix kernels; the rest of a block stays one."""
+    convolutions = {
+        f"{name}.{inner}" if inner else name: (index, number)
+        for index, name in names.items()
+        for number, inner in enumerate(convolutions_of(network.get_submodule(name)))
+    }
+    blank = torch.zeros(1, config.in_channels, config.image_size, config.image_size)
+    shown = [blank] if images is None else images
+    seen = _watch(network, convolutions, shown, "image", seed=seed, by_image=False)
+    for name, (index, number) in convolutions.items():
+        dense = network.get_submodule(name)
+        assert isinstance(dense, nn.Conv2d)
+        layer_seed = (seed * 1_000 + index) * 1_000 + number
+        with torch.random.fork_rng(devices=[]):
+            layer = MixedKernels(dense, config.experts, noise=noise, seed=layer_seed)
+        samples = torch.cat(seen[name].rows)
+        if images is not None and len(samples) > 1 and isinstance(layer.standardise, Standardise):
+            layer.standardise.fit_(samples)
+        layer.train(dense.training)
+        network.set_submodule(name, layer.to(dense.weight.device))
 
 
 def _exposed(network: nn.Module, config: NetworkConfig) -> dict[int, str]:

@@ -59,7 +59,7 @@ def base_network(
                 check_making(start.weights, config)
             load_state_(network, state, source=start.weights)
             return network.eval()
-        dense = build(dataclasses.replace(config, topology="dense"), seed=seed)
+        dense = build(config.dense(), seed=seed)
         load_state_(dense, state, source=start.weights)
         origin: dict[str, object] = {"weights_sha256": state_digest(state)}
     else:
@@ -80,7 +80,7 @@ def _dense(
     reporter: Reporter,
 ) -> tuple[nn.Module, dict[str, object]]:
     """The trained dense network, and how it was made."""
-    config = dataclasses.replace(config, topology="dense")
+    config = config.dense()
     making = _making(config, data, recipe, seed)
     network = build(config, seed=seed)
     if pretrained:
@@ -130,6 +130,8 @@ def _making(
         del shape["cluster_features"]
     if config.cluster_route == "layer":
         del shape["cluster_route"]
+    if config.soft_mixes == "outputs":
+        del shape["soft_mixes"]
     if config.topology == "hard" and architecture(config.arch).granularity == "image":
         # Weights from when the gradient of such a router reached the layers before it are others.
         shape["router_features"] = "detached"

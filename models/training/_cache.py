@@ -101,8 +101,9 @@ def check_making(source: str, config: NetworkConfig) -> None:
     if path.suffix != ".safetensors" or not path.is_file():
         return
     making = _readable_making(path)
-    usual = {"cluster_route": "layer"}  # of weights from before there was a choice
-    for name in ("top_k", "cluster_features", "cluster_route"):
+    # Of weights from before there was a choice.
+    usual = {"cluster_route": "layer", "soft_mixes": "outputs"}
+    for name in ("top_k", "cluster_features", "cluster_route", "soft_mixes"):
         wanted = getattr(config, name)
         kept = making.get(name, usual.get(name, wanted)) if making else wanted
         if kept != wanted:

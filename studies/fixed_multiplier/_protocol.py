@@ -9,9 +9,9 @@ from luts.errors import InputError
 from luts.settings import check_settings, setting
 from models import Assignment, Site
 from models.emulation import OF_ACTIVATIONS, WeightScales
-from models.networks import ClusterRoute
+from models.networks import ClusterRoute, SoftMixes
 
-OF_NETWORK = ("experts", "expert_blocks", "cluster_route")
+OF_NETWORK = ("experts", "expert_blocks", "cluster_route", "soft_mixes")
 """Settings that make another float network."""
 
 
@@ -47,6 +47,9 @@ class Protocol:
     cluster_route: Annotated[
         ClusterRoute, setting("chosen by every layer, or once for the whole network")
     ] = "layer"
+    soft_mixes: Annotated[
+        SoftMixes, setting("outputs of all experts, or their kernels; in a CNN")
+    ] = "outputs"
 
     def __post_init__(self) -> None:
         check_settings(self)

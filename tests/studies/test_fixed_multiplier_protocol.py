@@ -303,6 +303,26 @@ def test_other_orders_and_protocols_are_measured(tmp_path):
     assert one["base"]["training"]["dense"]["epochs"] == 1.0
 
 
+def test_other_experts_are_trained_from_the_dense_network_and_measured(tmp_path):
+    plan = SHORT[SHORT.index("[[") :].replace('["dense"]', "{}")
+    path, folder = tmp_path / "presets.toml", tmp_path / "results"
+    path.write_text(
+        SHORT[: SHORT.index("[[")].replace("mul8s_1KR3", "mul8s_1L1G")
+        + plan.format('["cluster"]')
+        + 'protocol = { name = "by-image", cluster_route = "image" }\n'
+        + plan.format('["soft"]')
+        + 'protocol = { name = "kernels", soft_mixes = "kernels" }\n'
+    )
+    assert command("--preset", "tiny", "--config", path, "--results", folder, "--quiet") == 0
+    rows = pd.read_csv(folder / "matrix.csv")
+    assert set(rows["variant"]) == {"by-image", "kernels"} and len(rows) == 2 * 2 * 3
+    assert set(rows["float_weights"]) == {"dense: 1 epochs, upcycled and trained on"}
+    exact = rows[(rows["multiplier"] == EXACT) & (rows["recovery"] == "none")]
+    energy = exact.set_index("variant")["energy_rel"]
+    # Mixing kernels costs more on images of 2 × 2 pixels than these convolutions do.
+    assert energy["by-image"] == pytest.approx(1, abs=0.02) and energy["kernels"] > 1
+
+
 def rows_of(variant="", drop=as_the_paper_says):
     rows = table(drop, seeds=(0,), archs=("resnet20",))
     return rows.assign(dataset="cifar100", swapped=False, variant=variant)
