@@ -10,10 +10,13 @@ import torch
 import luts
 import models
 from luts import EXACT, InputError
+from luts.console import SILENT
 from models.training._files import CACHE_VARIABLE
+from studies._images import Images
 from studies._training import trained_weights
 from studies.fixed_multiplier import _figures, _orders, _protocols, _report, _tables
-from studies.fixed_multiplier._estimate import CellSeconds
+from studies.fixed_multiplier._bench import Bench
+from studies.fixed_multiplier._estimate import CellSeconds, Pace
 from studies.fixed_multiplier._plan import FixedCell, read_preset
 from studies.fixed_multiplier._protocol import Protocol
 from studies.fixed_multiplier._results import Results, cell_of
@@ -105,21 +108,31 @@ def test_cells_of_both_lengths_are_of_one_recipe(tmp_path):
         results.check_recipe(cells[0], {"epochs": 1})
 
 
-def test_the_estimate_counts_the_longer_retraining(tmp_path, monkeypatch):
-    class StandIn:
-        def data(self, plan, seed):
-            return type("Data", (), {"train": range(1000), "validation": (), "test": ()})
+def test_the_estimate_counts_training_and_the_longer_retraining(tmp_path, monkeypatch):
+    data = type("Data", (), {"train": range(1000), "validation": (), "test": ()})
 
-    def seconds(text):
-        bench = StandIn()
-        bench.preset = preset_of(tmp_path, text)
-        cell = FixedCell("resnet20", "digits", "dense", "mul8s_1KR3", "retrained", 0)
+    def seconds(text, recovery="retrained"):
+        bench = type("Bench", (), {"preset": preset_of(tmp_path, text)})
         of = CellSeconds(bench)
-        monkeypatch.setattr(of, "_image_seconds", lambda cell: (bench.data(None, 0), 1.0))
-        return of(cell)
+        monkeypatch.setattr(of, "_pace", lambda cell: Pace(data, forward=1.0, step=3.0))
+        cell = FixedCell("resnet20", "digits", "dense", "mul8s_1KR3", recovery, 0)
+        return of(cell), of(cell)
 
-    longer = seconds(ORDERS + "aggressive_epochs = 2\n") - seconds(ORDERS)
-    assert longer == pytest.approx(4 * 1.75 * 1000)
+    # A step through the circuits is one of inference and one of training.
+    usual, longer = seconds(ORDERS), seconds(ORDERS + "aggressive_epochs = 2\n")
+    assert longer[0] - usual[0] == pytest.approx((1 + 3) * 1.75 * 1000)
+    # The float network is trained with its first cell.
+    first, second = seconds(ORDERS, "none")
+    again, _ = seconds(ORDERS.replace("base_epochs = 1.0", "base_epochs = 2.0"), "none")
+    assert again - first == pytest.approx(3 * 1000) and first - second > 3 * 1000
+
+
+def test_the_pace_is_timed(tmp_path):
+    preset = preset_of(tmp_path, ORDERS + 'precision = "bfloat16"\n')
+    bench = Bench(preset, Images(), "cpu", SILENT, lambda *a: None, lambda *a: None)
+    of = CellSeconds(bench)
+    assert sum(map(of, preset.cells())) > 0
+    assert len(of._timed) == 2 and all(p.forward > 0 < p.step for p in of._timed.values())
 
 
 def worse_with_weights_first(arch, topology, multiplier, recovery):
