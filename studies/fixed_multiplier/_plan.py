@@ -1,6 +1,7 @@
 """Which cells a preset has, in which order, and which settings decide their figures."""
 
 import dataclasses
+from collections.abc import Hashable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -269,11 +270,18 @@ class MatrixPreset:
         return sorted(kept, key=lambda choice: (power_rel(choice[0]) < 1, power_rel(choice[0])))
 
     def part(self, index: int, of: int) -> list[FixedCell]:
-        """The cells of part ``index`` (from 1) of ``of``; one float network is in one part only."""
+        """The cells of part ``index`` (from 1) of ``of``; one float network is in one part only.
+
+        Networks of all topologies that start from one dense network stay together, so that it is
+        trained once, unless that leaves a part empty.
+        """
         cells = self.cells()
-        networks = list(dict.fromkeys(cell.network for cell in cells))
-        mine = set(networks[index - 1 :: of])
-        return [cell for cell in cells if cell.network in mine]
+        networks = dict.fromkeys(cell.network for cell in cells)
+        shared: dict[FloatNetwork, Hashable] = {n: (n[:2], n[3:]) for n in networks}
+        if len(set(shared.values())) < of:
+            shared = {network: network for network in networks}
+        mine = set(list(dict.fromkeys(shared.values()))[index - 1 :: of])
+        return [cell for cell in cells if shared[cell.network] in mine]
 
     @property
     def subjects(self) -> dict[tuple[str, str, str], NetworkPlan]:

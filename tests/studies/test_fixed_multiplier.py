@@ -156,6 +156,17 @@ def test_the_parts_cover_everything_once_and_share_no_float_network(config):
     assert sum(map(len, networks)) == len(set().union(*networks)) == 4
 
 
+def test_what_starts_from_one_dense_network_is_in_one_part():
+    preset = read_preset("paper-cpu")
+    for count in (2, 3):
+        parts = [preset.part(index, count) for index in range(1, count + 1)]
+        assert sorted((c for part in parts for c in part), key=str) == sorted(
+            preset.cells(), key=str
+        )
+        dense = [{(c.arch, c.seed) for c in part} for part in parts]
+        assert sum(map(len, dense)) == len(set().union(*dense)) == 7
+
+
 def test_the_order_of_cells():
     cells = read_preset("cifar10-cpu").cells()
     assert len(set(cells)) == len(cells) == 8 * 4 * 3 * (3 + 3 + 1)
