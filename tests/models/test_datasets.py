@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+from luts.console import Reporter
 from luts.errors import InputError
 from models.training import _load, load_data
 from models.training._download import Checksum
@@ -335,7 +336,13 @@ def test_every_other_image_of_a_set_is_taken_and_said(tmp_path, monkeypatch):
     odd = tuple(f"_{i}.JPEG" for i in range(1, 20, 2))
     half = {n: raw for n, raw in files.items() if "/train/" not in n or not n.endswith(odd)}
     write_folder(tmp_path / "half", half)
-    part = load_data("tiny-imagenet", seed=0, root=tmp_path / "half")
+    notes = []
+    reporter = Reporter(quiet=True)
+    monkeypatch.setattr(reporter, "note", notes.append)
+    part = load_data("tiny-imagenet", seed=0, root=tmp_path / "half", reporter=reporter)
+    assert notes == [
+        "tiny-imagenet is a part of the published set: 20 of 40 training and 6 of 6 test images"
+    ]
     assert part.making["train"] + part.making["validation"] == 20
     assert part.making["part_of"] == {"train": 40, "test": 6}
 
