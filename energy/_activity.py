@@ -106,7 +106,9 @@ def _routing_faults(
         elif fault := _sum_fault(layer, rates[layer], work.get(layer)):
             yield fault
     for layer in rates:
-        if layer not in experts:
+        # What mixes the weights of its experts has rates, and one site for all of them.
+        mixes = layer in work and work[layer].fixed
+        if layer not in experts and not mixes:
             yield f"routing rates for {layer!r}, which is not an expert layer of these sites"
 
 

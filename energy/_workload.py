@@ -149,5 +149,6 @@ def dense_counterpart(sites: Iterable[Site]) -> tuple[Site, ...]:
     return tuple(
         dataclasses.replace(site, expert_layer=None, expert=None)
         for site in sites
-        if site.expert_layer is None or site.expert == first[site.expert_layer]
+        if site.expert_layer is None
+        or (site.expert is not None and site.expert == first[site.expert_layer])
     )

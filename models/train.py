@@ -26,7 +26,14 @@ from models.training import (
     train_to_file,
 )
 
-ABOUT_EXPERTS = ("experts", "top_k", "expert_blocks", "cluster_features")
+ABOUT_EXPERTS = (
+    "experts",
+    "top_k",
+    "expert_blocks",
+    "cluster_features",
+    "cluster_route",
+    "soft_mixes",
+)
 OF_THE_RECIPE = (
     "epochs",
     "batch_size",
@@ -116,8 +123,8 @@ def _config(options: argparse.Namespace, *, num_classes: int, image_size: int) -
     asks = any(getattr(config, name) != getattr(NetworkConfig, name) for name in ABOUT_EXPERTS)
     if config.topology == "dense" and asks:
         raise InputError(
-            "--experts, --top-k, --expert-blocks and --cluster-features are about experts, and "
-            "--topology dense has none; name another topology"
+            "--experts, --top-k, --expert-blocks, --cluster-features, --cluster-route and "
+            "--soft-mixes are about experts, and --topology dense has none; name another topology"
         )
     return config
 

@@ -11,7 +11,7 @@ from dse.scoring._evaluate import BATCH_SIZE, ITEMS_PER_EXPERT, Evaluator
 from dse.scoring._pruning import Pruning, is_plain_narrow
 from dse.scoring._recovery import default_recovery
 from dse.scoring._score_cache import ScoreCache
-from dse.scoring._screening import SAMPLED_IMAGES, one_gradient_pass, screen
+from dse.scoring._screening import SAMPLED_IMAGES, one_gradient_pass, screen, screen_as_seen
 from dse.scoring._workers import Scorer, ThisProcess, WorkerPool, Workers, score
 
 __all__ = [
@@ -30,4 +30,5 @@ __all__ = [
     "one_gradient_pass",
     "score",
     "screen",
+    "screen_as_seen",
 ]

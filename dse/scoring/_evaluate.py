@@ -32,7 +32,7 @@ from models import (
     evaluate,
     recover,
 )
-from models.emulation import OF_ACTIVATIONS, code_histograms, expected_errors
+from models.emulation import OF_ACTIVATIONS, WeightScales, code_histograms, expected_errors
 from models.training import (
     Reference,
     expert_images,
@@ -85,11 +85,13 @@ class Evaluator:
         recovery: what is done to every candidate; its fine-tuning only to those of `fine_tune`. By
             default `default_recovery`.
         images: how many validation images score, from the first; all of them by default.
+        weight_scales: what has a scale of its own: see `models.emulate`.
         cached: take results from the cache folder where they are known, and keep new ones there.
 
     Attributes:
         emulated: the exact int8 network.
         inputs: the first training images, which ranges and routing are taken on.
+        weight_scales: what has a scale of its own.
         starved: by expert layer, experts that recover on fewer than `ITEMS_PER_EXPERT` items.
 
     Raises:
@@ -104,6 +106,7 @@ class Evaluator:
         calibration_images: int,
         recovery: Recovery | None = None,
         images: int | None = None,
+        weight_scales: WeightScales = "channel",
         cached: bool = False,
     ) -> None:
         default = default_recovery(network, data.name, is_images=data.train.is_images)
@@ -116,13 +119,15 @@ class Evaluator:
         tuning = recovery.fine_tuning or default.fine_tuning
         assert tuning is not None
         self.data = data
+        self.weight_scales = weight_scales
         total = len(data.validation)
         self.images = total if images is None else min(images, total)
         self.recovery = dataclasses.replace(recovery, fine_tuning=None)
         self.tuning = tuning
         calibration = data.train.take(calibration_images)
         self.inputs = calibration.images
-        self.emulated = emulate(network, EXACT, calibration=calibration.batches(BATCH_SIZE))
+        batches = calibration.batches(BATCH_SIZE)
+        self.emulated = emulate(network, EXACT, calibration=batches, weight_scales=weight_scales)
         recovery_images = expert_images(self.emulated, data.train, calibration_images)
         self.starved = recovery_images.starved(ITEMS_PER_EXPERT)
         self.reference = Reference.of(
@@ -155,6 +160,8 @@ class Evaluator:
             "recovery": self.recovery.to_dict(),
             "torch": torch.__version__,
             "format": CACHE_FORMAT,
+            # Scores from before there was a choice keep their place.
+            **({} if self.weight_scales == "channel" else {"weight_scales": self.weight_scales}),
         }
 
     @functools.cached_property

@@ -113,6 +113,52 @@ def screen(
     Raises:
         InputError: a site is not exact: what is predicted are changes of the exact network.
     """
+    seen = screen_as_seen(
+        emulated, inputs, space, seed=seed, prepare_=prepare_, offer=offer, reporter=reporter
+    )
+    counted = seen.images if routing is None else len(inputs)
+    return Screening(_per_visit(seen.distortion, space, seen.visits, routing, counted))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Seen:
+    """What some images alone say of every choice at every free site.
+
+    Attributes:
+        distortion: as in `Screening`; experts that the images did not reach have 0.
+        visits: items that each expert worked on, and items, by expert layer.
+        images: how many there were.
+    """
+
+    distortion: Matrix
+    visits: Mapping[str, tuple[np.ndarray, int]]
+    images: int
+
+
+def screen_as_seen(
+    emulated: EmulatedNetwork,
+    inputs: torch.Tensor | Inputs,
+    space: SearchSpace,
+    *,
+    seed: int,
+    prepare_: Prepare = as_assigned,
+    offer: Offer | None = None,
+    reporter: Reporter = SILENT,
+) -> Seen:
+    """As `screen`, but nothing is assumed of experts that the images seldom reach.
+
+    Args:
+        emulated: see `screen`.
+        inputs: the first 64 are used.
+        space: see `screen`.
+        seed: of the random projection.
+        prepare_: see `screen`.
+        offer: see `screen`.
+        reporter: shows progress, one step per site.
+
+    Raises:
+        InputError: a site is not exact.
+    """
     for name, choice in emulated.assignment.choices.items():
         if choice.multiplier != EXACT:
             raise InputError(f"screening starts at the exact network, but {name} has {choice}")
@@ -140,9 +186,7 @@ def screen(
             for operands, gradient in calls.get(name, ()):
                 row[own] += _distortions(layer, operands, gradient, judged, assign_)
             rows.append(row / len(batch))
-    distortion = np.stack(rows)
-    counted = len(batch) if routing is None else len(inputs)
-    return Screening(_per_visit(distortion, space, visits, routing, counted))
+    return Seen(np.stack(rows), visits, len(batch))
 
 
 def _wanted(space: SearchSpace, offer: Offer | None) -> dict[str, npt.NDArray[np.bool_]]:

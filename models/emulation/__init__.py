@@ -32,7 +32,7 @@ from models.emulation._operand_order import (
     set_operand_order_,
 )
 from models.emulation._operands import OperandSteps, SampledOperands, sample_operands
-from models.emulation._quantise import CALIBRATION_METHODS, weight_scale
+from models.emulation._quantise import CALIBRATION_METHODS, WeightScales, weight_scale
 from models.emulation._rescale import (
     CodeCounts,
     Rescaling,
@@ -77,6 +77,7 @@ __all__ = [
     "Tile",
     "Uncovered",
     "WeightMaps",
+    "WeightScales",
     "best_scales",
     "best_weight_map",
     "channel_means",

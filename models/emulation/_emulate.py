@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from luts import EXACT, Arithmetic, Catalog, catalog, check_sum
-from luts.errors import InputError
+from luts.errors import InputError, suggest
 from models.emulation._assignment import Assignment
 from models.emulation._calibrate import Calibration, allow_uncalibrated_, refuse_uncalibrated_
 from models.emulation._drop_in import (
@@ -22,6 +22,7 @@ from models.emulation._drop_in import (
 from models.emulation._expose import check_precision, exposed
 from models.emulation._fold import Switch, fold_batchnorms_
 from models.emulation._layers import EmulatedSite, EmulatedWeightSite, computing_in_float
+from models.emulation._quantise import WEIGHT_SCALES, WeightScales
 from models.emulation._recorder import Recorder
 from models.emulation._site import Sites
 from models.emulation._sites import recorded, warn_of
@@ -42,6 +43,7 @@ class EmulatedNetwork(nn.Module):
         network: the emulated copy.
         sites: where multipliers are at work.
         assignment: which multiplier works where.
+        weighted: the layers at sites that have weights.
     """
 
     def __init__(self, network: nn.Module, sites: Sites, folding: Switch) -> None:
@@ -51,7 +53,7 @@ class EmulatedNetwork(nn.Module):
         self.sites = sites
         self.assignment = Assignment.uniform(sites, EXACT)
         layers = [self.layer(site.name) for site in sites]
-        self._weighted = tuple(m for m in layers if isinstance(m, EmulatedWeightSite))
+        self.weighted = tuple(m for m in layers if isinstance(m, EmulatedWeightSite))
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Same inputs and outputs as the original; `Inputs` alone are taken apart."""
@@ -60,7 +62,7 @@ class EmulatedNetwork(nn.Module):
         if not torch.is_grad_enabled():
             # Small operands that live long, made between large activations that do not, would
             # leave the heap full of holes.
-            for layer in self._weighted:
+            for layer in self.weighted:
                 if not layer.computes_in_float:
                     layer.prepared()
         with self.folding():
@@ -204,6 +206,7 @@ def emulate(
     *,
     calibration: Batch | Iterable[Batch],
     method: str = DEFAULT_CALIBRATION,
+    weight_scales: WeightScales = "channel",
     catalog: Catalog = catalog,
 ) -> EmulatedNetwork:
     """An emulated copy of ``network``; the original stays as it is.
@@ -218,6 +221,8 @@ def emulate(
             which sites are found and the float network's activation ranges are taken; a tensor by
             itself is one batch.
         method: how a range becomes a scale: ``"max"``, ``"percentile"`` (99.99) or ``"mse"``.
+        weight_scales: one for each output ``"channel"`` of a layer, or one for its whole weight
+            ``"tensor"``.
         catalog: where multipliers are looked up.
 
     Returns:
@@ -226,10 +231,14 @@ def emulate(
     Raises:
         InputError: the network is scripted, exported or quantised, or computes something else once
             its layers are replaced; it holds the weights of experts in one tensor (`models.adapt`);
-            no calibration batch, or one that is not float32; a network without sites or not in
-            float32; a weight or activation that is infinite or not a number; an output that sums
-            more products than 32 bits hold; or an assignment that does not fit.
+            unknown weight scales; no calibration batch, or one that is not float32; a network
+            without sites or not in float32; a weight or activation that is infinite or not a
+            number; an output that sums more products than 32 bits hold; or an assignment that does
+            not fit.
     """
+    if weight_scales not in WEIGHT_SCALES:
+        known = suggest(weight_scales, list(WEIGHT_SCALES))
+        raise InputError(f"unknown weight scales {weight_scales!r}; {known}")
     check_network(network)
     check_experts(network)
     check_precision(network)
@@ -250,6 +259,8 @@ def emulate(
     refuse_uncalibrated_(copied, sites.unreached)
     folding = fold_batchnorms_(copied, batches[0].rows(slice(2)))
     emulated = EmulatedNetwork(copied, sites, folding).eval()
+    for layer in emulated.weighted:
+        layer.scales_of = weight_scales
     with computing_in_float(emulated):
         check_agreement(network, emulated, batches[0].rows(slice(2)))
     emulated.assign_(assignment, catalog=catalog)

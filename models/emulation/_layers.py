@@ -17,7 +17,7 @@ from luts import EXACT, Arithmetic, Scaling, Selection, Task, catalog, quantise,
 from luts.errors import InputError
 from models.emulation._plain import look_like_
 from models.emulation._products import LinearProduct, by_code
-from models.emulation._quantise import Observer, weight_scale
+from models.emulation._quantise import Observer, WeightScales, weight_scale
 from models.emulation._slopes import Gradient, Slopes, slopes_of
 
 Guard = Callable[[], contextlib.AbstractContextManager[None]]
@@ -183,6 +183,7 @@ class EmulatedWeightSite(EmulatedSite):
             ``(out,)``.
         weight_factor: of the scale that represents a channel's largest weight, float32 of shape
             ``(out,)``.
+        scales_of: what has a scale of its own: a channel of the weight, or only the whole.
         watcher: if set, called with every output's channel means, shape ``(out,)``; what it
             returns is added to `correction` and to the output at hand.
     """
@@ -197,6 +198,7 @@ class EmulatedWeightSite(EmulatedSite):
         self.bias = bias
         self.register_buffer("correction", torch.zeros(len(weight)))
         self.register_buffer("weight_factor", torch.ones(len(weight)))
+        self.scales_of: WeightScales = "channel"
         self.watcher: Callable[[torch.Tensor], torch.Tensor | None] | None = None
         self._prepared: tuple[Any, ...] | None = None
 
@@ -254,13 +256,13 @@ class EmulatedWeightSite(EmulatedSite):
     def meant_codes(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Codes nearest to the weight, before `weight_map`, and their scales."""
         weight = self.weight.detach()
-        scale = weight_scale(weight) * self.weight_factor
+        scale = weight_scale(weight, self.scales_of) * self.weight_factor
         return quantise(weight, scale.view(-1, *[1] * (weight.dim() - 1))), scale
 
     def calibrated_codes(self) -> tuple[torch.Tensor, torch.Tensor]:
         """`meant_codes` under the scales that represent each channel's largest weight."""
         weight = self.weight.detach()
-        scale = weight_scale(weight)
+        scale = weight_scale(weight, self.scales_of)
         return quantise(weight, scale.view(-1, *[1] * (weight.dim() - 1))), scale
 
     def _mapped(self, codes: torch.Tensor) -> torch.Tensor:

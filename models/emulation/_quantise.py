@@ -1,7 +1,8 @@
 """The integer contract: symmetric signed 8-bit codes with float32 scales.
 
 Codes lie in −127…127, rounding is half to even, activations have one scale per tensor, weights one
-per output channel. Jacob et al., CVPR 2018, arXiv 1712.05877, restricted to zero point 0.
+per output channel, or per tensor where that is asked for. Jacob et al., CVPR 2018, arXiv
+1712.05877, restricted to zero point 0.
 """
 
 from typing import Literal, get_args
@@ -13,19 +14,25 @@ from luts.errors import InputError, suggest
 
 CalibrationMethod = Literal["max", "percentile", "mse"]
 CALIBRATION_METHODS: tuple[str, ...] = get_args(CalibrationMethod)
+WeightScales = Literal["channel", "tensor"]
+WEIGHT_SCALES: tuple[str, ...] = get_args(WeightScales)
 
 PERCENTILE = 99.99
 _MSE_CANDIDATES = 64
 _SAMPLES_PER_BATCH = 2**18
 
 
-def weight_scale(weight: torch.Tensor) -> torch.Tensor:
+def weight_scale(weight: torch.Tensor, of: WeightScales = "channel") -> torch.Tensor:
     """Scale of every output channel, float32 of shape ``(out,)``.
 
     Args:
         weight: shape ``(out, …)``.
+        of: ``"channel"``: each represents its own largest weight. ``"tensor"``: all represent the
+            largest of the layer.
     """
     largest = weight.detach().abs().flatten(1).amax(dim=1)
+    if of == "tensor" and len(largest):
+        largest = largest.max().expand_as(largest)
     return positive_scale(largest)
 
 

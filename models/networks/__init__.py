@@ -3,8 +3,14 @@
 from models.networks._adapt import Mixture, adapt, check_experts
 from models.networks._architecture import ARCHITECTURES, Architecture, architecture
 from models.networks._build import build
-from models.networks._cluster import ClusterMoE
-from models.networks._config import TOPOLOGIES, ClusterFeatures, NetworkConfig
+from models.networks._cluster import ClusterMoE, FollowingMoE
+from models.networks._config import (
+    TOPOLOGIES,
+    ClusterFeatures,
+    ClusterRoute,
+    NetworkConfig,
+    SoftMixes,
+)
 from models.networks._experts import ExpertLayer, auxiliary_loss, every_expert_sees_everything
 from models.networks._foreign import source_digest
 from models.networks._hard import HardMoE, frozen_routers, information_loss, load_balancing_loss
@@ -17,6 +23,7 @@ from models.networks._inputs import (
     inputs_of,
     logits_of,
 )
+from models.networks._mixed import MixedKernels
 from models.networks._routing import Routing, expert_layers, measure_routing, uniform_routing
 from models.networks._soft import SoftMoE, WeightedExperts
 from models.networks._timm import timm
@@ -30,13 +37,17 @@ __all__ = [
     "Batch",
     "ClusterFeatures",
     "ClusterMoE",
+    "ClusterRoute",
     "ExpertLayer",
     "ExpertWork",
+    "FollowingMoE",
     "HardMoE",
     "Inputs",
+    "MixedKernels",
     "Mixture",
     "NetworkConfig",
     "Routing",
+    "SoftMixes",
     "SoftMoE",
     "WeightedExperts",
     "adapt",

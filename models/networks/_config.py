@@ -11,6 +11,8 @@ TOPOLOGIES: tuple[str, ...] = ("dense", "hard", "soft", "cluster")
 """Every topology."""
 
 ClusterFeatures = Literal["raw", "unit"]
+ClusterRoute = Literal["layer", "image"]
+SoftMixes = Literal["outputs", "kernels"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,6 +51,21 @@ class NetworkConfig:
             "alone (unit)"
         ),
     ] = "raw"
+    cluster_route: Annotated[
+        ClusterRoute,
+        setting(
+            "who chooses with topology cluster: every layer for each of its items (layer), or the "
+            "first layer with experts, once for the whole image and all layers (image)"
+        ),
+    ] = "layer"
+
+    soft_mixes: Annotated[
+        SoftMixes,
+        setting(
+            "what topology soft mixes in a convolutional network: the outputs of all experts, or "
+            "their kernels (CondConv)"
+        ),
+    ] = "outputs"
 
     def __post_init__(self) -> None:
         check_settings(self)
@@ -58,7 +75,25 @@ class NetworkConfig:
             raise InputError(
                 f"top_k is for the topology hard; {self.topology} takes none, not {self.top_k}"
             )
+        if self.cluster_route != "layer" and self.topology != "cluster":
+            raise InputError(
+                f"cluster_route {self.cluster_route!r} is for the topology cluster, not for "
+                f"{self.topology}: leave it out"
+            )
+        if self.soft_mixes != "outputs" and (
+            self.topology != "soft" or architecture(self.arch).granularity != "image"
+        ):
+            raise InputError(
+                f"soft_mixes {self.soft_mixes!r} is for the topology soft of convolutional "
+                f"networks, not for {self.topology} {self.arch}: leave it out"
+            )
         self._check_size()
+
+    def dense(self) -> "NetworkConfig":
+        """The dense network that this one is upcycled from."""
+        return dataclasses.replace(
+            self, topology="dense", cluster_route="layer", soft_mixes="outputs"
+        )
 
     def _check_size(self) -> None:
         chosen = architecture(self.arch)

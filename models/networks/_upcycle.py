@@ -4,7 +4,7 @@ Sparse upcycling: Komatsuzaki et al., ICLR 2023, arXiv 2212.05055.
 """
 
 import dataclasses
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -13,11 +13,12 @@ from torch.nn import functional
 
 from luts.errors import InputError
 from models.networks._architecture import architecture
-from models.networks._cluster import ClusterMoE, centroids_of
+from models.networks._cluster import ClusterMoE, FollowingMoE, centroids_of, pooled
 from models.networks._config import NetworkConfig
 from models.networks._experts import ExpertLayer, Granularity, upcycled
 from models.networks._gate import Standardise, item_features
 from models.networks._hard import HardMoE
+from models.networks._mixed import MixedKernels, convolutions_of
 from models.networks._soft import SoftMoE, WeightedExperts
 
 UPCYCLING_NOISE = 0.01
@@ -74,27 +75,65 @@ def make_experts_(
     """As `upcycle_`, but ``cluster`` without images gets random centroids, to be loaded over."""
     granularity = architecture(config.arch).granularity
     names = _exposed(network, config)
-    has_use = config.topology == "cluster" or granularity == "image"
-    if images is not None and has_use:
-        seen = _watch(network, names.values(), images, granularity, seed=seed)
-        fitted = True
-    else:
-        blank = torch.zeros(1, config.in_channels, config.image_size, config.image_size)
-        seen = _watch(network, names.values(), [blank], granularity, seed=seed)
-        fitted = False
-    for index, name in names.items():
+    if config.soft_mixes == "kernels":
+        _mix_kernels_(network, config, names, images, noise=noise, seed=seed)
+        return
+    by_image = config.cluster_route == "image"
+    fitted = images is not None and (config.topology == "cluster" or granularity == "image")
+    if images is None or not fitted:
+        images = [torch.zeros(1, config.in_channels, config.image_size, config.image_size)]
+    seen = _watch(network, names.values(), images, granularity, seed=seed, by_image=by_image)
+    leader: ClusterMoE | None = None
+    for index, name in sorted(names.items()):
         # Layers of one network must not start with the same noise.
         layer_seed = seed * 1_000 + index
         dense = network.get_submodule(name)
         experts = upcycled(dense, config.experts, noise=noise, seed=layer_seed)
         # Layers draw weights from the global generator before they are given theirs.
         with torch.random.fork_rng(devices=[]):
-            layer = _expert_layer(
-                experts, config, granularity, seen[name], fitted=fitted, seed=layer_seed
-            )
+            layer: ExpertLayer
+            if leader is not None:
+                layer = FollowingMoE(experts, leader, granularity=granularity)
+            else:
+                layer = _expert_layer(
+                    experts, config, granularity, seen[name], fitted=fitted, seed=layer_seed
+                )
+            if by_image and isinstance(layer, ClusterMoE):
+                leader = layer
         layer.train(dense.training)
         parameter = next(dense.parameters())
         network.set_submodule(name, layer.to(parameter.device))
+
+
+def _mix_kernels_(
+    network: nn.Module,
+    config: NetworkConfig,
+    names: Mapping[int, str],
+    images: Iterable[Batch] | None,
+    *,
+    noise: float,
+    seed: int,
+) -> None:
+    """Let the convolutions of these blocks mix kernels; the rest of a block stays one."""
+    convolutions = {
+        f"{name}.{inner}" if inner else name: (index, number)
+        for index, name in names.items()
+        for number, inner in enumerate(convolutions_of(network.get_submodule(name)))
+    }
+    blank = torch.zeros(1, config.in_channels, config.image_size, config.image_size)
+    shown = [blank] if images is None else images
+    seen = _watch(network, convolutions, shown, "image", seed=seed, by_image=False)
+    for name, (index, number) in convolutions.items():
+        dense = network.get_submodule(name)
+        assert isinstance(dense, nn.Conv2d)
+        layer_seed = (seed * 1_000 + index) * 1_000 + number
+        with torch.random.fork_rng(devices=[]):
+            layer = MixedKernels(dense, config.experts, noise=noise, seed=layer_seed)
+        samples = torch.cat(seen[name].rows)
+        if images is not None and len(samples) > 1 and isinstance(layer.standardise, Standardise):
+            layer.standardise.fit_(samples)
+        layer.train(dense.training)
+        network.set_submodule(name, layer.to(dense.weight.device))
 
 
 def _exposed(network: nn.Module, config: NetworkConfig) -> dict[int, str]:
@@ -133,6 +172,7 @@ def _watch(
     granularity: Granularity,
     *,
     seed: int,
+    by_image: bool,
 ) -> dict[str, _Seen]:
     """Inputs of the named modules while ``network`` runs on ``batches`` in evaluation mode."""
     seen = {name: _Seen([]) for name in names}
@@ -146,6 +186,9 @@ def _watch(
                 return
             tokens = x.reshape(len(x), -1, x.shape[-1])
             mine.items_per_image = tokens.shape[1]
+            if by_image:
+                mine.rows.append(pooled(x, granularity))
+                return
             some = torch.randperm(tokens.shape[1], generator=generator)[:_TOKENS_AN_IMAGE]
             mine.rows.append(tokens[:, some.to(x.device)].flatten(0, 1))
 
@@ -197,7 +240,13 @@ def _expert_layer(
         else:
             generator = torch.Generator().manual_seed(seed)
             centroids = torch.randn(len(experts), features, generator=generator)
-        return ClusterMoE(experts, centroids, granularity=granularity, on_unit=on_unit)
+        return ClusterMoE(
+            experts,
+            centroids,
+            granularity=granularity,
+            on_unit=on_unit,
+            by_image=config.cluster_route == "image",
+        )
     if config.topology == "soft" and granularity == "token":
         return SoftMoE(experts, features=features, tokens=seen.items_per_image, seed=seed)
     layer: HardMoE | WeightedExperts

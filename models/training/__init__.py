@@ -1,7 +1,13 @@
 """Data, training loop, weight cache and recovery."""
 
 from models.training._base import base_network
-from models.training._cache import read_making, save_weights, trained, weights_path
+from models.training._cache import (
+    check_trained_on,
+    read_making,
+    save_weights,
+    trained,
+    weights_path,
+)
 from models.training._data import Data, Normalisation, Split
 from models.training._distributed import is_first, local_device
 from models.training._files import atomically, cache_folder, check_writable
@@ -79,6 +85,7 @@ __all__ = [
     "check_classifier",
     "check_dataset",
     "check_seed",
+    "check_trained_on",
     "check_writable",
     "data_of",
     "default_recipe",

@@ -26,6 +26,7 @@ def base_network(
     *,
     seed: int,
     recipe: TrainingRecipe | None = None,
+    experts_recipe: TrainingRecipe | None = None,
     start: Start | None = None,
     reporter: Reporter = SILENT,
 ) -> nn.Module:
@@ -40,8 +41,8 @@ def base_network(
         data: what it classifies.
         seed: of weights and training.
         recipe: of the dense network's training; by default the architecture's for this data set.
-            Experts are trained a third as long (transformers) or a seventh (convolutional
-            networks).
+        experts_recipe: of what follows with experts; by default the dense network's for a third as
+            long (transformers) or a seventh (convolutional networks).
         start: weights to take instead of training the dense network.
         reporter: shows the progress of training.
 
@@ -49,6 +50,7 @@ def base_network(
         InputError: the training diverged, or the weights are not of this network.
     """
     recipe = default_recipe(config.arch, data.name) if recipe is None else recipe
+    further = upcycled_recipe(recipe) if experts_recipe is None else experts_recipe
     if start is not None and start.weights is not None:
         state = read_weights(start.weights, reporter=reporter)
         network = build(config, seed=seed)
@@ -57,7 +59,7 @@ def base_network(
                 check_making(start.weights, config)
             load_state_(network, state, source=start.weights)
             return network.eval()
-        dense = build(dataclasses.replace(config, topology="dense"), seed=seed)
+        dense = build(config.dense(), seed=seed)
         load_state_(dense, state, source=start.weights)
         origin: dict[str, object] = {"weights_sha256": state_digest(state)}
     else:
@@ -65,7 +67,7 @@ def base_network(
         dense, origin = _dense(config, data, recipe, seed, pretrained=pretrained, reporter=reporter)
     if config.topology == "dense":
         return dense.eval()
-    return _with_experts(dense, origin, config, data, recipe, seed, reporter)
+    return _with_experts(dense, origin, config, data, further, seed, reporter)
 
 
 def _dense(
@@ -78,7 +80,7 @@ def _dense(
     reporter: Reporter,
 ) -> tuple[nn.Module, dict[str, object]]:
     """The trained dense network, and how it was made."""
-    config = dataclasses.replace(config, topology="dense")
+    config = config.dense()
     making = _making(config, data, recipe, seed)
     network = build(config, seed=seed)
     if pretrained:
@@ -101,12 +103,10 @@ def _with_experts(
     origin: dict[str, object],
     config: NetworkConfig,
     data: Data,
-    recipe: TrainingRecipe,
+    further: TrainingRecipe,
     seed: int,
     reporter: Reporter,
 ) -> nn.Module:
-    further = upcycled_recipe(recipe)
-
     def start() -> nn.Module:
         network = copy.deepcopy(dense)
         upcycle_(network, config, images=data.train.batches(64), seed=seed)
@@ -128,6 +128,10 @@ def _making(
     if config.cluster_features == "raw":
         # Weights from before there was a choice keep their name.
         del shape["cluster_features"]
+    if config.cluster_route == "layer":
+        del shape["cluster_route"]
+    if config.soft_mixes == "outputs":
+        del shape["soft_mixes"]
     if config.topology == "hard" and architecture(config.arch).granularity == "image":
         # Weights from when the gradient of such a router reached the layers before it are others.
         shape["router_features"] = "detached"

@@ -15,6 +15,7 @@ from torch import nn
 from luts.console import SILENT, Reporter
 from luts.errors import InputError
 from models.networks import NetworkConfig
+from models.training._data import Data
 from models.training._files import atomically, cache_folder, check_writable
 
 Net = TypeVar("Net", bound=nn.Module)
@@ -93,26 +94,67 @@ def check_making(source: str, config: NetworkConfig) -> None:
     """Check what a file of weights says of itself and its tensors do not show.
 
     Raises:
-        InputError: it says that it was trained with another ``top_k`` or other cluster features.
+        InputError: it says that it was trained with another ``top_k``, other cluster features or
+            another route.
     """
     path = Path(source)
     if path.suffix != ".safetensors" or not path.is_file():
         return
-    try:
-        making = read_making(path)
-    except (SafetensorError, OSError, ValueError, TypeError, RecursionError) as error:
-        raise InputError(
-            f"{source} does not say in a readable way how its weights were made ({error}): save "
-            f"them without that, or make the file again"
-        ) from error
-    for name in ("top_k", "cluster_features"):
+    making = _readable_making(path)
+    # Of weights from before there was a choice.
+    usual = {"cluster_route": "layer", "soft_mixes": "outputs"}
+    for name in ("top_k", "cluster_features", "cluster_route", "soft_mixes"):
         wanted = getattr(config, name)
-        kept = making.get(name, wanted)
+        kept = making.get(name, usual.get(name, wanted)) if making else wanted
         if kept != wanted:
             flag = "--" + name.replace("_", "-")
             raise InputError(
                 f"{source} was trained with {flag} {kept}, not {wanted}: say {flag} {kept}"
             )
+
+
+def _readable_making(path: Path) -> dict[str, Any]:
+    try:
+        return read_making(path)
+    except (SafetensorError, OSError, ValueError, TypeError, RecursionError) as error:
+        raise InputError(
+            f"{path} does not say in a readable way how its weights were made ({error}): save "
+            f"them without that, or make the file again"
+        ) from error
+
+
+def check_trained_on(path: Path, data: Data) -> None:
+    """Check what a file of weights says it was trained on.
+
+    Images of a folder are told by their content where the file knows it, whatever the folder's
+    name; a file that says nothing passes.
+
+    Args:
+        path: a file of weights.
+        data: that its network is to be judged on.
+
+    Raises:
+        InputError: it was trained on another data set, on images of another size, or on another
+            part of the set; or what it says cannot be read.
+    """
+    if path.suffix != ".safetensors":
+        return
+    theirs: Mapping[str, Any] = _readable_making(path).get("data", {})
+    mine = data.making
+    for name in ("name", "content_sha256", "image_size", "part_of", "train", "test"):
+        kept, wanted = (_said(name, making) for making in (theirs, mine))
+        is_optional = name == "content_sha256" and None in (kept, wanted)
+        if theirs and kept != wanted and not is_optional:
+            raise InputError(
+                f"{path} was trained on data with {name} {kept}, not {wanted}: name the weights "
+                f"of this data set, or none, and they are trained"
+            )
+
+
+def _said(name: str, making: Mapping[str, Any]) -> Any:
+    value = making.get(name)
+    # Of images in a folder the name says where they were.
+    return str(value).partition(":")[0] if name == "name" else value
 
 
 def _load(net: nn.Module, path: Path) -> str | None:

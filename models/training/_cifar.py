@@ -56,7 +56,7 @@ def read_cifar(located: Located, *, image_size: int | None) -> Source:
         return Index(labels, [len(labels) - test, test, 0], class_names, *statistics)
 
     content = {"tree": located.tree.fingerprint(), "image_size": image_size, "labels": label_key}
-    return stored("cifar10" if is_ten else "cifar100", content, build)
+    return located.checked(stored("cifar10" if is_ten else "cifar100", content, build))
 
 
 def _contents(located: Located, wanted: list[str]) -> list[dict[str, Any]]:

@@ -135,6 +135,7 @@ class Data:
         num_classes: number of labels.
         class_names: what the labels stand for.
         content_sha256: of all images and labels, where the name alone does not say which they are.
+        part_of: training and test images of the published set, where this is a part of it.
     """
 
     name: str
@@ -144,6 +145,7 @@ class Data:
     num_classes: int
     class_names: tuple[str, ...] = ()
     content_sha256: str | None = None
+    part_of: tuple[int, int] | None = None
 
     @property
     def image_size(self) -> int:
@@ -160,9 +162,10 @@ class Data:
     def making(self) -> dict[str, object]:
         """What identifies the data among results: name, image size, images in each split.
 
-        The digest of its content is there for images of the user's own.
+        The digest of its content is there for images of the user's own, the images of the whole
+        set where this is a part of a published one.
         """
-        digest = self.content_sha256
+        digest, whole = self.content_sha256, self.part_of
         return {
             "name": self.name,
             "image_size": self.image_size,
@@ -170,4 +173,5 @@ class Data:
             "validation": len(self.validation),
             "test": len(self.test),
             **({} if digest is None else {"content_sha256": digest}),
+            **({} if whole is None else {"part_of": {"train": whole[0], "test": whole[1]}}),
         }

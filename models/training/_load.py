@@ -68,6 +68,12 @@ def load_data(
         source = read_digits(image_size or 32)
         return splits(source, seed=seed, test_fraction=0.2, validation_fraction=0.2)
     source = _read(name, image_size, root, download=download, reporter=reporter)
+    if source.part_of is not None:
+        has = len(source.train.labels), len(source.test.labels if source.test else ())
+        reporter.note(
+            f"{name} is a part of the published set: {has[0]:,} of {source.part_of[0]:,} training "
+            f"and {has[1]:,} of {source.part_of[1]:,} test images"
+        )
     return splits(source, seed=seed, test_fraction=0.2, validation_fraction=0.1)
 
 

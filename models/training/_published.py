@@ -1,6 +1,8 @@
 """Where the published data sets are, on the network and on this machine."""
 
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from luts.console import Reporter
@@ -8,17 +10,25 @@ from luts.errors import InputError
 from models.training._archive import Folder, Tree, open_tree
 from models.training._download import Checksum, download
 from models.training._files import cache_folder
+from models.training._source import Source
 
 
 @dataclass(frozen=True)
 class Published:
-    """One published archive and the folder that it unpacks to."""
+    """One published archive, the folder that it unpacks to, and its labelled images.
+
+    Attributes:
+        train_images: of the whole set.
+        test_images: likewise, those that count as test images here.
+    """
 
     title: str
     file_name: str
     folder: str
     url: str
     checksum: Checksum
+    train_images: int
+    test_images: int
 
 
 # Checksums as in torchvision and in the data sets' own pages.
@@ -28,6 +38,8 @@ CIFAR10 = Published(
     "cifar-10-batches-py",
     "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",
     Checksum("md5", "c58f30108f718f92721af3b95e74349a"),
+    train_images=50_000,
+    test_images=10_000,
 )
 CIFAR100 = Published(
     "CIFAR-100",
@@ -35,6 +47,8 @@ CIFAR100 = Published(
     "cifar-100-python",
     "https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz",
     Checksum("md5", "eb9058c3a382ffc7106e4002c42a8d85"),
+    train_images=50_000,
+    test_images=10_000,
 )
 TINY_IMAGENET = Published(
     "Tiny ImageNet-200",
@@ -42,6 +56,8 @@ TINY_IMAGENET = Published(
     "tiny-imagenet-200",
     "http://cs231n.stanford.edu/tiny-imagenet-200.zip",
     Checksum("md5", "90528d7ca1a48142e341f4ef8d21d0de"),
+    train_images=100_000,
+    test_images=10_000,
 )
 
 
@@ -61,6 +77,55 @@ class Located:
         """
         if not isinstance(self.tree, Folder):
             self.published.checksum.verify(self.path, "remove it, and it is fetched again")
+
+    def checked(self, source: Source) -> Source:
+        """``source`` with what it is a part of, if it is one.
+
+        A part stands for the whole only if it takes as much of every class.
+
+        Raises:
+            InputError: a class has fewer images than another, or more are there than are published.
+        """
+        assert source.test is not None, "published sets have test images"
+        for part, images in (("training", source.train), ("test", source.test)):
+            labels = [source.class_names[i] for i in images.labels.tolist()]
+            self.check_counts(part, labels, source.class_names)
+        counts = len(source.train.labels), len(source.test.labels)
+        whole = self.published.train_images, self.published.test_images
+        if counts[0] > whole[0] or counts[1] > whole[1]:
+            raise InputError(
+                f"{self.path} is not {self.published.title}: it has {counts[0]:,} training and "
+                f"{counts[1]:,} test images, and that {whole[0]:,} and {whole[1]:,}; "
+                f"{self.remedy}"
+            )
+        return source if counts == whole else replace(source, part_of=whole)
+
+    def check_counts(self, part: str, labels: Sequence[str], classes: Sequence[str]) -> None:
+        """Check that every class has as many images as any other.
+
+        Args:
+            part: what they are called.
+            labels: class of each image, at least one.
+            classes: that there are.
+
+        Raises:
+            InputError: one has fewer.
+        """
+        counts = Counter(labels)
+        most = max(counts.values())
+        short = [name for name in classes if counts[name] < most]
+        if short:
+            raise InputError(
+                f"{self.path} is not all of {self.published.title}, nor a part with as many images "
+                f"of each class: class {short[0]} has {counts[short[0]]} {part} images where "
+                f"others have {most} ({len(short)} of {len(classes)} classes have too few); "
+                f"{self.remedy}"
+            )
+
+    @property
+    def remedy(self) -> str:
+        """What makes the set whole again."""
+        return f"unpack {self.published.file_name} again, or remove it and it is fetched"
 
     def named(self, names: list[str], wanted: str) -> str:
         """The file of the set whose path inside it is ``wanted``.

@@ -37,6 +37,7 @@ class Source:
         test: test images, if it has its own.
         validation: validation images, if it has its own.
         content_sha256: of all images and labels, where the name alone does not say which they are.
+        part_of: training and test images of the published set, where this is a part of it.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Source:
     test: LabelledImages | None = None
     validation: LabelledImages | None = None
     content_sha256: str | None = None
+    part_of: tuple[int, int] | None = None
 
 
 def splits(source: Source, *, seed: int, test_fraction: float, validation_fraction: float) -> Data:
@@ -77,8 +79,10 @@ def splits(source: Source, *, seed: int, test_fraction: float, validation_fracti
         validation = _shuffled(source.validation, source.normalisation, seed)
         rows = np.random.default_rng(seed).permutation(rows)
     train = source.train.split(rows, source.normalisation)
-    names = source.class_names
-    return Data(source.name, train, validation, test, len(names), names, source.content_sha256)
+    names, digest = source.class_names, source.content_sha256
+    return Data(
+        source.name, train, validation, test, len(names), names, digest, part_of=source.part_of
+    )
 
 
 def check_seed(seed: int) -> None:

@@ -2,10 +2,10 @@
 
 Origin: Stanford CS231N (http://cs231n.stanford.edu). Its test images have no labels, so its 10,000
 validation images are our test split, as in the literature, and validation is cut from training.
+A folder with fewer images is taken if every class has as many (every other one, say), and the
+results then say so.
 """
 
-from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from luts.console import Reporter
@@ -36,10 +36,10 @@ def read_tiny_imagenet(located: Located, *, image_size: int | None, reporter: Re
         if strange or not train:
             raise InputError(
                 f"{located.path} is not Tiny ImageNet-200, or not all of it: it has no training "
-                f"images{f' of {strange[0]}' if strange else ''}; {_remedy(located)}"
+                f"images{f' of {strange[0]}' if strange else ''}; {located.remedy}"
             )
         for part, images in (("training", train), ("validation", test)):
-            _check_counts(located, part, [label for label, _ in images], classes)
+            located.check_counts(part, [label for label, _ in images], classes)
         rows = {name: row for row, (_, name) in enumerate(train + test)}
         decode_all(
             located.tree.read(rows), len(rows), out, image_size=image_size, reporter=reporter
@@ -49,13 +49,8 @@ def read_tiny_imagenet(located: Located, *, image_size: int | None, reporter: Re
         return Index(labels, [len(train), len(test), 0], classes, *_IMAGENET_STATISTICS)
 
     content = {"tree": located.tree.fingerprint(), "image_size": image_size, "set": "tiny-imagenet"}
-    source = stored("tiny-imagenet", content, build)
     # Half a folder may have been decoded when its images were not counted yet.
-    assert source.test is not None, "the validation images are the test images"
-    for part, pool in (("training", source.train), ("validation", source.test)):
-        labels = [source.class_names[label] for label in pool.labels.tolist()]
-        _check_counts(located, part, labels, source.class_names)
-    return source
+    return located.checked(stored("tiny-imagenet", content, build))
 
 
 def _is_training(name: str) -> bool:
@@ -77,15 +72,14 @@ def _validation_images(located: Located, names: list[str]) -> list[tuple[str, st
     if missing or not images:
         first = missing[0] if missing else _ANNOTATIONS
         raise InputError(
-            f"{located.path} is not all of Tiny ImageNet-200: nothing at {first}; "
-            f"{_remedy(located)}"
+            f"{located.path} is not all of Tiny ImageNet-200: nothing at {first}; {located.remedy}"
         )
     present = {name for name in names if PurePosixPath(name).parent == folder and _is_image(name)}
     unlisted = sorted(present - listed)
     if unlisted:
         raise InputError(
             f"{located.path} is not all of Tiny ImageNet-200: {_ANNOTATIONS} has no line for "
-            f"{unlisted[0]} ({len(unlisted)} of {len(present)} images); {_remedy(located)}"
+            f"{unlisted[0]} ({len(unlisted)} of {len(present)} images); {located.remedy}"
         )
     return images
 
@@ -93,22 +87,3 @@ def _validation_images(located: Located, names: list[str]) -> list[tuple[str, st
 def _is_image(name: str) -> bool:
     path = PurePosixPath(name)
     return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
-
-
-def _check_counts(
-    located: Located, part: str, labels: Sequence[str], classes: Sequence[str]
-) -> None:
-    """Every class of the published set has as many images as any other."""
-    counts = Counter(labels)
-    most = max(counts.values())
-    short = [name for name in classes if counts[name] < most]
-    if short:
-        raise InputError(
-            f"{located.path} is not all of Tiny ImageNet-200: class {short[0]} has "
-            f"{counts[short[0]]} {part} images where others have {most} ({len(short)} of "
-            f"{len(classes)} classes have too few); {_remedy(located)}"
-        )
-
-
-def _remedy(located: Located) -> str:
-    return f"unpack {located.published.file_name} again, or remove it and it is fetched"

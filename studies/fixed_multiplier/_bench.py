@@ -10,13 +10,24 @@ import energy
 import models
 from dse import Evaluator, default_recovery, provenance
 from dse.scoring import BATCH_SIZE
-from luts import catalog
 from luts.console import Reporter
-from models.training import Start, base_network, has_batchnorm, state_digest
+from models.training import (
+    Start,
+    base_network,
+    check_trained_on,
+    has_batchnorm,
+    state_digest,
+)
 from studies._images import Images
 from studies._matrix import Record
 from studies._networks import workload_of
-from studies.fixed_multiplier._plan import FixedCell, FloatNetwork, MatrixPreset, NetworkPlan
+from studies.fixed_multiplier._plan import (
+    FixedCell,
+    FloatNetwork,
+    MatrixPreset,
+    NetworkPlan,
+    power_rel,
+)
 from studies.fixed_multiplier._sampling import packed
 
 
@@ -84,15 +95,16 @@ class Bench:
     def measure(self, cell: FixedCell) -> Record:
         """Compute a cell; every figure in the record comes from here."""
         network = self._of(cell)
-        evaluator, workload, swapped = network.evaluator, network.workload, self.preset.swapped
+        evaluator, workload = network.evaluator, network.workload
         recipe = self._recipe(cell, evaluator)
         self.check_recipe(cell, recipe)
-        assignment = models.Assignment.uniform(workload.sites, cell.multiplier, swapped=swapped)
+        protocol = self.preset.plan(cell).protocol
+        assignment = protocol.assignment(workload.sites, cell.multiplier, swapped=cell.swapped)
         cost = energy.cost(workload, assignment)
         started = time.perf_counter()
         (test, right), validation, note = self._scores(cell, evaluator, assignment)
         return {
-            "cell": dataclasses.asdict(cell),
+            "cell": cell.to_dict(),
             "settings": self.preset.settings(cell),
             "test": dataclasses.asdict(test),
             "right": packed(right),
@@ -112,7 +124,7 @@ class Bench:
     ) -> tuple[tuple[models.Score, Tensor], models.Score | None, str]:
         images = evaluator.data.test
         if cell.recovery == "retrained":
-            epochs = self.preset.plan(cell).retrain_epochs
+            epochs = self.preset.plan(cell).epochs_of(cell.multiplier)
             tuned = evaluator.fine_tune(assignment, epochs=epochs, seed=cell.seed)
             scored = models.evaluate_images(tuned.network, images, batch_size=BATCH_SIZE)
             return scored, tuned.validation, tuned.note
@@ -125,7 +137,7 @@ class Bench:
             return {}
         recovery = evaluator.recovery
         if cell.recovery == "retrained":
-            epochs = self.preset.plan(cell).retrain_epochs
+            epochs = self.preset.plan(cell).epochs_of(cell.multiplier)
             training = dataclasses.replace(evaluator.tuning.training, epochs=epochs)
             tuning = dataclasses.replace(evaluator.tuning, training=training)
             recovery = dataclasses.replace(recovery, fine_tuning=tuning)
@@ -141,7 +153,7 @@ class Bench:
         if cell.recovery == "recalibrated":
             return free
         training = evaluator.tuning.training
-        epochs = self.preset.plan(cell).retrain_epochs
+        epochs = self.preset.plan(cell).epochs_of(cell.multiplier)
         precision = "" if training.precision == "float32" else f" in {training.precision}"
         return (
             f"{free}, then {epochs:g} epochs of {training.optimizer} through the circuits, "
@@ -158,7 +170,7 @@ class Bench:
     def _load(self, cell: FixedCell) -> MeasuredNetwork:
         preset, plan = self.preset, self.preset.plan(cell)
         data = self.data(plan, cell.seed)
-        network, origin = _network(plan, cell, data, self.reporter)
+        network, origin, trained = _network(plan, cell, data, self.reporter)
         sha256 = state_digest(network.state_dict())
         self.check_weights(cell.network, sha256)
         network = network.to(self.device)
@@ -170,22 +182,23 @@ class Bench:
             test=data.test.take(preset.test_images or len(data.test)),
         )
         count, recovery = preset.calibration_images, _recovery(network, data, plan)
-        evaluator = Evaluator(network, data, calibration_images=count, recovery=recovery)
+        evaluator = Evaluator(
+            network,
+            data,
+            calibration_images=count,
+            recovery=recovery,
+            weight_scales=plan.protocol.weight_scales,
+        )
         float_test = models.evaluate(network, data.test, batch_size=BATCH_SIZE)
         base = {
             "weights": origin,
             "weights_sha256": sha256,
+            "training": trained,
             "data": data.making,
             "classes": data.num_classes,
             "float_test": dataclasses.asdict(float_test),
         }
         return MeasuredNetwork(evaluator, workload_of(evaluator), base)
-
-
-def power_rel(multiplier: str) -> float:
-    """Power of a multiplier, relative to the exact one."""
-    exact = max(catalog[name].power_mw for name in catalog.names("paper"))
-    return catalog[multiplier].power_mw / exact
 
 
 def check_data(
@@ -203,19 +216,31 @@ def check_data(
 
 def _network(
     plan: NetworkPlan, cell: FixedCell, data: models.Data, reporter: Reporter
-) -> tuple[nn.Module, str]:
-    """The trained float network, and in a few words where it comes from."""
+) -> tuple[nn.Module, str, Record]:
+    """The trained float network, where it comes from, and by what recipes what has no file was."""
     shape = plan.shape(cell.topology, data.num_classes, data.image_size)
     own = plan.weights_file(cell.topology, cell.seed)
     file = own or plan.weights_file("dense", cell.seed)
     origin = f"dense: {plan.base_epochs:g} epochs" if file is None else file.name
+    trained = {} if file is not None else {"dense": dataclasses.asdict(plan.recipe())}
+    further = None
     if own is None and cell.topology != "dense":
         origin += ", upcycled and trained on"
+        further = plan.experts_recipe(cell.topology)
+        trained[cell.topology] = dataclasses.asdict(further)
+    if file is not None:
+        check_trained_on(file, data)
     start = None if file is None else Start(str(file))
     network = base_network(
-        shape, data, seed=cell.seed, recipe=plan.recipe(), start=start, reporter=reporter
+        shape,
+        data,
+        seed=cell.seed,
+        recipe=plan.recipe(),
+        experts_recipe=further,
+        start=start,
+        reporter=reporter,
     )
-    return network, origin
+    return network, origin, trained
 
 
 def _recovery(network: nn.Module, data: models.Data, plan: NetworkPlan) -> models.Recovery:

@@ -13,6 +13,7 @@ import pandas as pd
 
 from luts import catalog
 from models import TOPOLOGIES
+from studies.fixed_multiplier._plan import AGGRESSIVE_POWER
 from studies.fixed_multiplier._verdicts import MISSING, all_of, deciding, estimate, largest
 
 ALIKE_POINTS = 2.0
@@ -23,9 +24,6 @@ FULL_POINTS = 1.0
 
 FAIL_POINTS = 5.0
 """Recovery fails if more than this much is lost for good."""
-
-AGGRESSIVE_POWER = 0.5
-"""A multiplier below this relative power is aggressive, one from there to 1 moderate."""
 
 COLUMNS = (
     "drop_points",
@@ -137,7 +135,7 @@ def judge(rows: pd.DataFrame) -> list[Claim]:
     """All six claims, each on every network that it speaks of and that is measured completely.
 
     Args:
-        rows: as `_tables.matrix` makes them.
+        rows: as `_tables.matrix` makes them, of one operand order.
     """
     return [_judged(rows, statement, *of_what) for statement, of_what in _CLAIMS.items()]
 

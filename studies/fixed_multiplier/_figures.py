@@ -11,9 +11,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from dse import TOPOLOGY_COLOURS
-from studies.fixed_multiplier._tables import SUBJECT
+from studies.fixed_multiplier._tables import SUBJECT, of_order, orders_of
 
 BANDS = "bands: 95 % confidence interval of the mean over seeds (Student's t), none with one seed"
+OTHER_ORDER = "weight on the first port"
 MARKERS = {"dense": "o", "hard": "s", "soft": "^", "cluster": "D"}
 
 HALF_WIDTHS = {"test_accuracy_pct": "accuracy_half_width", "drop_points": "drop_half_width"}
@@ -37,17 +38,17 @@ def draw_without(
     """
     part = table[table["recovery"].isin(["none", "recalibrated"])]
     figure, axes, subjects = _panels(part, rows=3)
-    for column, (subject, rows) in enumerate(subjects):
+    for column, (subject, variant, rows) in enumerate(subjects):
         falling = rows.sort_values("power_rel", ascending=False)["multiplier"].unique()
         ranks = {name: place for place, name in enumerate(falling)}
         values = ("test_accuracy_pct", "drop_points", "drop_points")
         for axis, value in zip(axes[:, column], values, strict=True):
-            for (topology, recovery), line in rows.groupby(["topology", "recovery"], sort=False):
-                line = line.assign(place=line["multiplier"].map(ranks)).sort_values("place")
+            placed = rows.assign(place=rows["multiplier"].map(ranks))
+            for (topology, recovery), line in placed.groupby(["topology", "recovery"], sort=False):
                 is_raw = recovery == "none"
                 _line(axis, line, "place", value, str(topology), dashed=not is_raw)
             axis.set_xticks(list(ranks.values()), _ticks(rows, ranks), fontsize=8)
-        axes[0, column].set_title(_title(subject, rows, proxies))
+        axes[0, column].set_title(_title(subject, rows, proxies) + variant)
         axes[1, column].invert_yaxis()
         axes[2, column].set_ylim(NEAR_POINTS, -NEAR_POINTS / 4)
         axes[2, column].set_xlabel("multiplier and its power relative to the exact one")
@@ -72,14 +73,13 @@ def draw_retrained(
     """
     part = table[table["recovery"] == "retrained"]
     figure, axes, subjects = _panels(part, rows=2)
-    for column, (subject, rows) in enumerate(subjects):
+    for column, (subject, variant, rows) in enumerate(subjects):
         for axis in axes[:, column]:
             for topology, line in rows.groupby("topology", sort=False):
-                line = line.sort_values("energy_rel")
                 _line(axis, line, "energy_rel", "test_accuracy_pct", str(topology))
         best = rows["test_accuracy_pct"].max()
         axes[1, column].set_ylim(best - NEAR_POINTS, best + NEAR_POINTS / 4)
-        axes[0, column].set_title(_title(subject, rows, proxies))
+        axes[0, column].set_title(_title(subject, rows, proxies) + variant)
         axes[1, column].set_xlabel("power, normalised by dense with the exact multiplier")
     axes[0, 0].set_ylabel("test top-1 accuracy (%)")
     axes[1, 0].set_ylabel("the same accuracy, enlarged (%)")
@@ -93,9 +93,13 @@ def draw_retrained(
 
 def _panels(
     table: pd.DataFrame, *, rows: int
-) -> tuple[Figure, np.ndarray, list[tuple[Subject, pd.DataFrame]]]:
-    """An empty figure with a column of panels for each subject, ``[row, column]``."""
-    subjects = [((str(a), str(d)), part) for (a, d), part in table.groupby(SUBJECT, sort=False)]
+) -> tuple[Figure, np.ndarray, list[tuple[Subject, str, pd.DataFrame]]]:
+    """An empty figure with a column of panels for each subject and protocol, ``[row, column]``."""
+    subjects: list[tuple[Subject, str, pd.DataFrame]] = []
+    for (arch, dataset), part in table.groupby(SUBJECT, sort=False):
+        variants = part["variant"] if "variant" in part else pd.Series("", index=part.index)
+        for name, its_own in part.groupby(variants, sort=False):
+            subjects.append(((str(arch), str(dataset)), f"\n{name}" if name else "", its_own))
     columns = max(1, len(subjects))
     figure = Figure(figsize=(5.2 * columns, 0.6 + 3.8 * rows), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False)
@@ -107,7 +111,14 @@ def _panels(
 def _line(
     axis: Axes, line: pd.DataFrame, x: str, value: str, topology: str, *, dashed: bool = False
 ) -> None:
+    """A line through the points of one operand order; crosses where the other one is, too."""
     colour = TOPOLOGY_COLOURS[topology]
+    usual, *others = orders_of(line)
+    for order in others:
+        crosses = line[line["swapped"] == order]
+        size = 4 if dashed else 6
+        axis.plot(crosses[x], crosses[value], "x", color=colour, markersize=size, alpha=0.85)
+    line = of_order(line, usual).sort_values(x)
     places, means = line[x].to_numpy(), line[value].to_numpy()
     axis.plot(
         places,
@@ -135,6 +146,9 @@ def _name_lines(axis: Axes, table: pd.DataFrame, kinds: list[Line2D] | None = No
         for topology, colour in TOPOLOGY_COLOURS.items()
         if topology in set(table["topology"])
     ]
+    if len(orders_of(table)) > 1:
+        mark = Line2D([], [], color="0.35", marker="x", linestyle="", label=OTHER_ORDER)
+        kinds = [*(kinds or []), mark]
     axis.legend(handles=[*lines, *(kinds or [])], fontsize=8)
 
 

@@ -11,7 +11,11 @@ from studies.fixed_multiplier._plan import FixedCell, MatrixPreset
 
 _SCORE = {"accuracy": float, "cross_entropy": float, "images": int}
 _SHAPE: dict[str, object] = {
-    "cell": get_type_hints(FixedCell),
+    "cell": {
+        name: kind
+        for name, kind in get_type_hints(FixedCell).items()
+        if name not in ("swapped", "variant")  # which came later
+    },
     "settings": {},
     "test": _SCORE,
     "validation": _SCORE,
@@ -54,7 +58,7 @@ class Results(CellStore[FixedCell]):
 
     def __init__(self, path: Path, preset: MatrixPreset) -> None:
         self.preset = preset
-        self._recipes: dict[tuple[str, str, str], tuple[Record, str]] = {}
+        self._recipes: dict[Hashable, tuple[Record, str]] = {}
         super().__init__(path)
         if not (path / "cells").exists():
             check_free(path, WRITTEN, "cells that it could be of")
@@ -78,9 +82,10 @@ class Results(CellStore[FixedCell]):
                 f"{self.path} holds results of preset {theirs.get('preset')}, not of "
                 f"{self.preset.name}; {another}"
             )
-        if (cell.arch, cell.dataset) not in self.preset.subjects:
+        if (cell.arch, cell.dataset, cell.variant) not in self.preset.subjects:
+            by = f" by protocol {cell.variant}" if cell.variant else ""
             raise InputError(
-                f"{self.path} holds cells of {cell.arch} on {cell.dataset}, which preset "
+                f"{self.path} holds cells of {cell.arch} on {cell.dataset}{by}, which preset "
                 f"{self.preset.name} does not have; {another}"
             )
         mine = self.preset.settings(cell)
@@ -111,7 +116,9 @@ class Results(CellStore[FixedCell]):
         self._check_same_recipe(cell, recipe, f"{cell.name}, which is to be measured,")
 
     def _check_same_recipe(self, cell: FixedCell, recipe: Record, name: str) -> None:
-        kind = (cell.arch, cell.dataset, cell.recovery)
+        is_retrained = cell.recovery == "retrained"
+        epochs = self.preset.plan(cell).epochs_of(cell.multiplier) if is_retrained else None
+        kind = (cell.arch, cell.dataset, cell.variant, cell.recovery, epochs)
         theirs, first = self._recipes.setdefault(kind, (recipe, name))
         if theirs != recipe:
             keys = sorted(key for key in {*theirs, *recipe} if theirs.get(key) != recipe.get(key))
@@ -133,8 +140,16 @@ def recipe_of(record: Record) -> Record:
 
 
 def cell_of(record: Record) -> FixedCell:
-    """The cell that a record belongs to."""
-    return FixedCell(**record["cell"])
+    """The cell that a record belongs to.
+
+    Raises:
+        TypeError: it has a value of another type.
+    """
+    cell = FixedCell(**record["cell"])
+    for name, kind in get_type_hints(FixedCell).items():
+        if type(getattr(cell, name)) is not kind:
+            raise TypeError(f"{name} is {getattr(cell, name)!r}")
+    return cell
 
 
 def _check_shape(given: object, shape: object, name: str = "the file") -> None:

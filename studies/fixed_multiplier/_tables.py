@@ -29,19 +29,59 @@ def matrix(records: Iterable[Record]) -> pd.DataFrame:
     rows = pd.DataFrame([_row(record, exact.get(_alike(record))) for record in cells])
     if rows.empty:
         return rows
-    return rows.sort_values([*POINT, "seed"], key=_places, kind="stable", ignore_index=True)
+    if "variant" in rows:
+        rows["variant"] = rows["variant"].fillna("")
+    order = [*point_of(rows), "seed"]
+    return rows.sort_values(order, key=_places, kind="stable", ignore_index=True)
+
+
+def point_of(rows: pd.DataFrame) -> list[str]:
+    """The columns that tell points apart: some tables have both operand orders, or protocols."""
+    more = [name for name in ("swapped", "variant") if name in rows and rows[name].any()]
+    return [*POINT, *more]
+
+
+def of_order(rows: pd.DataFrame, swapped: bool) -> pd.DataFrame:
+    """Rows of one operand order, and of the circuits for which both are the same."""
+    return rows[~rows["multiplier"].isin(_non_commutative(rows)) | (_swapped(rows) == swapped)]
+
+
+def of_variant(rows: pd.DataFrame, variant: str) -> pd.DataFrame:
+    """Rows of one protocol, the usual one if the name is empty."""
+    if "variant" not in rows:
+        return rows if not variant else rows[:0]
+    return rows[rows["variant"] == variant]
+
+
+def orders_of(rows: pd.DataFrame) -> tuple[bool, ...]:
+    """The operand orders of which there are rows, as ``swapped``: that of activations first."""
+    has_two = rows["multiplier"].isin(_non_commutative(rows))
+    return tuple(sorted({bool(value) for value in _swapped(rows)[has_two]})) or (False,)
+
+
+def _swapped(rows: pd.DataFrame) -> pd.Series:
+    # A summary of one order does not say which it is.
+    return rows["swapped"] if "swapped" in rows else pd.Series(False, index=rows.index)
+
+
+def _non_commutative(rows: pd.DataFrame) -> list[str]:
+    return [name for name in rows["multiplier"].unique() if not catalog[name].is_commutative]
 
 
 def _alike(record: Record) -> tuple[object, ...]:
-    """All of a cell but its multiplier."""
-    return tuple(value for key, value in record["cell"].items() if key != "multiplier")
+    """All of a cell but its multiplier, whose operand order is part of it."""
+    cell = record["cell"]
+    names = ("arch", "dataset", "topology", "recovery", "seed")
+    return (*(cell[name] for name in names), cell.get("variant", ""))
 
 
 def _row(record: Record, exact: Record | None) -> dict[str, object]:
     base, making = record["base"], record["making"]
     validation = record["validation"]
+    cell, settings = record["cell"], record["settings"]
     return {
-        **record["cell"],
+        # The operand order is among the settings, where every cell has it.
+        **{key: value for key, value in cell.items() if key not in ("swapped", "variant")},
         "power_rel": round(record["power_rel"], 6),
         "test_accuracy_pct": 100 * record["test"]["accuracy"],
         **_drop(record, exact),
@@ -54,15 +94,30 @@ def _row(record: Record, exact: Record | None) -> dict[str, object]:
         "note": record["note"],
         "float_weights": base["weights"],
         "float_weights_sha256": base["weights_sha256"][:12],
-        "data": base["data"]["name"],
-        **{key: value for key, value in record["settings"].items()},
+        "data": said_of(base["data"]),
+        **{key: value for key, value in settings.items() if key != "protocol"},
         # Not the setting, where 0 stands for all.
         "test_images": record["test"]["images"],
         "commit": making["commit"],
         "device": making["device"],
         "threads": making["threads"],
         "torch": making["versions"]["torch"],
+        **({"variant": cell["variant"]} if "variant" in cell else {}),
     }
+
+
+def said_of(data: Record) -> str:
+    """A data set's name, and how much of it there is where that is not all."""
+    whole = data.get("part_of")
+    if whole is None:
+        return str(data["name"])
+    has = {"train": data["train"] + data["validation"], "test": data["test"]}
+    parts = [
+        f"{has[part]:,} of {whole[part]:,} {word} images"
+        for part, word in (("train", "training"), ("test", "test"))
+        if has[part] != whole[part]
+    ]
+    return f"{data['name']} ({', '.join(parts)})"
 
 
 def _drop(record: Record, exact: Record | None) -> dict[str, float]:
@@ -114,7 +169,7 @@ def summary(rows: pd.DataFrame) -> pd.DataFrame:
     Of a single seed that width is not known; ``drop_error_points``, the largest standard error that
     comes from the test images, is.
     """
-    grouped = rows.groupby(POINT, sort=False)
+    grouped = rows.groupby(point_of(rows), sort=False)
     accuracy, drop = grouped["test_accuracy_pct"], grouped["drop_points"]
     columns = {
         "power_rel": grouped["power_rel"].first(),

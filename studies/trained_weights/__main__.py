@@ -1,48 +1,17 @@
 """``python -m studies.trained_weights [TOPOLOGY …]``: train, and write weights and logs."""
 
 import dataclasses
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import pandas as pd
 
 from luts.console import Reporter, run
-from luts.settings import check_settings, read_settings, setting
 from models import training
 from models.networks import TOPOLOGIES, NetworkConfig
 from studies._images import Images
 from studies._options import check_known, read_config, study_parser
-
-Changes = Mapping[str, Any] | None
-
-
-@dataclasses.dataclass(frozen=True)
-class WeightsStudy:
-    """A network of the configuration, trained in every topology."""
-
-    arch: Annotated[str, setting("architecture")]
-    dataset: Annotated[str, setting("what it classifies; cifar10-images for those of --images")]
-    image_size: Annotated[int | None, setting("height and width", unit="pixels", ge=1)] = None
-    patch_size: Annotated[int | None, setting("of a transformer", unit="pixels", ge=1)] = None
-    dense: Annotated[Changes, setting("changes to the default recipe, of the dense network")] = None
-    upcycled: Annotated[Changes, setting("the same, of every network with experts")] = None
-    hard: Annotated[Changes, setting("further ones, of this topology")] = None
-    soft: Annotated[Changes, setting("further ones, of this topology")] = None
-    cluster: Annotated[Changes, setting("further ones, of this topology")] = None
-
-    def __post_init__(self) -> None:
-        check_settings(self)
-        for topology in TOPOLOGIES:
-            self.recipe(topology)
-
-    def recipe(self, topology: str) -> training.TrainingRecipe:
-        """How a topology is trained."""
-        common = None if topology == "dense" else self.upcycled
-        usual = vars(training.default_recipe(self.arch, self.dataset))
-        return training.TrainingRecipe.from_dict(
-            {**usual, **(common or {}), **(getattr(self, topology) or {})}
-        )
+from studies._training import WeightsStudy, trained_weights
 
 
 def main() -> None:
@@ -54,9 +23,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="of split, weights and training")
     options = parser.parse_args()
     check_known("topology", options.topologies, TOPOLOGIES)
-    check_known("network", [options.network], tables)
     name, seed, reporter = options.network, options.seed, Reporter()
-    study = read_settings(WeightsStudy, tables[name], title=f"network {name}")
+    study = trained_weights(name)
 
     # 1. The images, a tenth of the training images held back for validation.
     data = Images.of(options).read(

@@ -7,7 +7,15 @@ from torch import nn
 from luts.console import Reporter
 from luts.errors import InputError
 from models.networks import NetworkConfig, build
-from models.training import cache_folder, read_making, trained, weights_path
+from models.training import (
+    Data,
+    Split,
+    cache_folder,
+    check_trained_on,
+    read_making,
+    trained,
+    weights_path,
+)
 from models.training._cache import check_making, save_weights
 from models.training._files import atomically
 
@@ -112,3 +120,56 @@ def test_weights_say_what_their_tensors_do_not(tmp_path):
         check_making(str(path), dataclasses.replace(config, top_k=1))
     save_weights(build(config), path, {})  # one that says nothing is taken at its word
     check_making(str(path), dataclasses.replace(config, top_k=1))
+
+
+def data_of(name="cifar100", *, images=4, **more):
+    split = Split(torch.zeros(images, 3, 8, 8), torch.zeros(images, dtype=torch.int64))
+    return Data(name, split, split, split, 2, **more)
+
+
+@pytest.mark.parametrize(
+    ("theirs", "mine", "complaint"),
+    [
+        (data_of("cifar10"), data_of(), "with name cifar10, not cifar100"),
+        (data_of(images=3), data_of(), "with train 3, not 4"),
+        (data_of(), data_of(part_of=(8, 8)), r"with part_of None, not \{'train': 8, 'test': 8\}"),
+        (
+            data_of("imagefolder:a", content_sha256="ab"),
+            data_of("imagefolder:a", content_sha256="cd"),
+            "with content_sha256 ab, not cd",
+        ),
+    ],
+)
+def test_weights_of_other_data_are_refused(tmp_path, theirs, mine, complaint):
+    path = tmp_path / "net.safetensors"
+    save_weights(make(), path, {"data": theirs.making})
+    check_trained_on(path, theirs)
+    with pytest.raises(InputError, match=complaint) as error:
+        check_trained_on(path, mine)
+    assert "\n" not in str(error.value)
+
+
+def test_the_same_images_in_another_folder_and_what_says_nothing_pass(tmp_path):
+    path = tmp_path / "net.safetensors"
+    save_weights(make(), path, {"data": data_of("imagefolder:a").making})
+    check_trained_on(path, data_of("imagefolder:b", content_sha256="cd"))
+    save_weights(make(), path, {})
+    check_trained_on(path, data_of())
+    path.write_bytes(b"damaged")
+    with pytest.raises(InputError, match="does not say in a readable way"):
+        check_trained_on(path, data_of())
+
+
+def test_weights_of_another_route_are_refused(tmp_path):
+    path = tmp_path / "net.safetensors"
+    config = NetworkConfig("resnet20", topology="cluster", image_size=8)
+    by_image = dataclasses.replace(config, cluster_route="image")
+    save_weights(make(), path, dataclasses.asdict(config))
+    check_making(str(path), config)
+    with pytest.raises(InputError, match="--cluster-route layer, not image"):
+        check_making(str(path), by_image)
+    # From before there was a choice.
+    save_weights(make(), path, {"arch": "resnet20", "topology": "cluster"})
+    check_making(str(path), config)
+    with pytest.raises(InputError, match="--cluster-route layer, not image"):
+        check_making(str(path), by_image)

@@ -1,3 +1,4 @@
+import copy
 import dataclasses
 
 import pytest
@@ -5,7 +6,14 @@ import torch
 from torch import nn
 
 from luts.errors import InputError
-from models.networks import ClusterMoE, NetworkConfig, build, upcycle_
+from models.networks import (
+    ClusterMoE,
+    FollowingMoE,
+    NetworkConfig,
+    build,
+    expert_layers,
+    upcycle_,
+)
 from models.networks._cluster import centroids_of
 
 WIDTH = 3
@@ -100,3 +108,87 @@ def test_clusters_are_made_of_what_is_asked_for():
     assert (centroids["raw"].norm(dim=1) > 1 + 1e-5).all()
     with pytest.raises(InputError, match="unknown cluster_features 'rwa': did you mean raw"):
         dataclasses.replace(config, cluster_features="rwa")
+
+
+BY_IMAGE = NetworkConfig(
+    "resnet20",
+    topology="cluster",
+    image_size=8,
+    experts=2,
+    expert_blocks=(8, 1, 4),
+    cluster_route="image",
+)
+
+
+@pytest.fixture
+def routed():
+    network = build("resnet20", image_size=8).eval()
+    upcycle_(network, BY_IMAGE, images=[torch.randn(16, 3, 8, 8)], seed=0)
+    return network.eval()
+
+
+def test_one_route_for_the_whole_image_is_that_of_the_first_layer(routed):
+    layers = expert_layers(routed)
+    first, *later = layers.values()
+    assert list(layers) == ["layer1.1.branch", "layer2.1.branch", "layer3.2.branch"]
+    assert isinstance(first, ClusterMoE)
+    assert all(isinstance(layer, FollowingMoE) for layer in later)
+    images = torch.randn(6, 3, 8, 8)
+    for layer in layers.values():
+        layer.keeps_choices = True
+    routed(images)
+    assert 0 < first.choices.sum() < 6
+    for layer in later:
+        assert torch.equal(layer.choices, first.choices)
+        assert layer.overhead_macs(1) == 0
+    assert first.overhead_macs(1) == 2 * 16
+    # A copy follows its own leader.
+    copied = copy.deepcopy(routed)
+    copied(images[:3])
+    routed(images)
+    assert torch.equal(later[0].choices, first.choices)
+
+
+def test_one_route_needs_no_more_state_and_no_further_centroids(routed):
+    keys = [key for key in routed.state_dict() if "centroids" in key]
+    assert keys == ["layer1.1.branch.centroids"]
+    again = build(BY_IMAGE).eval()
+    again.load_state_dict(routed.state_dict())
+    images = torch.randn(4, 3, 8, 8)
+    assert torch.equal(again(images), routed(images))
+
+
+def test_all_tokens_of_an_image_go_one_way():
+    config = NetworkConfig(
+        "vit_small",
+        topology="cluster",
+        expert_blocks=(1, 3),
+        experts=2,
+        cluster_route="image",
+        cluster_features="unit",
+    )
+    network = build("vit_small").eval()
+    upcycle_(network, config, images=[torch.randn(8, 3, 32, 32)], seed=0)
+    layers = list(expert_layers(network.eval()).values())
+    for layer in layers:
+        layer.keeps_choices = True
+    network(torch.randn(5, 3, 32, 32))
+    routes = [layer.choices.reshape(5, -1) for layer in layers]
+    assert torch.equal(routes[0], routes[1])
+    assert (routes[0] == routes[0][:, :1]).all()
+    tokens = layers[0].items // 5
+    assert layers[0].overhead_macs(tokens) == 2 * 384 + 2 * 384
+
+
+def test_a_layer_that_follows_is_called_with_the_whole_network(routed):
+    _, second, _ = expert_layers(routed).values()
+    routed(torch.randn(4, 3, 8, 8))
+    with pytest.raises(InputError, match="was given 3 images, and that one 4: call the whole"):
+        second(torch.randn(3, 32, 4, 4))
+
+
+def test_one_route_is_for_clusters_alone():
+    with pytest.raises(InputError, match="cluster_route 'image' is for the topology cluster"):
+        dataclasses.replace(BY_IMAGE, topology="hard")
+    with pytest.raises(InputError, match="unknown cluster_route 'imag': did you mean image"):
+        dataclasses.replace(BY_IMAGE, cluster_route="imag")

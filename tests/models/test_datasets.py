@@ -13,11 +13,12 @@ import numpy as np
 import pytest
 import torch
 
+from luts.console import Reporter
 from luts.errors import InputError
-from models.training import _load, _tiny_imagenet, load_data
+from models.training import _load, load_data
 from models.training._archive import MAX_BATCH_BYTES, MAX_IMAGE_BYTES
 from models.training._download import Checksum
-from models.training._published import CIFAR10, CIFAR100, TINY_IMAGENET
+from models.training._published import CIFAR10, CIFAR100, TINY_IMAGENET, Located
 from tests.models.image_files import picture, tree, write_folder, write_tar, write_zip
 
 REAL_IMAGES = Path(os.environ.get("REFERENCE_DATA", "../shared")) / "data"
@@ -196,7 +197,8 @@ def cifar_files(classes: int, per_batch: int = 40, of_100: int = 1_000) -> dict[
     names = [f"data_batch_{i}" for i in range(1, 6)] + ["test_batch"] if ten else ["train", "test"]
     files = {}
     for name in names:
-        labels = [i % classes for i in range(per_batch if ten else of_100)]
+        count = per_batch if ten else of_100 if name == "train" else 1_000
+        labels = [i % classes for i in range(count)]
         data = np.zeros((len(labels), 3, 32, 32), dtype=np.uint8)
         data[:, 0] = np.array(labels)[:, None, None]
         batch = {"data": data.reshape(len(labels), -1)}
@@ -229,7 +231,15 @@ def test_cifar_archives_and_folders(tmp_path, monkeypatch, name, published, unpa
     assert data.num_classes == len(data.class_names) == (10 if name == "cifar10" else 100)
     assert data.name == name and data.image_size == 32
     # What is published is known by its name, and so are weights in the cache.
-    assert list(data.making) == ["name", "image_size", "train", "validation", "test"]
+    # ... and what is only a part of it says so.
+    known = ["name", "image_size", "train", "validation", "test"]
+    assert list(data.making) == [*known, "part_of"]
+    assert data.making["part_of"] == {"train": 50_000, "test": 10_000}
+    counts = {"train_images": len(data.train) + len(data.validation), "test_images": len(data.test)}
+    whole = replace(getattr(_load, name.upper()), **counts)
+    monkeypatch.setattr(_load, name.upper(), whole)
+    data = load_data(name, seed=0, root=tmp_path, download=False)
+    assert list(data.making) == known
     for split in (data.train, data.validation, data.test):
         assert torch.equal(split.gather(slice(None))[:, 0, 5, 5].long(), split.labels)
     assert load_data(name, seed=0, root=tmp_path, image_size=48).image_size == 48
@@ -246,12 +256,12 @@ def test_a_file_of_many_images_may_be_larger_than_one_image_may(tmp_path):
         load_data("cifar100", seed=0, root=tmp_path, download=False)
 
 
-def tiny_imagenet_files() -> dict[str, bytes]:
+def tiny_imagenet_files(per_class: int = 10) -> dict[str, bytes]:
     top, classes = "tiny-imagenet-200", ("n01", "n02")
     files = {
         f"{top}/train/{name}/images/{name}_{i}.JPEG": picture(200 * label + i)
         for label, name in enumerate(classes)
-        for i in range(10)
+        for i in range(per_class)
     }
     lines = []
     for i in range(6):
@@ -323,10 +333,51 @@ def test_half_a_tiny_imagenet_that_is_decoded_already_is_refused(tmp_path, monke
     files = tiny_imagenet_files()
     write_folder(tmp_path, {name: raw for name, raw in files.items() if "n02_3" not in name})
     with monkeypatch.context() as patch:
-        patch.setattr(_tiny_imagenet, "_check_counts", lambda *_: None)
+        patch.setattr(Located, "check_counts", lambda *_: None)
         load_data("tiny-imagenet", seed=0, root=tmp_path)
     with pytest.raises(InputError, match="n02 has 9 training images where others have 10"):
         load_data("tiny-imagenet", seed=0, root=tmp_path)
+
+
+def test_every_other_image_of_a_set_is_taken_and_said(tmp_path, monkeypatch):
+    files = tiny_imagenet_files(per_class=20)
+    published = replace(TINY_IMAGENET, train_images=40, test_images=6)
+    monkeypatch.setattr(_load, "TINY_IMAGENET", published)
+    write_folder(tmp_path / "whole", files)
+    whole = load_data("tiny-imagenet", seed=0, root=tmp_path / "whole")
+    assert whole.part_of is None and "part_of" not in whole.making
+    odd = tuple(f"_{i}.JPEG" for i in range(1, 20, 2))
+    half = {n: raw for n, raw in files.items() if "/train/" not in n or not n.endswith(odd)}
+    write_folder(tmp_path / "half", half)
+    notes = []
+    reporter = Reporter(quiet=True)
+    monkeypatch.setattr(reporter, "note", notes.append)
+    part = load_data("tiny-imagenet", seed=0, root=tmp_path / "half", reporter=reporter)
+    assert notes == [
+        "tiny-imagenet is a part of the published set: 20 of 40 training and 6 of 6 test images"
+    ]
+    assert part.making["train"] + part.making["validation"] == 20
+    assert part.making["part_of"] == {"train": 40, "test": 6}
+
+
+def test_more_images_than_were_published_are_another_set(tmp_path, monkeypatch):
+    monkeypatch.setattr(_load, "TINY_IMAGENET", replace(TINY_IMAGENET, train_images=18))
+    write_folder(tmp_path, tiny_imagenet_files())
+    with pytest.raises(InputError, match=r"it has 20 training and 6 test images, and that 18 and"):
+        load_data("tiny-imagenet", seed=0, root=tmp_path)
+
+
+@pytest.mark.parametrize("lacking", ["train", "test"])
+def test_a_part_of_cifar_with_fewer_images_of_a_class_is_refused(tmp_path, lacking):
+    files = cifar_files(100)
+    batch = pickle.loads(files[f"cifar-100-python/{lacking}"])
+    batch = {"data": batch["data"][1:], "fine_labels": batch["fine_labels"][1:]}
+    files[f"cifar-100-python/{lacking}"] = pickle.dumps(batch, protocol=2)
+    write_folder(tmp_path, files)
+    kind = {"train": "training", "test": "test"}[lacking]
+    with pytest.raises(InputError, match=f"class 0 has 9 {kind} images where others") as error:
+        load_data("cifar100", seed=0, root=tmp_path)
+    assert "\n" not in str(error.value)
 
 
 class Attack:

@@ -55,6 +55,44 @@ def test_exact_emulation_is_close_to_float_and_approximation_moves_it(batch):
     assert error < 0.03 < worse
 
 
+def test_weights_may_have_one_scale_a_layer(batch):
+    network = Tiny()
+    network.first.weight.data[0] *= 20
+    by_channel = models.emulate(network, "mul8s_1KV8", calibration=batch)
+    by_tensor = models.emulate(network, "mul8s_1KV8", calibration=batch, weight_scales="tensor")
+    codes, scale = by_tensor.layer("first").weight_codes()
+    largest = network.first.weight.detach().abs().max()
+    assert torch.allclose(scale, (largest / 127).expand(16))
+    expected = (network.first.weight.detach() / scale[:, None]).round()
+    assert torch.equal(codes.float(), expected)
+    assert (
+        scale.unique().numel() == 1 < by_channel.layer("first").weight_codes()[1].unique().numel()
+    )
+    # As fine as before only where the largest weight is.
+    errors = [(e(batch) - network(batch)).square().mean() for e in (by_channel, by_tensor)]
+    assert errors[0] < errors[1]
+    assert copy.deepcopy(by_tensor).layer("second").scales_of == "tensor"
+    with pytest.raises(InputError, match="unknown weight scales 'tensors'; did you mean tensor"):
+        models.emulate(network, "mul8s_1KV8", calibration=batch, weight_scales="tensors")
+
+
+def test_one_route_for_the_whole_image_is_emulated():
+    config = models.NetworkConfig(
+        "resnet20", topology="cluster", image_size=8, experts=2, cluster_route="image"
+    )
+    network, images = models.build("resnet20", image_size=8).eval(), torch.randn(32, 3, 8, 8)
+    models.upcycle_(network, config, images=[images], seed=0)
+    emulated = models.emulate(network, "mul8s_1KV8", calibration=images)
+    routing = models.measure_routing(emulated, [images], source="test")
+    first, *later = routing.rates.values()
+    assert later and all(rates == first for rates in later)
+    assert sum(first) == pytest.approx(1)
+    work = models.expert_work(emulated, images)
+    assert [layer.overhead_macs > 0 for layer in work] == [True] + [False] * len(later)
+    error = (emulated(images) - network(images)).abs().max()
+    assert error < 0.2 * network(images).abs().max()
+
+
 def test_batches_may_carry_labels_and_come_from_any_iterable(batch):
     labelled = [(batch[:32], torch.zeros(32)), (batch[32:], torch.zeros(32))]
     plain = models.emulate(Tiny(), "mul8s_1KV8", calibration=iter([batch[:32], batch[32:]]))

@@ -30,6 +30,12 @@ def test_weight_scale_is_per_output_channel_and_survives_zeros():
     assert weight_scale(weight).tolist() == pytest.approx([2 / 127, 1.0, 0.5 / 127])
 
 
+def test_a_scale_of_the_whole_weight_represents_its_largest():
+    weight = torch.tensor([[1.0, -2.0], [0.0, 0.0], [0.5, 0.25]])
+    assert weight_scale(weight, "tensor").tolist() == pytest.approx([2 / 127] * 3)
+    assert weight_scale(torch.zeros(3, 2), "tensor").tolist() == [1.0] * 3
+
+
 @pytest.mark.parametrize("method", CALIBRATION_METHODS)
 def test_observer_scale_of_a_plain_range(method):
     observer = Observer(method)

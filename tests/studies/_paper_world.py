@@ -29,6 +29,13 @@ def as_the_paper_says(arch, topology, multiplier, recovery):
     return 0.2
 
 
+def in_both_orders(rows, swapped):
+    """A table of the activation first, and another with the weight there, as one table."""
+    two = [name for name in NAMES if not catalog[name].is_commutative]
+    other = swapped[swapped["multiplier"].isin(two)].assign(swapped=True)
+    return pd.concat([rows.assign(swapped=False), other], ignore_index=True)
+
+
 def table(drop=as_the_paper_says, *, seeds=(0, 1, 2), archs=("resnet20", "vgg11_bn", "vit_small")):
     rows = []
     points = itertools.product(archs, TOPOLOGIES, NAMES, ("none", "retrained"), seeds)

@@ -156,6 +156,17 @@ def test_the_parts_cover_everything_once_and_share_no_float_network(config):
     assert sum(map(len, networks)) == len(set().union(*networks)) == 4
 
 
+def test_what_starts_from_one_dense_network_is_in_one_part():
+    preset = read_preset("paper-cpu")
+    for count in (2, 3):
+        parts = [preset.part(index, count) for index in range(1, count + 1)]
+        assert sorted((c for part in parts for c in part), key=str) == sorted(
+            preset.cells(), key=str
+        )
+        dense = [{(c.arch, c.seed) for c in part} for part in parts]
+        assert sum(map(len, dense)) == len(set().union(*dense)) == 7
+
+
 def test_the_order_of_cells():
     cells = read_preset("cifar10-cpu").cells()
     assert len(set(cells)) == len(cells) == 8 * 4 * 3 * (3 + 3 + 1)
@@ -169,7 +180,10 @@ def test_the_order_of_cells():
     assert list(dict.fromkeys(archs)) == ["resnet20", "vit_small", "vgg11_bn"]
 
 
-@pytest.mark.parametrize("name", ["smoke", "cifar10-cpu", "paper"])
+PRESETS = ["smoke", "cifar10-cpu", "paper-cpu", "paper-protocols", "paper"]
+
+
+@pytest.mark.parametrize("name", PRESETS)
 def test_the_committed_presets_are_legal(name):
     preset = read_preset(name)
     assert preset.circuits == catalog.names("paper")
@@ -231,7 +245,15 @@ def test_too_little_retraining_is_no_cell(config):
         (("= 32", "= true"), "a whole number from 1 up, not True"),
         (("= 40", "= -1"), "validation_images is a whole number from 0 up, not -1"),
         (("= 50", "= 2.5"), "test_images is a whole number from 0 up, not 2.5"),
-        (("= 50", "= 50\nswapped = 1"), "swapped is true or false, not 1"),
+        (("= 50", "= 50\nports = 1"), "ports is one of activation, weight, both, not 1"),
+        (("= 50", "= 50\nswapped = true"), "no setting 'swapped'"),
+        (("= 0.25", "= 0.25\naggressive_epochs = -1"), "aggressive_epochs is a number from 0 up"),
+        (("= 8", '= 8\ntraining = "resnet2"'), "unknown network 'resnet2'; did you mean"),
+        (("= 8", '= 8\ntraining = "resnet20"'), "is of dataset cifar10-images, not digits"),
+        (("= 8", '= 8\nprotocol = {name = "x", exact = ["end"]}'), "did you mean ends"),
+        (("= 8", '= 8\nprotocol = {name = "x", experts = 1}'), "from 2 up, not 1"),
+        (("= 8", '= 8\nprotocol = {ports = "by-kind"}'), "a protocol that changes ports needs a"),
+        (("= 8", '= 8\nprotocol = {name = "x"}'), "protocol x changes nothing"),
         (("= 8", '= "8"'), "networks[0].image_size is a whole number from 1 up"),
         (("= 8", "= 8\npatch_size = 0"), "networks[0].patch_size is a whole number from 1 up"),
         (("= 1.0", "= nan"), "networks[0].base_epochs is a number from 0 up, not nan"),

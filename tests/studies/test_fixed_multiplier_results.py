@@ -192,7 +192,7 @@ def test_an_error_in_one_file_leaves_all_the_old_ones(broken, tmp_path, config, 
     for cell in others:
         results.keep(cell, record(cell, preset))
 
-    def breaks(*arguments):
+    def breaks(*arguments, **named):
         raise ZeroDivisionError
 
     with monkeypatch.context() as patch:

@@ -12,7 +12,12 @@ from tests.conftest import REPOSITORY
 STUDIES = REPOSITORY / "studies"
 FOLDER = STUDIES / "trained_weights/results"
 COMMITTED = sorted(FOLDER.glob("*.safetensors"))
-ANY = {"arch": "", "topologies": ["dense", "hard", "soft", "cluster"], "seeds": [0, 1, 2]}
+ANY = {
+    "arch": "",
+    "dataset": "",
+    "topologies": ["dense", "hard", "soft", "cluster"],
+    "seeds": [0, 1, 2],
+}
 
 
 def read_by(table: Any, around: dict[str, Any] = ANY) -> Iterator[str]:
@@ -28,7 +33,8 @@ def read_by(table: Any, around: dict[str, Any] = ANY) -> Iterator[str]:
     template = table.get("weights", "")
     if "trained_weights" in template:
         for topology, seed in itertools.product(mine["topologies"], mine["seeds"]):
-            names = dict(arch=mine["arch"], topology=topology, seed=seed)
+            names = {name: mine[name] for name in ("arch", "dataset")}
+            names |= {"topology": topology, "seed": seed}
             yield Path(template.format(**names)).name
 
 
@@ -37,7 +43,7 @@ def test_a_study_reads_each_of_them():
     read = {name for text in configs for name in read_by(tomllib.loads(text))}
     assert COMMITTED
     assert {path.name for path in COMMITTED} <= read
-    assert "resnet20-cifar100-cluster-0.safetensors" not in read
+    assert "resnet20-cifar100-cluster-3.safetensors" not in read
 
 
 def test_the_page_names_each_with_the_size_of_all():

@@ -31,7 +31,7 @@ def record(cell, preset, *, weights="ab" * 32):
     score = {"accuracy": 0.5, "cross_entropy": 1.0, "images": 50}
     power = catalog[cell.multiplier].power_mw / catalog["mul8s_1KV8"].power_mw
     return {
-        "cell": vars(cell),
+        "cell": cell.to_dict(),
         "settings": preset.settings(cell),
         "test": score,
         "validation": None,

@@ -1,0 +1,1 @@
+"""Does it pay that every expert may have circuits of its own?"""
