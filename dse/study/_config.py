@@ -14,6 +14,7 @@ from luts import catalog
 from luts.errors import InputError
 from luts.settings import check_settings, read_settings, setting, to_toml
 from models import TOPOLOGIES, ClusterFeatures, NetworkConfig, check_dataset, check_seed
+from models.networks import ignored_by
 from models.training import Start
 
 ALL = "all"
@@ -246,17 +247,25 @@ class SearchConfig:
             num_classes=num_classes,
             image_size=self.image_size,
             patch_size=self.patch_size or None,
-            experts=self.experts,
-            expert_blocks=self.expert_blocks or None,
-            # In a search of all topologies it is meant for the one that takes it.
-            top_k=self.top_k if topology == "hard" or self.topology != ALL else 1,
-            cluster_features=self.cluster_features,
+            **self._about_experts(topology),
         )
+
+    def _about_experts(self, topology: str) -> dict[str, Any]:
+        about = {
+            "experts": self.experts,
+            "expert_blocks": self.expert_blocks or None,
+            "top_k": self.top_k,
+            "cluster_features": self.cluster_features,
+        }
+        # In a search of all topologies a setting is meant for those that take it.
+        left_out = ignored_by(topology) if self.topology == ALL else ()
+        return {name: value for name, value in about.items() if name not in left_out}
 
     def for_topology(self, topology: str) -> "SearchConfig":
         """The search of one topology that is part of a search of all."""
         study = f"{self.study}-{topology}" if self.study else ""
-        return dataclasses.replace(self, topology=topology, study=study)
+        own = {name: getattr(type(self), name) for name in ignored_by(topology)}
+        return dataclasses.replace(self, topology=topology, study=study, **own)
 
     def to_toml(self, provenance: Mapping[str, Any]) -> str:
         """As a TOML file: this in the table ``search``, its provenance in ``making``."""

@@ -4,7 +4,7 @@ from models.networks._adapt import Mixture, adapt, check_experts
 from models.networks._architecture import ARCHITECTURES, Architecture, architecture
 from models.networks._build import build
 from models.networks._cluster import ClusterMoE
-from models.networks._config import TOPOLOGIES, ClusterFeatures, NetworkConfig
+from models.networks._config import TOPOLOGIES, ClusterFeatures, NetworkConfig, ignored_by
 from models.networks._experts import ExpertLayer, auxiliary_loss, every_expert_sees_everything
 from models.networks._foreign import source_digest
 from models.networks._hard import HardMoE, frozen_routers, information_loss, load_balancing_loss
@@ -50,6 +50,7 @@ __all__ = [
     "expert_layers",
     "expert_work",
     "frozen_routers",
+    "ignored_by",
     "in_batches",
     "information_loss",
     "inputs_of",

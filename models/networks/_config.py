@@ -12,6 +12,19 @@ TOPOLOGIES: tuple[str, ...] = ("dense", "hard", "soft", "cluster")
 
 ClusterFeatures = Literal["raw", "unit"]
 
+OF_TOPOLOGIES = {
+    "experts": ("hard", "soft", "cluster"),
+    "expert_blocks": ("hard", "soft", "cluster"),
+    "top_k": ("hard",),
+    "cluster_features": ("cluster",),
+}
+"""The topologies that take a setting; others would ignore it."""
+
+
+def ignored_by(topology: str) -> tuple[str, ...]:
+    """Names of the settings that a topology has no use for."""
+    return tuple(name for name, takers in OF_TOPOLOGIES.items() if topology not in takers)
+
 
 @dataclasses.dataclass(frozen=True)
 class NetworkConfig:
@@ -52,13 +65,26 @@ class NetworkConfig:
 
     def __post_init__(self) -> None:
         check_settings(self)
+        self._check_ignored()
         if not 1 <= self.top_k <= self.experts:
             raise InputError(f"top_k lies in 1…{self.experts} (the experts), not {self.top_k}")
-        if self.topology in ("soft", "cluster") and self.top_k != 1:
-            raise InputError(
-                f"top_k is for the topology hard; {self.topology} takes none, not {self.top_k}"
-            )
         self._check_size()
+
+    def _check_ignored(self) -> None:
+        for name in ignored_by(self.topology):
+            value = getattr(self, name)
+            if value != getattr(type(self), name):
+                takers = OF_TOPOLOGIES[name]
+                raise InputError(
+                    f"{name} is for the {'topology' if len(takers) == 1 else 'topologies'} "
+                    f"{', '.join(takers)}; {self.topology} takes none, not {value}: leave it out, "
+                    f"or name such a topology"
+                )
+
+    def dense(self) -> "NetworkConfig":
+        """The dense network that experts are made from."""
+        own = {name: getattr(type(self), name) for name in ignored_by("dense")}
+        return dataclasses.replace(self, topology="dense", **own)
 
     def _check_size(self) -> None:
         chosen = architecture(self.arch)

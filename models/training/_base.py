@@ -57,7 +57,7 @@ def base_network(
                 check_making(start.weights, config)
             load_state_(network, state, source=start.weights)
             return network.eval()
-        dense = build(dataclasses.replace(config, topology="dense"), seed=seed)
+        dense = build(config.dense(), seed=seed)
         load_state_(dense, state, source=start.weights)
         origin: dict[str, object] = {"weights_sha256": state_digest(state)}
     else:
@@ -78,7 +78,7 @@ def _dense(
     reporter: Reporter,
 ) -> tuple[nn.Module, dict[str, object]]:
     """The trained dense network, and how it was made."""
-    config = dataclasses.replace(config, topology="dense")
+    config = config.dense()
     making = _making(config, data, recipe, seed)
     network = build(config, seed=seed)
     if pretrained:

@@ -55,9 +55,8 @@ def starting_network(
     Raises:
         InputError: the weights are missing, damaged, or of another network.
     """
-    dense_config = NetworkConfig(**{**asdict(config), "topology": "dense"})
     is_dense = config.topology == "dense"
-    net = build(dense_config, seed=seed)
+    net = build(config.dense(), seed=seed)
     if start.pretrained:
         load_pretrained_(net, config.arch, num_classes=config.num_classes, reporter=reporter)
     elif start.weights is not None:
