@@ -3,6 +3,7 @@
 import contextlib
 import copy
 import dataclasses
+import math
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -22,6 +23,7 @@ from models import (
     Data,
     EmulatedNetwork,
     FineTuning,
+    Metric,
     Recovery,
     Routing,
     Score,
@@ -110,7 +112,9 @@ class Evaluator:
         recovery: what is done to every candidate; its fine-tuning only to those of `fine_tune`. By
             default `default_recovery`.
         images: how many validation images score, from the first; all of them by default.
-        cached: take scores from the cache folder where they are known, and keep new ones there.
+        cached: take scores from the cache folder where they are known, and keep new ones there; not
+            those by a metric, as nothing tells what another function of its name did.
+        metric: scores, and is fine-tuned by its loss, in the place of accuracy and cross-entropy.
 
     Attributes:
         emulated: the exact int8 network.
@@ -118,7 +122,8 @@ class Evaluator:
         starved: by expert layer, experts that recover on fewer than `ITEMS_PER_EXPERT` items.
 
     Raises:
-        InputError: the recipe would choose the operand order, which the search does.
+        InputError: the recipe would choose the operand order, which the search does; or the exact
+            network's score by the metric is not a number.
     """
 
     def __init__(
@@ -130,6 +135,7 @@ class Evaluator:
         recovery: Recovery | None = None,
         images: int | None = None,
         cached: bool = False,
+        metric: Metric | None = None,
     ) -> None:
         default = default_recovery(network, data.name, is_images=data.train.is_images)
         recovery = default if recovery is None else recovery
@@ -141,6 +147,7 @@ class Evaluator:
         tuning = recovery.fine_tuning or default.fine_tuning
         assert tuning is not None
         self.data = data
+        self.metric = metric
         total = len(data.validation)
         self.images = total if images is None else min(images, total)
         self.recovery = dataclasses.replace(recovery, fine_tuning=None)
@@ -156,12 +163,13 @@ class Evaluator:
             with_histograms=recovery.needs_histograms,
             with_teacher=tuning.needs_teacher,
         )
-        self.exact_validation = self._score(self.emulated, total)
+        self.exact_validation = _finite(self._score(self.emulated, total))
         self.exact_searched = self.exact_validation
         if self.is_partial:
             self.exact_searched = self._score(self.emulated, self.images)
         self._scored: dict[tuple[str, int], Outcome] = {}
-        self._cache = ScoreCache(self._conditions(network)) if cached else None
+        is_cached = cached and metric is None
+        self._cache = ScoreCache(self._conditions(network)) if is_cached else None
 
     def _conditions(self, network: nn.Module) -> dict[str, Any]:
         exact = self.exact_validation
@@ -332,7 +340,7 @@ class Evaluator:
 
     def test(self, emulated: EmulatedNetwork) -> Score:
         """Score on the test split; only for what is reported."""
-        return evaluate(emulated, self.data.test, batch_size=BATCH_SIZE)
+        return evaluate(emulated, self.data.test, batch_size=BATCH_SIZE, metric=self.metric)
 
     def test_exact(self) -> Score:
         """Score of the exact int8 network on the test split."""
@@ -373,8 +381,19 @@ class Evaluator:
             seed=seed,
             reporter=reporter,
             teacher=self.reference.teacher,
+            metric=self.metric,
         )
         return Tuned(emulated, tuned.after, tuned.note, time.perf_counter() - started)
 
     def _score(self, emulated: EmulatedNetwork, images: int) -> Score:
-        return evaluate(emulated, self.data.validation.take(images), batch_size=BATCH_SIZE)
+        split = self.data.validation.take(images)
+        return evaluate(emulated, split, batch_size=BATCH_SIZE, metric=self.metric)
+
+
+def _finite(exact: Score) -> Score:
+    if not math.isfinite(exact.value):
+        raise InputError(
+            f"{exact.measure.name} of the exact int8 network is {exact.value}, which nothing "
+            f"compares with: look at the metric and its targets"
+        )
+    return exact

@@ -161,6 +161,9 @@ class SearchConfig:
         Third | None, setting("minimise delay or area of the worst circuit as well")
     ] = None
     workers: Annotated[int, setting("processes that score on this machine", ge=1)] = 1
+    metric: Annotated[
+        str | None, setting("name of the user's own score, by default top-1 accuracy")
+    ] = None
     storage: Annotated[
         str, setting("database server for many machines, with study", metavar="URL")
     ] = ""
@@ -173,6 +176,11 @@ class SearchConfig:
         check_seed(self.seed)
         self.names()
         self._check_goal()
+        if self.metric is not None and not self.is_in_memory:
+            raise InputError(
+                f"a metric of one's own, {self.metric}, is for networks in memory: give it to "
+                f"dse.explore"
+            )
         if bool(self.storage) != bool(self.study):
             raise InputError(
                 "--storage and --study belong together: the database, and the study in it that "

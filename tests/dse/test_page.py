@@ -245,7 +245,7 @@ def test_filters_and_views_change_what_is_drawn(tmp_path):
 def test_names_with_braces_and_scores_that_are_no_numbers_are_data():
     closing, config = search(dataset="imagefolder:{{data}} {{style}}")
     first = closing.trials[0]
-    lost = dataclasses.replace(first.validation, cross_entropy=float("nan"))
+    lost = dataclasses.replace(first.validation, loss=float("nan"))
     closing.trials[0] = dataclasses.replace(first, validation=lost)
     text = page([(closing, config)])
     assert "<title>" in text and "{{data}} {{style}}" in text.split("</title>")[0]

@@ -1,0 +1,3 @@
+    ["validation", `${number(trial.accuracy, 4)} (${trial.fidelity}), loss ${number(trial.cross_entropy, 4)}`],
+    ["fine-tuned", trial.tuned === null ? "no" : number(trial.tuned, 4)],
+    ["test", trial.test === null ? "not tested" : number(trial.test, 4)],
