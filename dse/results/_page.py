@@ -192,13 +192,18 @@ def _run(closing: Closing, config: SearchConfig, sites: list[str]) -> dict[str, 
         ],
         "tables": {name: sha for trial in some for name, sha in trial.assignment.tables.items()},
         "exact": {
-            "accuracy": figure(closing.exact_searched),
-            "cross_entropy": closing.exact_searched.loss,
-            "test": figure(closing.exact_test),
+            "accuracy": _known(figure(closing.exact_searched)),
+            "cross_entropy": _known(closing.exact_searched.loss),
+            "test": _known(figure(closing.exact_test)),
         },
         "progress": _progress(closing),
         "phases": _phases(closing),
     }
+
+
+def _known(number: float) -> float | None:
+    """A number as JSON can hold it."""
+    return number if math.isfinite(number) else None
 
 
 def _choice(choice: Any) -> dict[str, Any]:

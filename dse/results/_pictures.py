@@ -1,5 +1,7 @@
 """The front as a picture: front.png."""
 
+import math
+from collections.abc import Iterable
 from pathlib import Path
 
 from matplotlib.axes import Axes
@@ -78,29 +80,32 @@ def _draw_trials(axes: Axes, closing: Closing) -> None:
             fontsize=7,
             color="#8a3b00",
         )
-    scores = [t.objectives[1] for t in closing.trials.values()]
+    scores = _finite(closing, closing.trials)
     is_log = min(scores) > 0  # a metric can be at its best
     axes.set_yscale("log" if is_log else "linear")
-    kept = [closing.trials[n].objectives[1] for n in (*closing.front, *closing.fixed)]
-    top = 1.5 * max(kept)
+    top = 1.5 * max(_finite(closing, (*closing.front, *closing.fixed))) or 1.0
     axes.set_ylim(min(scores) / 1.12, top)
-    above = sum(score > top for score in scores)
+    above = sum(not t.objectives[1] <= top for t in closing.trials.values())
     if above:
         axes.set_title(f"{above} of them above", fontsize=8, loc="right")
     axes.set_ylabel(f"validation {_minimised(exact)}{', log scale' if is_log else ''}")
     axes.legend(fontsize=8, loc="upper right")
 
 
+def _finite(closing: Closing, numbers: Iterable[int]) -> list[float]:
+    """The scores of trials that are numbers; the exact network's, if none is."""
+    found = [closing.trials[number].objectives[1] for number in numbers]
+    exact = objective_score(closing.exact_searched)
+    return [score for score in found if math.isfinite(score)] or [exact]
+
+
 def _minimised(exact: Score) -> str:
     """What a search minimises beside energy."""
     if not exact.is_accuracy:
-        measure = exact.measure
-        ends = (f"{measure.best:g}", measure.name)
-        return (
-            " − ".join(ends if measure.higher_is_better else ends[::-1])
-            if measure.best
-            else (f"−{measure.name}" if measure.higher_is_better else measure.name)
-        )
+        name, best = exact.measure.name, exact.measure.best
+        if exact.measure.higher_is_better:
+            return f"{best:g} − {name}"
+        return f"{name} − {best:g}" if best else name
     return "cross-entropy (nats)" if exact.images < FEW_IMAGES else "error rate"
 
 

@@ -257,6 +257,7 @@ def default_loss(outputs: Tensor, targets: Targets) -> Tensor:
         InputError: outputs and targets do not fit together.
     """
     if not targets.dtype.is_floating_point:
+        _check_classes(outputs, targets)
         return functional.cross_entropy(outputs.flatten(0, -2), targets.flatten())
     if outputs.shape != targets.shape:
         raise InputError(
@@ -264,6 +265,17 @@ def default_loss(outputs: Tensor, targets: Targets) -> Tensor:
             f"have no squared error: give targets of the outputs' shape, or a loss"
         )
     return functional.mse_loss(outputs, targets)
+
+
+def _check_classes(outputs: Tensor, targets: Targets) -> None:
+    classes = outputs.shape[-1] if outputs.ndim else 0
+    if outputs.shape[:-1] == targets.shape and int(targets.max()) < classes:
+        return
+    raise InputError(
+        f"outputs of shape {tuple(outputs.shape)} and whole-numbered targets of shape "
+        f"{tuple(targets.shape)}, up to {int(targets.max())}, have no cross-entropy: give the "
+        f"metric a loss, or targets that are real numbers"
+    )
 
 
 def counted_in(targets: Targets) -> int:

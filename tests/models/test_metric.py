@@ -199,6 +199,9 @@ def test_real_valued_targets_take_a_metric(network):
         models.data_of([(x, x[:, :4]), classes(), classes()])
     with pytest.raises(InputError, match="finite"):
         models.data_of([(x, x[:, :4] / 0)] * 3)
+    for outputs, targets in (((5, 4), (5, 4)), ((5,), (5,)), ((5, 1), (5,))):
+        with pytest.raises(InputError, match="have no cross-entropy: give the metric a loss"):
+            default_loss(torch.zeros(outputs), torch.ones(targets, dtype=torch.int64))
     with pytest.raises(InputError, match="have no squared error"):
         default_loss(torch.zeros(5, 1), torch.zeros(5))
 
