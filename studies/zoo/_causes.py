@@ -47,7 +47,7 @@ def with_operands(emulated: EmulatedNetwork, change: Operand) -> EmulatedNetwork
         assert isinstance(module, EmulatedSite)
         return tuple(change(x, scale) for x, scale in zip(operands, module.x_scale, strict=True))
 
-    for layer in {copied.layer(site.name) for site in copied.sites}:
+    for layer in dict.fromkeys(copied.layer(site.name) for site in copied.sites):
         if isinstance(layer, EmulatedWeightSite):
             weight = layer.weight.detach()
             scale = layer.meant_codes()[1].view(-1, *[1] * (weight.dim() - 1))

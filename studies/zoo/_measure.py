@@ -118,7 +118,8 @@ def with_rounding_noise(emulated: EmulatedNetwork, seed: int) -> EmulatedNetwork
         assert isinstance(module, EmulatedSite)
         return tuple(off(x, scale) for x, scale in zip(operands, module.x_scale, strict=True))
 
-    for layer in {noisy.layer(site.name) for site in noisy.sites}:
+    # In the order of the sites, so that a seed gives the same noise again.
+    for layer in dict.fromkeys(noisy.layer(site.name) for site in noisy.sites):
         if isinstance(layer, EmulatedWeightSite):
             weight = layer.weight.detach()
             scale = layer.meant_codes()[1].view(-1, *[1] * (weight.dim() - 1))

@@ -73,6 +73,15 @@ def test_noise_is_as_large_as_rounding():
     assert torch.equal(emulated.layer("0").weight, layer.weight)
 
 
+def test_a_seed_gives_the_same_noise_again():
+    torch.manual_seed(0)
+    network, x = nn.Sequential(*(nn.Linear(8, 8) for _ in range(12))), torch.randn(6, 8)
+    emulated = emulate(network, EXACT, calibration=[x])
+    with torch.no_grad():
+        one, two, other = (_measure.with_rounding_noise(emulated, seed)(x) for seed in (0, 0, 1))
+    assert torch.equal(one, two) and not torch.equal(one, other)
+
+
 def test_an_error_beyond_noise_is_said():
     row = {"coverage": 1.0, "error": 0.5, "noise_error": 0.1, "backward": "ok"}
     assert _measure._short_of(row, ["all"]) == ["errs more than rounding noise does"]
