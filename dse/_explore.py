@@ -18,8 +18,8 @@ from luts import catalog, check_machine
 from luts.console import SILENT, Reporter, quieten_libraries
 from luts.errors import InputError, suggest
 from luts.loading import add_files
-from models import Data, check_classifier, data_of
-from models.training import cache_folder
+from models import Data, Metric, check_classifier, check_metric, data_of
+from models.training import cache_folder, check_pickles, metric_of
 
 NOT_IN_MEMORY = (
     "arch",
@@ -46,6 +46,7 @@ def explore(
     out: str | Path | None = None,
     resume: bool = False,
     quiet: bool = False,
+    metric: Any = None,
     **settings: Any,
 ) -> Result:
     """Search which multiplier each site of a trained network should use.
@@ -55,28 +56,38 @@ def explore(
     Args:
         network: a trained classifier in memory; takes a batch of inputs, returns logits of shape
             ``(B, classes)``, or ``(B, T, classes)`` for labels ``(B, T)``, or an output with such
-            ``logits``.
+            ``logits``. With a metric, any tensor of one row for each input.
         data: `models.Data`, or inputs and labels for ``train``, ``validation`` and ``test``, as a
             mapping or in this order; see `models.data_of` for what each may be.
         out: run folder to make, as ``python -m dse.search --out``; by default nothing is written.
         resume: go on with the run in ``out`` where it was stopped, with its own settings; only
             ``trials``, which may grow, and ``workers`` may be others.
         quiet: show no progress.
+        metric: what scores networks in the place of top-1 accuracy and cross-entropy: a
+            `models.Metric`, or a function or object of its kind that has ``higher_is_better``. It
+            is the search's second objective; ``max_drop`` is in its points. To resume a run it has
+            to be given again. For several ``workers`` it has to lie in a module.
         settings: what else the command line takes, under the same names: ``multipliers``, or files,
             ``trials``, ``seed``, ``sampler``, ``objective``, ``max_drop``, ``exact``, ``tie``, ….
 
     Raises:
-        InputError: before any work: an unknown setting or a wrong value, data that do not fit the
-            network, a run folder that exists, or constraints that nothing meets.
+        InputError: before any work: an unknown setting or a wrong value, data or a metric that do
+            not fit the network, a run folder that exists, or constraints that nothing meets.
     """
     quieten_libraries()
     splits = data if isinstance(data, Data) else data_of(data)
     if resume and out is not None:
         add_kept(Path(out))
-    config = _settings(network, splits, settings)
+    own = None if metric is None else metric_of(metric)
+    config = _settings(network, splits, settings, own)
     run = _resumed(out, config, settings) if resume else None
     config = config if run is None else run.config
-    check_classifier(network, splits)
+    if own is None:
+        check_classifier(network, splits)
+    else:
+        check_metric(network, splits, own)
+        if config.workers > 1:
+            check_pickles(own)
     check_in_memory(config, network, splits.train.take(1).images)
     if run is None and out is not None:
         run = Run.create(config, Path(out))
@@ -85,20 +96,32 @@ def explore(
         if run is not None:
             stack.enter_context(run.held())
             stack.enter_context(reporter.logging_to(run.path / run_files.LOG))
-        return search(config, network, splits, run, reporter)
+        return search(config, network, splits, run, reporter, own)
 
 
 def _resumed(out: str | Path | None, config: SearchConfig, given: Mapping[str, Any]) -> Run:
     if out is None:
         raise InputError("resume=True goes on with a run folder: name it with out")
     folder = Run.open(Path(out))
+    _check_same_metric(folder, config.metric)
     own = {name: getattr(config, name) for name in ("arch", "dataset")}
     folder.check_settings({**own, **{name: getattr(config, name) for name in given}})
     with folder.held():
         return folder.going_on(given)
 
 
-def _settings(network: nn.Module, data: Data, given: Mapping[str, Any]) -> SearchConfig:
+def _check_same_metric(run: Run, name: str | None) -> None:
+    kept = run.config.metric
+    if kept != name:
+        raise InputError(
+            f"{run.path} was searched by {kept or 'accuracy'}, not by {name or 'accuracy'}: "
+            + (f"give it as metric={kept}" if kept else "leave metric out")
+        )
+
+
+def _settings(
+    network: nn.Module, data: Data, given: Mapping[str, Any], metric: Metric | None
+) -> SearchConfig:
     known = [f.name for f in dataclasses.fields(SearchConfig) if f.name not in NOT_IN_MEMORY]
     for name in given:
         if name in NOT_IN_MEMORY:
@@ -113,6 +136,7 @@ def _settings(network: nn.Module, data: Data, given: Mapping[str, Any]) -> Searc
         "topology": "dense",
         "dataset": data.name,
         "image_size": data.image_size,
+        **({} if metric is None else {"metric": metric.name}),
     }
     for name in ("multipliers", "only"):
         if isinstance(given.get(name), str) and given[name]:
@@ -136,13 +160,18 @@ def explore_run(run: Run, reporter: Reporter) -> Result:
 
 
 def search(
-    config: SearchConfig, network: nn.Module, data: Data, run: Run | None, reporter: Reporter
+    config: SearchConfig,
+    network: nn.Module,
+    data: Data,
+    run: Run | None,
+    reporter: Reporter,
+    metric: Metric | None = None,
 ) -> Result:
     """One search, step by step, up to its files."""
     # exact products, once for each machine
     check_machine(cache_folder() / "selftest")
     # activation ranges and frozen routing rates
-    prepared = _steps.prepare(config, network, data, run, reporter)
+    prepared = _steps.prepare(config, network, data, run, reporter, metric)
     # the study
     study = _steps.open_study(prepared, reporter)
     try:
@@ -165,6 +194,7 @@ def read_run(
     *,
     network: nn.Module | None = None,
     data: Data | Mapping[str, Any] | Sequence[Any] | None = None,
+    metric: Any = None,
 ) -> Result:
     """A finished run, read from its folder; nothing is searched, and no network is loaded yet.
 
@@ -172,12 +202,13 @@ def read_run(
         path: a folder that ``python -m dse.search`` or `explore` has made.
         network: the one that was searched, for `Result.emulated` where it was in memory only.
         data: what it was searched with, for the same use.
+        metric: what it was searched by, for the same use, if not by accuracy.
 
     Raises:
         InputError: the folder is not that of a finished run, or of one of an earlier version.
     """
     run = Run.open(Path(path))
-    make = functools.partial(_evaluator, run, network, data)
+    make = functools.partial(_evaluator, run, network, data, metric)
     return Result(read_closing(run), run.config, run.path, make)
 
 
@@ -185,6 +216,7 @@ def _evaluator(
     run: Run,
     network: nn.Module | None,
     data: Data | Mapping[str, Any] | Sequence[Any] | None,
+    metric: Any,
 ) -> Any:
     if not run.config.is_in_memory:
         return _steps.evaluator_of(run.config, *_steps.load(run, SILENT))
@@ -194,5 +226,7 @@ def _evaluator(
             f"the network {name} of {run.path} was in memory only: give it and its data to "
             f"dse.read_run(path, network=…, data=…)"
         )
+    own = None if metric is None else metric_of(metric)
+    _check_same_metric(run, None if own is None else own.name)
     splits = data if isinstance(data, Data) else data_of(data)
-    return _steps.evaluator_of(run.config, network, splits)
+    return _steps.evaluator_of(run.config, network, splits, own)

@@ -5,6 +5,7 @@ import functools
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import optuna
@@ -55,8 +56,10 @@ from luts.console import SILENT, Reporter
 from models import (
     Choice,
     Data,
+    Metric,
     Routing,
     SampledOperands,
+    Score,
     expert_work,
     load_data,
     measure_routing,
@@ -123,11 +126,16 @@ def load(run: Run, reporter: Reporter) -> tuple[nn.Module, Data]:
 
 
 def prepare(
-    config: SearchConfig, network: nn.Module, data: Data, run: Run | None, reporter: Reporter
+    config: SearchConfig,
+    network: nn.Module,
+    data: Data,
+    run: Run | None,
+    reporter: Reporter,
+    metric: Metric | None = None,
 ) -> Prepared:
     """Calibrate the exact int8 network, and measure and freeze its routing."""
     with reporter.bar("calibrate", 2) as advance:
-        evaluator = evaluator_of(config, network, data)
+        evaluator = evaluator_of(config, network, data, metric)
         advance()
         routing = _frozen_routing(evaluator, run)
         for line in starved(evaluator):
@@ -146,11 +154,11 @@ def prepare(
         run.keep_coverage(workload.coverage)
     problem = problem_of(config, workload)
     if config.max_drop is not None:
-        least = evaluator.exact_searched.accuracy - config.max_drop / 100
-        problem = dataclasses.replace(problem, min_accuracy=least)
+        least = evaluator.exact_searched.quality_less(config.max_drop)
+        problem = dataclasses.replace(problem, min_quality=least)
     if run is None or config.is_in_memory:
         own = own_multipliers(config.names())
-        scorer = functools.partial(_scorer_in_memory, config, network, data, own)
+        scorer = functools.partial(_scorer_in_memory, config, network, data, own, metric)
     else:
         scorer = functools.partial(_scorer_of_run, run.path)
     return Prepared(config, evaluator, problem, workload, run, scorer)
@@ -199,7 +207,9 @@ def _frozen_operands(
     return operands
 
 
-def evaluator_of(config: SearchConfig, network: nn.Module, data: Data) -> Evaluator:
+def evaluator_of(
+    config: SearchConfig, network: nn.Module, data: Data, metric: Metric | None = None
+) -> Evaluator:
     """The evaluator that scores the candidates of a search."""
     return Evaluator(
         network,
@@ -207,6 +217,7 @@ def evaluator_of(config: SearchConfig, network: nn.Module, data: Data) -> Evalua
         calibration_images=config.calibration_images,
         images=config.scored_images,
         cached=True,
+        metric=metric,
     )
 
 
@@ -217,7 +228,7 @@ def open_study(prepared: Prepared, reporter: Reporter = SILENT) -> SearchStudy:
     content = prepared.evaluator.data.content_sha256
     mine = about(config) | {
         **({} if content is None else {CONTENT: content}),
-        "exact validation cross-entropy": round(exact.cross_entropy, 4),
+        **_told_by(exact),
         "images a score": prepared.evaluator.images,
         RECIPE: prepared.evaluator.recovery.to_dict(),
     }
@@ -230,6 +241,14 @@ def open_study(prepared: Prepared, reporter: Reporter = SILENT) -> SearchStudy:
     if prepared.run is None:
         return SearchStudy(optuna.storages.InMemoryStorage(), problem, about=mine)
     return SearchStudy(prepared.run.database, problem, about=mine)
+
+
+def _told_by(exact: Score) -> dict[str, Any]:
+    """What tells one network, data and metric from others: how well the exact network does."""
+    if exact.is_accuracy:
+        return {"exact validation cross-entropy": round(exact.cross_entropy, 4)}
+    figures = {exact.measure.name: exact.value, "loss": exact.loss}
+    return {f"exact validation {name}": float(f"{figure:.5g}") for name, figure in figures.items()}
 
 
 def _mean_switching(workload: Workload) -> float:
@@ -321,11 +340,15 @@ def _scorer_of_run(path: Path) -> Scorer:
 
 
 def _scorer_in_memory(
-    config: SearchConfig, network: nn.Module, data: Data, own: Sequence[Multiplier] = ()
+    config: SearchConfig,
+    network: nn.Module,
+    data: Data,
+    own: Sequence[Multiplier] = (),
+    metric: Metric | None = None,
 ) -> Scorer:
     for multiplier in own:
         catalog.add(multiplier)
-    return _scorer(config, evaluator_of(config, network, data))
+    return _scorer(config, evaluator_of(config, network, data, metric))
 
 
 def write(run: Run, closing: Closing) -> None:

@@ -13,6 +13,7 @@ from dse.results import (
     draw,
     is_asked,
     joint_trials,
+    minimised,
     read_runs,
     recost_all,
     shared_reference,
@@ -41,7 +42,7 @@ def main() -> None:
     console = Terminal(width=150)
     if recosts:
         console.say(f"energy: {runs[0].energy_model}, costed anew")
-    console.print(_table(summary(runs), f"Below energy {energy:.3f}, cross-entropy {loss:.3f}"))
+    console.print(_table(summary(runs), f"Below energy {energy:.3f}, {minimised(runs)} {loss:.3f}"))
     sites = tolerance(runs, figures)
     console.print(_table(sites.head(SHOWN_SITES), "Sites that tolerate most, over all fronts"))
     console.print(_table(sites.tail(SHOWN_SITES), "and least"))

@@ -78,7 +78,7 @@ LIMITS = (
     *("only", "exact", "tie", "max_distinct", "max_drop", "max_energy", "min_coverage"),
     *("energy_model", "third"),
 )
-HIDDEN = ("calibration_images",)
+HIDDEN = ("calibration_images", "metric")
 """Settings that no option names."""
 
 

@@ -24,6 +24,7 @@ from energy._switching import ACTIVITY
 from energy._workload import Workload
 from luts.errors import InputError
 from luts.settings import given_settings
+from models.networks import ignored_by
 from models.training import atomically, check_writable
 
 NETWORK_OPTIONS = ("arch", "topology", "num_classes", "image_size", "patch_size", "experts")
@@ -39,7 +40,11 @@ def network_config(options: argparse.Namespace) -> models.NetworkConfig:
     described: dict[str, Any] = {"arch": "vit_small"}
     if options.run is not None:
         described = described_network(options.run)
-    return network_from(described | given_settings(options, models.NetworkConfig), options.run)
+    given = given_settings(options, models.NetworkConfig)
+    if "topology" in given:  # a run's own of another topology says nothing of this one
+        unused = ignored_by(given["topology"])
+        described = {name: value for name, value in described.items() if name not in unused}
+    return network_from(described | given, options.run)
 
 
 def workload_of(options: argparse.Namespace, config: models.NetworkConfig) -> Workload:

@@ -85,6 +85,19 @@ def cross_entropy_of(score: str) -> str:
     return f"{score}_cross_entropy"
 
 
+def metric_of(score: str, name: str) -> str:
+    """Column of a score by the user's own metric of this name, in the metric's unit.
+
+    It stands in the place of `accuracy_of`, with `loss_of` in that of `cross_entropy_of`.
+    """
+    return f"{score}_{name}"
+
+
+def loss_of(score: str) -> str:
+    """Column of the loss of the user's own metric."""
+    return f"{score}_loss"
+
+
 VALIDATION_ACCURACY = accuracy_of(VALIDATION)
 WHOLE_ACCURACY = accuracy_of(WHOLE_VALIDATION)
 TUNED_ACCURACY = accuracy_of(TUNED_VALIDATION)

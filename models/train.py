@@ -119,14 +119,7 @@ def _recipe(options: argparse.Namespace) -> TrainingRecipe:
 
 def _config(options: argparse.Namespace, *, num_classes: int, image_size: int) -> NetworkConfig:
     given = given_settings(options, NetworkConfig)
-    config = NetworkConfig(**given | {"num_classes": num_classes, "image_size": image_size})
-    asks = any(getattr(config, name) != getattr(NetworkConfig, name) for name in ABOUT_EXPERTS)
-    if config.topology == "dense" and asks:
-        raise InputError(
-            "--experts, --top-k, --expert-blocks, --cluster-features, --cluster-route and "
-            "--soft-mixes are about experts, and --topology dense has none; name another topology"
-        )
-    return config
+    return NetworkConfig(**given | {"num_classes": num_classes, "image_size": image_size})
 
 
 def _device(name: str | None) -> torch.device:

@@ -33,8 +33,8 @@ class Problem:
         distortion: what screening predicts of each choice, same shape, or None without screening.
         max_distinct: most circuits that an assignment may use, fixed sites included, or None.
         max_energy: largest ``energy_rel`` that an assignment may have, or None.
-        min_accuracy: validation accuracy that the answer must have, or None; known of an
-            assignment only once it is measured.
+        min_quality: validation accuracy, or `Score.quality` by a metric, that the answer must have,
+            or None; known of an assignment only once it is measured.
         third: figure of the worst circuit that is minimised too: ``delay``, ``area``, or None.
         offer: the choices that are proposed at each group; all of them by default.
 
@@ -48,7 +48,7 @@ class Problem:
     distortion: Matrix | None = None
     max_distinct: int | None = None
     max_energy: float | None = None
-    min_accuracy: float | None = None
+    min_quality: float | None = None
     third: Third | None = None
     offer: Offer = dataclasses.field(default=None, repr=False)  # type: ignore[assignment]
 

@@ -15,9 +15,10 @@ def objective_score(score: Score) -> float:
     """What a search minimises beside energy.
 
     The cross-entropy on a small validation split, where it tells candidates apart that accuracy
-    cannot; the error rate on a large one.
+    cannot; the error rate on a large one. Of a metric, what it lacks to the best value.
     """
-    return score.cross_entropy if score.images < FEW_IMAGES else 1 - score.accuracy
+    is_by_loss = score.is_accuracy and score.images < FEW_IMAGES
+    return score.loss if is_by_loss else score.shortfall
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,10 +126,10 @@ class Trial:
 
     def to_record(self) -> dict[str, Any]:
         """What scoring found, as plain values; the proposal is kept apart."""
-        record = dataclasses.asdict(dataclasses.replace(self, assignment=Assignment({}, {})))
+        record = vars(self).copy()
         for known in ("number", "origin", "assignment", "predicted"):
             del record[known]
-        return record
+        return {k: v.to_dict() if isinstance(v, Score) else v for k, v in record.items()}
 
     def closed(self, record: Mapping[str, Any]) -> "Trial":
         """The trial with what the close of its search added.

@@ -19,7 +19,7 @@ from luts.console import Reporter
 from luts.errors import InputError
 from models import Assignment, Routing, Score
 
-BEST_FIXED_MARGIN = 0.01
+BEST_FIXED_MARGIN = 1.0
 """A fixed multiplier is acceptable within one point of the exact int8 network's accuracy."""
 
 
@@ -225,7 +225,7 @@ def fixed_baselines(trials: list[Trial]) -> tuple[int, ...]:
 
 def _recovered_loss(trial: Trial) -> tuple[float, float]:
     score = trial.best_validation
-    return objective_score(score), score.cross_entropy
+    return objective_score(score), score.loss
 
 
 def uniform_multiplier(trial: Trial) -> str:
@@ -236,11 +236,8 @@ def uniform_multiplier(trial: Trial) -> str:
 
 def best_fixed(fixed: list[Trial], exact: Score) -> int | None:
     """Number of the cheapest fixed multiplier within one point of ``exact``, or None."""
-    acceptable = [
-        trial
-        for trial in fixed
-        if trial.best_validation.accuracy >= exact.accuracy - BEST_FIXED_MARGIN
-    ]
+    least = exact.quality_less(BEST_FIXED_MARGIN)
+    acceptable = [trial for trial in fixed if trial.best_validation.quality >= least]
     return min(acceptable, key=lambda t: t.energy_rel).number if acceptable else None
 
 

@@ -16,12 +16,14 @@ from matplotlib.figure import Figure
 from dse.problem import hypervolume, non_dominated
 from dse.results._closing import BEST_FIXED_MARGIN, is_array, is_narrow, is_priced
 from dse.results._run_folder import ASSIGNMENTS, Run
+from dse.results._stored_run import read_closing
 from dse.study import ALL
 from energy import Figures, published_figures, recovered_accuracy, run_files
 from luts import EXACT
 from luts.errors import InputError
 from luts.text import drawn, quoted
-from models import Assignment
+from models import Assignment, Measure
+from models.training import ACCURACY
 
 Floats = npt.NDArray[np.float64]
 TRIALS = run_files.TRIALS
@@ -43,12 +45,14 @@ class Finished:
         trials: its trials.csv.
         front: assignments of its front by trial number.
         energy_model: what its energies count; with the convention where it was re-costed.
+        measure: what it was searched by.
     """
 
     folder: Run
     trials: pd.DataFrame
     front: dict[int, Assignment]
     energy_model: str
+    measure: Measure = ACCURACY
 
     @property
     def name(self) -> str:
@@ -75,7 +79,7 @@ def read_runs(paths: Sequence[Path], *, any_model: bool = False) -> list[Finishe
             f"runs of different energy models ({', '.join(sorted(models))}) cannot be compared as "
             f"they are; --energy-model NAME costs all of them under one"
         )
-    for field in ("dataset", "image_size"):
+    for field in ("dataset", "image_size", "metric"):
         values = {str(getattr(run.folder.config, field)) for run in runs}
         if len(values) > 1:
             raise InputError(
@@ -109,13 +113,34 @@ def _read(path: Path) -> Finished:
             f"{path} is not finished ({error}); go on with python -m dse.search --resume "
             f"{quoted(path)}"
         ) from error
-    return Finished(folder, trials, front, folder.config.energy_model)
+    is_own = folder.config.metric is not None
+    measure = read_closing(folder).exact_test.measure if is_own else ACCURACY
+    return Finished(folder, trials, front, folder.config.energy_model, measure)
 
 
 def points_of(run: Finished) -> Floats:
-    """Energy and validation cross-entropy of the trials, shape ``(trials, 2)``."""
-    columns = [run_files.ENERGY, run_files.VALIDATION_CROSS_ENTROPY]
-    return run.trials[columns].to_numpy(dtype=np.float64)
+    """Energy and validation cross-entropy of the trials, shape ``(trials, 2)``.
+
+    By a metric, what they lack to its best value in the place of the cross-entropy.
+    """
+    return np.column_stack(
+        [run.trials[run_files.ENERGY].to_numpy(dtype=np.float64), scores_of(run)]
+    )
+
+
+def scores_of(run: Finished) -> Floats:
+    """The second of `points_of`, shape ``(trials,)``."""
+    measure = run.measure
+    if measure == ACCURACY:
+        return run.trials[run_files.VALIDATION_CROSS_ENTROPY].to_numpy(dtype=np.float64)
+    values = run.trials[_figure_column(run, run_files.VALIDATION)].to_numpy(dtype=np.float64)
+    return np.asarray(measure.best - values if measure.higher_is_better else values - measure.best)
+
+
+def minimised(runs: Sequence[Finished]) -> str:
+    """What `scores_of` is, in words."""
+    measure = runs[0].measure
+    return "cross-entropy" if measure == ACCURACY else f"distance to the best {measure.name}"
 
 
 def shared_reference(runs: Sequence[Finished]) -> Floats:
@@ -160,17 +185,18 @@ def _best_of_each(run: Finished) -> dict[str, str]:
     of the exact one (of the dearest one, if that was not among them) before any fine-tuning.
     """
     fixed = run.trials[run.trials[run_files.ORIGIN] == "uniform"]
-    if fixed[run_files.TEST_ACCURACY].notna().any():
-        fixed = fixed[fixed[run_files.TEST_ACCURACY].notna()]
+    columns = [_figure_column(run, score) for score in (run_files.TUNED_VALIDATION, run_files.TEST)]
+    if fixed[columns[1]].notna().any():
+        fixed = fixed[fixed[columns[1]].notna()]
     if fixed.empty:
         return dict.fromkeys(("best_fixed", "best_array", "best_narrow"), "")
-    accuracy = recovered_accuracy(fixed)
-    untuned = recovered_accuracy(fixed.drop(columns=run_files.TUNED_ACCURACY))
+    accuracy = _recovered_quality(run, fixed)
+    untuned = _recovered_quality(run, fixed.drop(columns=columns[0]))
     names = fixed[run_files.MULTIPLIERS].str.split("×").str[0]
     is_exact = (names == EXACT).to_numpy()
     best = is_exact.argmax() if is_exact.any() else fixed[run_files.ENERGY].to_numpy().argmax()
-    margin_points = 100 * BEST_FIXED_MARGIN
-    is_good = (accuracy >= untuned.to_numpy()[best] - margin_points).to_numpy(copy=True)
+    margin = _margin(run, float(untuned.to_numpy()[best]))
+    is_good = (accuracy >= untuned.to_numpy()[best] - margin).to_numpy(copy=True)
     # Fine-tuning keeps the better state, so that the reference itself is good enough.
     is_good[best] = True
     energies = fixed[run_files.ENERGY]
@@ -185,6 +211,31 @@ def _best_of_each(run: Finished) -> dict[str, str]:
         "best_array": cheapest(names.map(is_array)),
         "best_narrow": cheapest(names.map(is_narrow)),
     }
+
+
+def _figure_column(run: Finished, score: str) -> str:
+    if run.measure == ACCURACY:
+        return run_files.accuracy_of(score)
+    return run_files.metric_of(score, run.measure.name)
+
+
+def _recovered_quality(run: Finished, table: pd.DataFrame) -> pd.Series:
+    """Accuracy in percent, or quality by a metric, each after most recovery that it had."""
+    if run.measure == ACCURACY:
+        return recovered_accuracy(table)
+    value = table[_figure_column(run, run_files.VALIDATION)]
+    for score in (run_files.WHOLE_VALIDATION, run_files.TUNED_VALIDATION):
+        if _figure_column(run, score) in table:
+            value = table[_figure_column(run, score)].fillna(value)
+    return value if run.measure.higher_is_better else -value
+
+
+def _margin(run: Finished, quality: float) -> float:
+    """Within which a fixed multiplier is acceptable, in the unit of `_recovered_quality`."""
+    if run.measure == ACCURACY:
+        return BEST_FIXED_MARGIN
+    value = quality if run.measure.higher_is_better else -quality
+    return BEST_FIXED_MARGIN * run.measure.hundred_points(value) / 100
 
 
 def tolerance(runs: Sequence[Finished], figures: Figures | None = None) -> pd.DataFrame:
@@ -248,7 +299,8 @@ def draw(path: Path, runs: Sequence[Finished]) -> None:
     axes.set_yscale("log")
     axes.set_ylim(top=2 * shared_reference(runs)[1])
     axes.set_xlabel(f"energy ({runs[0].energy_model}), relative to dense and exact")
-    axes.set_ylabel("validation cross-entropy (nats), log scale")
+    unit = " (nats)" if runs[0].measure == ACCURACY else ""
+    axes.set_ylabel(f"validation {minimised(runs)}{unit}, log scale")
     axes.grid(alpha=0.25)
     axes.legend(fontsize=8)
     arch = runs[0].folder.config.arch
@@ -260,11 +312,10 @@ def draw(path: Path, runs: Sequence[Finished]) -> None:
 def _draw_fixed(axes: Axes, runs: Sequence[Finished], *, by_topology: bool) -> None:
     """Fixed multipliers: of every topology in its colour, else of the first run."""
     for index, run in enumerate(runs if by_topology else runs[:1]):
-        fixed = run.trials[run.trials[run_files.ORIGIN] == "uniform"]
+        is_fixed = (run.trials[run_files.ORIGIN] == "uniform").to_numpy()
         colour = TOPOLOGY_COLOURS[run.folder.config.topology] if by_topology else "#d95f02"
         axes.plot(
-            fixed[run_files.ENERGY],
-            fixed[run_files.VALIDATION_CROSS_ENTROPY],
+            *points_of(run)[is_fixed].T,
             "s",
             color=colour,
             alpha=0.5,

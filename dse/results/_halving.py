@@ -18,11 +18,11 @@ from luts.console import SILENT, Reporter
 from luts.errors import InputError
 from models import Score
 
-MOST_DROP = 0.05
+MOST_DROP = 5.0
 """Members of a front that are tested lie within five points of the exact network's accuracy, if
 enough of them do: a front reaches down to guessing, where nobody would use it."""
-MOST_DROP_BEFORE_TUNING = 0.15
-"""Within so much where they are fine-tuned first, which brings back about ten points."""
+MOST_DROP_BEFORE_TUNING = 15.0
+"""Within so many where they are fine-tuned first, which brings back about ten points."""
 
 ALL_IMAGES = "all validation images"
 
@@ -100,8 +100,8 @@ class Halving:
             InputError: no trial meets the limit.
         """
         trials = list(self.trials.values())
-        if problem.min_accuracy is not None:
-            return self._cheapest(trials, problem.min_accuracy)
+        if problem.min_quality is not None:
+            return self._cheapest(trials, problem.min_quality)
         assert problem.max_energy is not None
         cheap = [t for t in trials if t.energy_rel <= problem.max_energy + 1e-12]
         if not cheap:
@@ -118,29 +118,33 @@ class Halving:
         )
 
     def _cheapest(self, trials: list[Trial], least: float) -> int:
-        good = [t for t in trials if t.validation.accuracy >= least - 1e-12]
+        good = [t for t in trials if t.validation.quality >= least - 1e-12]
         for trial in sorted(good, key=lambda t: t.objectives)[:SHORTLIST]:
             if not self.evaluator.is_partial or self._holds_on_all(trial.number):
                 return trial.number
+        measure = self.evaluator.exact_validation.measure
+        limit = f"{measure.name} of {least if measure.higher_is_better else -least:.6g}"
+        if self.evaluator.exact_validation.is_accuracy:
+            limit = f"accuracy of {100 * least:.2f} %"
         raise InputError(
-            f"none of {len(trials)} trials reaches the validation accuracy of "
-            f"{100 * least:.2f} %; go on with more --trials, or allow more by --max-drop"
+            f"none of {len(trials)} trials reaches the validation {limit}; go on with more "
+            f"--trials, or allow more by --max-drop"
         )
 
     def _holds_on_all(self, number: int) -> bool:
         assert self.config.max_drop is not None
-        least = self.evaluator.exact_validation.accuracy - self.config.max_drop / 100
-        return self.whole_score(number).accuracy >= least - 1e-12
+        least = self.evaluator.exact_validation.quality_less(self.config.max_drop)
+        return self.whole_score(number).quality >= least - 1e-12
 
     def _candidates(self, ranked: Sequence[Sequence[int]], count: int) -> list[int]:
         """Up to so many useful trials of these ranks, and others if they are too few to test."""
         is_tuned = self.config.finetune != "none"
         most = MOST_DROP_BEFORE_TUNING if is_tuned else MOST_DROP
-        least = self.evaluator.exact_searched.accuracy - most
+        least = self.evaluator.exact_searched.quality_less(most)
         chosen: list[int] = []
         for useful, wanted in ((True, count), (False, self.config.finetune_members)):
             for rank in ranked:
-                part = [n for n in rank if (self.trials[n].validation.accuracy >= least) is useful]
+                part = [n for n in rank if (self.trials[n].validation.quality >= least) is useful]
                 if part and len(chosen) < wanted:
                     chosen += thinned_front(self.trials, part, wanted - len(chosen))
         return chosen

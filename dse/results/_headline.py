@@ -8,7 +8,7 @@ from typing import Any
 
 from dse.problem import Trial
 from dse.results._closing import Closing, uniform_multiplier
-from dse.results._pictures import standard_error_pct
+from dse.results._figure import standard_error
 from dse.results._tables import closing_frame
 from energy import run_files
 from models import Score
@@ -20,13 +20,15 @@ class Headline:
 
     Attributes:
         member: number of the cheapest tested member that is no less accurate on validation images
-            than the best fixed multiplier; where none is, of the most accurate one there.
+            than the best fixed multiplier; where none is, of the most accurate one there. By a
+            metric of the user's own, more accurate is better by that, and points are the metric's.
         best_fixed: number of that multiplier's trial, or None where none is acceptable.
         energy_ratio: the member's energy by the multiplier's, or by the exact network's.
         validation_points: the member's validation accuracy less that of the other, in percentage
             points.
         accuracy_points: the member's test accuracy less that of the other, in percentage points.
-        error_points: standard error of the difference, as if both had seen other images.
+        error_points: standard error of the difference, as if both had seen other images; None
+            where a metric knows none.
     """
 
     member: int
@@ -34,7 +36,7 @@ class Headline:
     energy_ratio: float
     validation_points: float
     accuracy_points: float
-    error_points: float
+    error_points: float | None
 
 
 def headline_of(closing: Closing) -> Headline:
@@ -47,20 +49,29 @@ def headline_of(closing: Closing) -> Headline:
     number = closing.best_fixed
     fixed = None if number is None else closing.trials[number]
     goal = closing.exact_validation if fixed is None else fixed.best_validation
-    level = [trial for trial in members if trial.best_validation.accuracy >= goal.accuracy]
+    level = [trial for trial in members if trial.best_validation.quality >= goal.quality]
     if level:
         member = min(level, key=lambda trial: trial.energy_rel)
     else:
-        member = max(members, key=lambda t: (t.best_validation.accuracy, -t.energy_rel))
+        member = max(members, key=lambda t: (t.best_validation.quality, -t.energy_rel))
     mine, other = _tested(member), closing.exact_test if fixed is None else _tested(fixed)
     return Headline(
         member=member.number,
         best_fixed=number,
         energy_ratio=member.energy_rel / (1.0 if fixed is None else fixed.energy_rel),
-        validation_points=100 * (member.best_validation.accuracy - goal.accuracy),
-        accuracy_points=100 * (mine.accuracy - other.accuracy),
-        error_points=math.hypot(standard_error_pct(mine), standard_error_pct(other)),
+        validation_points=member.best_validation.points_above(goal, closing.exact_validation),
+        accuracy_points=mine.points_above(other, closing.exact_test),
+        error_points=_error_points(mine, other, closing.exact_test),
     )
+
+
+def _error_points(mine: Score, other: Score, exact: Score) -> float | None:
+    errors = [standard_error(score) for score in (mine, other)]
+    if None in errors:
+        return None
+    # A point of accuracy is one percent, as its error is.
+    point = 1.0 if exact.is_accuracy else exact.measure.hundred_points(exact.value) / 100
+    return math.hypot(*(error or 0.0 for error in errors)) / point
 
 
 def _tested(trial: Trial) -> Score:
@@ -71,7 +82,9 @@ def _tested(trial: Trial) -> Score:
 def first_line(closing: Closing) -> str:
     """`headline_of` as a sentence."""
     found = headline_of(closing)
-    test = f"{found.accuracy_points:+.2f} ± {found.error_points:.2f} points of test accuracy"
+    spread = "" if found.error_points is None else f" ± {found.error_points:.2f}"
+    measure = closing.exact_test.measure.name
+    test = f"{found.accuracy_points:+.2f}{spread} points of test {measure}"
     if found.best_fixed is None:
         return (
             f"no fixed multiplier is within a point of the exact network; trial {found.member} "
@@ -79,12 +92,14 @@ def first_line(closing: Closing) -> str:
         )
     name = uniform_multiplier(closing.trials[found.best_fixed])
     line = f"{found.energy_ratio:.2f} × the energy of the best fixed multiplier, {name}"
+    superlative = "most accurate" if closing.exact_test.is_accuracy else "best"
     if found.validation_points < 0:
         return (
-            f"{line}, for the most accurate member, {-found.validation_points:.2f} points below it "
+            f"{line}, for the {superlative} member, {-found.validation_points:.2f} points below it "
             f"on validation images: {test} (trial {found.member})"
         )
-    return f"{line}, at no lower validation accuracy: {test} (trial {found.member})"
+    level = "lower" if closing.exact_test.measure.higher_is_better else "higher"
+    return f"{line}, at no {level} validation {measure}: {test} (trial {found.member})"
 
 
 def as_json(closing: Closing, title: str, path: Path) -> str:

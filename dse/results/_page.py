@@ -10,7 +10,7 @@ import html
 import json
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -19,12 +19,15 @@ import numpy as np
 
 from dse.problem import Trial, hypervolume
 from dse.results._closing import BEST_FIXED_MARGIN, Closing, uniform_multiplier
-from dse.results._pictures import energy_label, standard_error_pct
+from dse.results._figure import figure, label, standard_error
+from dse.results._pictures import energy_label
 from dse.study import SearchConfig
 from luts import EXACT, catalog
 from models import Assignment, Score
 
 _EXPERT = re.compile(r"^(.*?)\.experts\.(\d+)(.*)$")
+NEAR_POINTS = 10
+"""Points by which trials near the front may be worse than the exact network."""
 SHARED = "shared"
 """Heading of the column of sites that belong to no expert."""
 
@@ -46,14 +49,25 @@ def page(searches: Sequence[Search]) -> str:
     content = page_data(searches)
     # Within a script element only "<" could end it.
     text = json.dumps(content, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
+    exact = searches[0][0].exact_test
+    is_own = not exact.is_accuracy
+    scores = "metric" if is_own else "accuracy"
+    script = {
+        name: _file(f"{scores}/{name}.js").rstrip("\n") for name in ("metrics", "describe", "facts")
+    }
     parts = {
         "title": html.escape(content["title"]),
+        "score": html.escape(exact.measure.name) if is_own else "Accuracy",
         "style": _file("front.css"),
-        "script": _file("front.js"),
+        "script": _filled("front.js", script),
         "data": text,
     }
+    return _filled("front.html", parts)
+
+
+def _filled(name: str, parts: Mapping[str, str]) -> str:
     # In one pass: a title may hold braces too.
-    return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], _file("front.html"))
+    return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], _file(name))
 
 
 def _file(name: str) -> str:
@@ -83,6 +97,21 @@ def page_data(searches: Sequence[Search]) -> dict[str, Any]:
         "origins": list(dict.fromkeys(trial["origin"] for trial in trials)),
         "runs": runs,
         "trials": trials,
+        **_measure(searches[0][0].exact_test),
+    }
+
+
+def _measure(exact: Score) -> dict[str, Any]:
+    """What the figures are, of a metric of the user's own."""
+    if exact.is_accuracy:
+        return {}
+    measure, unit = exact.measure, exact.measure.hundred_points(exact.value) / 100
+    return {
+        "measure": {
+            "name": label(exact),
+            "up": measure.higher_is_better,
+            "near": NEAR_POINTS * unit,
+        }
     }
 
 
@@ -95,7 +124,7 @@ def _summary(closing: Closing, config: SearchConfig, is_one_of_several: bool) ->
     who = f"{config.topology}: " if is_one_of_several else ""
     text = (
         f"{who}{len(closing.trials)} trials; the exact int8 network has "
-        f"{100 * closing.exact_test.accuracy:.2f} % on {closing.exact_test.images:,} test images."
+        f"{closing.exact_test.shown(2)} on {closing.exact_test.images:,} test images."
     )
     if closing.best_fixed is not None:
         best = closing.trials[closing.best_fixed]
@@ -105,27 +134,30 @@ def _summary(closing: Closing, config: SearchConfig, is_one_of_several: bool) ->
 
 
 def _trial(closing: Closing, trial: Trial) -> dict[str, Any]:
-    def percent(score: Score | None) -> float | None:
-        return None if score is None else round(100 * score.accuracy, 4)
+    def shown(score: Score | None) -> float | None:
+        if score is None:
+            return None
+        return round(figure(score), 4) if score.is_accuracy else finite(score.value)
 
     def finite(number: float) -> float | None:
         return round(number, 6) if math.isfinite(number) else None
 
     def error(score: Score | None) -> float | None:
-        return None if score is None else round(standard_error_pct(score), 4)
+        spread = None if score is None else standard_error(score)
+        return None if spread is None or not math.isfinite(spread) else round(spread, 4)
 
     return {
         "number": trial.number,
         "origin": trial.origin,
         "fidelity": trial.fidelity,
         "energy": round(trial.energy_rel, 6),
-        "accuracy": percent(trial.validation),
+        "accuracy": shown(trial.validation),
         "accuracy_error": error(trial.validation),
-        "cross_entropy": finite(trial.validation.cross_entropy),
-        "whole": percent(trial.whole_validation),
+        "cross_entropy": finite(trial.validation.loss),
+        "whole": shown(trial.whole_validation),
         "whole_error": error(trial.whole_validation),
-        "tuned": percent(trial.tuned_validation),
-        "test": percent(trial.test),
+        "tuned": shown(trial.tuned_validation),
+        "test": shown(trial.test),
         "test_error": error(trial.test),
         "fixed": trial.number in closing.fixed,
         "best_fixed": trial.number == closing.best_fixed,
@@ -135,9 +167,9 @@ def _trial(closing: Closing, trial: Trial) -> dict[str, Any]:
 
 def _recommended(closing: Closing) -> int:
     """The cheapest tested member within a point of the exact network, else the dearest one."""
-    least = closing.exact_validation.accuracy - BEST_FIXED_MARGIN
+    least = closing.exact_validation.quality_less(BEST_FIXED_MARGIN)
     members = [closing.trials[number] for number in closing.reported]
-    good = [trial for trial in members if trial.best_validation.accuracy >= least]
+    good = [trial for trial in members if trial.best_validation.quality >= least]
     return (good[0] if good else members[-1]).number
 
 
@@ -163,13 +195,18 @@ def _run(closing: Closing, config: SearchConfig, sites: list[str]) -> dict[str, 
         ],
         "tables": {name: sha for trial in some for name, sha in trial.assignment.tables.items()},
         "exact": {
-            "accuracy": 100 * closing.exact_searched.accuracy,
-            "cross_entropy": closing.exact_searched.cross_entropy,
-            "test": 100 * closing.exact_test.accuracy,
+            "accuracy": _known(figure(closing.exact_searched)),
+            "cross_entropy": _known(closing.exact_searched.loss),
+            "test": _known(figure(closing.exact_test)),
         },
         "progress": _progress(closing),
         "phases": _phases(closing),
     }
+
+
+def _known(number: float) -> float | None:
+    """A number as JSON can hold it."""
+    return number if math.isfinite(number) else None
 
 
 def _choice(choice: Any) -> dict[str, Any]:

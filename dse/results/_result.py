@@ -20,7 +20,7 @@ from luts.settings import read_settings
 from models import Assignment, EmulatedNetwork
 
 SAME_NETWORK = 1e-3
-"""Cross-entropies of one network on two machines differ by less, in nats."""
+"""Losses of one network on two machines differ by less, in nats."""
 
 
 class Result:
@@ -92,10 +92,11 @@ class Result:
         """One answer, among the trials that were recovered in full and tested.
 
         Args:
-            max_drop: percentage points of the exact int8 network's validation accuracy that may be
-                given up; the answer is the cheapest trial within.
-            max_energy: largest relative energy; the answer is the most accurate trial within, on
-                validation images.
+            max_drop: percentage points of the exact int8 network's validation accuracy, or points
+                of a metric (`models.Measure.hundred_points`), that may be given up; the answer is
+                the cheapest trial within.
+            max_energy: largest relative energy; the answer is the most accurate trial within, or
+                the best by a metric, on validation images.
 
         Raises:
             InputError: not exactly one limit is given, or no trial meets it.
@@ -103,18 +104,18 @@ class Result:
         if (max_drop is None) == (max_energy is None):
             raise InputError("best takes one limit: max_drop in points, or max_energy")
         tested = [trial for trial in self.trials if trial.test is not None]
-        exact = self.closing.exact_validation.accuracy
+        exact = self.closing.exact_validation
         if max_drop is not None:
-            least = exact - max_drop / 100 - 1e-12
-            within = [t for t in tested if t.best_validation.accuracy >= least]
+            least = exact.quality_less(max_drop) - 1e-12
+            within = [t for t in tested if t.best_validation.quality >= least]
             if within:
-                return min(within, key=lambda t: (t.energy_rel, -t.best_validation.accuracy))
-            limit = f"loses at most {max_drop:g} points of {100 * exact:.2f} %"
+                return min(within, key=lambda t: (t.energy_rel, -t.best_validation.quality))
+            limit = f"loses at most {max_drop:g} points of {exact.shown(2)}"
         else:
             assert max_energy is not None
             within = [t for t in tested if t.energy_rel <= max_energy + 1e-12]
             if within:
-                return max(within, key=lambda t: (t.best_validation.accuracy, -t.energy_rel))
+                return max(within, key=lambda t: (t.best_validation.quality, -t.energy_rel))
             limit = f"has an energy of at most {max_energy:g}"
         raise InputError(
             f"none of {len(tested)} tested trials {limit}: allow more, or search with more trials"
@@ -123,7 +124,8 @@ class Result:
     def table(self) -> pd.DataFrame:
         """Fixed multipliers and tested front members beside the exact network, by falling energy.
 
-        Accuracies are in percent, energies relative to the dense network with the exact multiplier.
+        Accuracies are in percent, scores by a metric in its own unit, energies relative to the
+        dense network with the exact multiplier.
         """
         return closing_frame(self.closing)
 
@@ -197,10 +199,11 @@ class Result:
 
     def _check_network(self, evaluator: Evaluator) -> None:
         found, kept = evaluator.exact_validation, self.closing.exact_validation
-        if abs(found.cross_entropy - kept.cross_entropy) > SAME_NETWORK:
+        if abs(found.loss - kept.loss) > SAME_NETWORK:
+            what = "cross-entropy" if kept.is_accuracy else "loss"
             raise InputError(
-                f"the network scores a cross-entropy of {found.cross_entropy:.4f} with the exact "
-                f"multiplier, and the one that was searched {kept.cross_entropy:.4f}: its weights, "
+                f"the network scores a {what} of {found.loss:.4f} with the exact "
+                f"multiplier, and the one that was searched {kept.loss:.4f}: its weights, "
                 f"its data or the run's config.toml were changed; search again"
             )
 

@@ -1,5 +1,6 @@
 """Trials as tables: trials.csv, front.csv and the closing table."""
 
+import functools
 from collections import Counter
 from typing import Any
 
@@ -8,16 +9,20 @@ from rich.table import Table
 
 from dse.problem import Trial
 from dse.results._closing import Closing, uniform_multiplier
+from dse.results._figure import figure
 from dse.results._own_routing import OWN_ENERGY
 from energy import figures_origin, run_files
 from models import Score
 
 
 def trials_frame(closing: Closing) -> pd.DataFrame:
-    """One row per trial, in order; accuracies in percent, cross-entropies in nats."""
+    """One row per trial, in order; accuracies in percent, cross-entropies in nats.
+
+    By a metric, its own name and ``loss`` take the places of these, as `energy.run_files` says.
+    """
     front, reported = set(closing.front), set(closing.reported)
     is_partial = closing.exact_searched.images < closing.exact_validation.images
-    rows = []
+    columns, rows = functools.partial(_columns, closing.exact_test), []
     for trial in closing.trials.values():
         rows.append(
             {
@@ -25,11 +30,11 @@ def trials_frame(closing: Closing) -> pd.DataFrame:
                 run_files.ORIGIN: trial.origin,
                 run_files.ENERGY: trial.energy_rel,
                 **_own(closing, trial),
-                **_columns(run_files.VALIDATION, trial.validation),
+                **columns(run_files.VALIDATION, trial.validation),
                 run_files.FIDELITY: trial.fidelity,
-                **_columns(run_files.WHOLE_VALIDATION, trial.whole_validation, when=is_partial),
-                **_columns(run_files.TUNED_VALIDATION, trial.tuned_validation),
-                **_columns(run_files.TEST, trial.test),
+                **columns(run_files.WHOLE_VALIDATION, trial.whole_validation, when=is_partial),
+                **columns(run_files.TUNED_VALIDATION, trial.tuned_validation),
+                **columns(run_files.TEST, trial.test),
                 run_files.ON_FRONT: trial.number in front,
                 run_files.REPORTED: trial.number in reported,
                 run_files.BEST_OF: ", ".join(best_of(closing, trial.number)),
@@ -69,7 +74,7 @@ def mix(trial: Trial) -> str:
 def closing_frame(closing: Closing) -> pd.DataFrame:
     """The exact network, then fixed multipliers and tested front members by falling energy.
 
-    Accuracies are in percent.
+    Accuracies are in percent, scores by a metric in its own unit.
     """
     scores = (closing.exact_validation, None, closing.exact_test)
     rows: list[dict[str, Any]] = []
@@ -82,7 +87,7 @@ def closing_frame(closing: Closing) -> pd.DataFrame:
         what = "front" if closing.objective == "pareto" else "answer"
         rows.append({"what": f"{what}, trial {number}", **_figures(closing, number)})
     rows.sort(key=lambda row: -closing.trials[row["trial"]].energy_rel)
-    frame = pd.DataFrame([{"what": "exact int8", **_accuracies(scores)}, *rows])
+    frame = pd.DataFrame([{"what": "exact int8", **_scores(scores, closing)}, *rows])
     numbers = frame.columns.difference(["what", "multipliers", "trial", "figures"])
     return frame.astype({"trial": "Int64"} | dict.fromkeys(numbers, "float64"))
 
@@ -106,7 +111,7 @@ def closing_table(closing: Closing) -> Table:
     """`closing_frame` for a terminal."""
     frame = closing_frame(closing)
     own = [(OWN_ENERGY, "own routing", 4)] if closing.own_energy else []
-    columns = [("energy_rel", "energy", 4), *own, *_SHOWN]
+    columns = [("energy_rel", "energy", 4), *own, *_SHOWN, *_shown_scores(closing.exact_test)]
     table = Table(
         title="The front against the best fixed multiplier",
         title_justify="left",
@@ -141,10 +146,15 @@ _SHOWN = (
     ("energy_rel_datapath", "+ adders", 3),
     ("energy_rel_memory", "+ memory", 3),
     ("circuits", "circuits", 0),
-    ("validation_accuracy_pct", "validation %", 2),
-    ("tuned_accuracy_pct", "tuned %", 2),
-    ("test_accuracy_pct", "test %", 2),
 )
+
+_WHEN = ("validation", "tuned", "test")
+"""Scores of the closing table: as searched, fine-tuned, on test images."""
+
+
+def _shown_scores(exact: Score) -> list[tuple[str, str, int]]:
+    unit, digits = ("%", 2) if exact.is_accuracy else (exact.measure.name, 4)
+    return [(_column(when, exact), f"{when} {unit}", digits) for when in _WHEN]
 
 
 def trust(closing: Closing) -> list[str]:
@@ -177,24 +187,34 @@ def _figures(closing: Closing, number: int) -> dict[str, object]:
         "of_best_fixed": None if best is None else trial.energy_rel / best.energy_rel,
         **{f"energy_rel_{model}": rel for model, rel in closing.energies.get(number, {}).items()},
         **dict(zip(_CIRCUITS, closing.circuits.get(number, ()), strict=False)),
-        **_accuracies((trial.validation, trial.tuned_validation, trial.test)),
+        **_scores((trial.validation, trial.tuned_validation, trial.test), closing),
         "figures": figures_origin(trial.assignment),
         "multipliers": mix(trial),
     }
 
 
-def _accuracies(scores: tuple[Score | None, Score | None, Score | None]) -> dict[str, object]:
-    names = ("validation", "tuned", "test")
+def _scores(
+    scores: tuple[Score | None, Score | None, Score | None], closing: Closing
+) -> dict[str, object]:
     return {
-        f"{name}_accuracy_pct": None if score is None else 100 * score.accuracy
-        for name, score in zip(names, scores, strict=True)
+        _column(name, closing.exact_test): None if score is None else figure(score)
+        for name, score in zip(_WHEN, scores, strict=True)
     }
 
 
-def _columns(prefix: str, score: Score | None, *, when: bool = True) -> dict[str, float | None]:
+def _column(when: str, like: Score) -> str:
+    """The column of such a score, in a measure like another's."""
+    return f"{when}_accuracy_pct" if like.is_accuracy else f"{when}_{like.measure.name}"
+
+
+def _columns(
+    like: Score, prefix: str, score: Score | None, *, when: bool = True
+) -> dict[str, float | None]:
+    """Figure and loss of a score in a measure like another's."""
     if not when:
         return {}
-    return {
-        run_files.accuracy_of(prefix): None if score is None else 100 * score.accuracy,
-        run_files.cross_entropy_of(prefix): None if score is None else score.cross_entropy,
-    }
+    names = run_files.accuracy_of(prefix), run_files.cross_entropy_of(prefix)
+    if not like.is_accuracy:
+        names = run_files.metric_of(prefix, like.measure.name), run_files.loss_of(prefix)
+    figures = (None, None) if score is None else (figure(score), score.loss)
+    return dict(zip(names, figures, strict=True))

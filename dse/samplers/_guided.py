@@ -82,7 +82,7 @@ class GuidedSampler(AssignmentSampler):
     ) -> Matrix:
         energy = self.problem.energies_rel(candidates)
         turn = len(history) + len(history.pending)
-        if self.problem.min_accuracy is not None and turn % 4:
+        if self.problem.min_quality is not None and turn % 4:
             return self._cheaper(history, energy, mean, spread)
         if self.problem.max_energy is not None and turn % 4:
             return _expected_fall(float(np.log(front[:, 1].min())), mean, spread)
@@ -110,7 +110,7 @@ class GuidedSampler(AssignmentSampler):
     def _box(self, front: Matrix, turn: int) -> tuple[Matrix, float, bool]:
         """Reference point, score that cannot be bettered, and whether volume is logarithmic."""
         exact = float(front[front[:, 0].argmax(), 1])
-        has_goal = self.problem.min_accuracy is not None or self.problem.max_energy is not None
+        has_goal = self.problem.min_quality is not None or self.problem.max_energy is not None
         factor = None if has_goal else TURNS[(turn + self.seed) % len(TURNS)]
         reference = reference_of(front)
         if factor is None:
@@ -123,8 +123,8 @@ class GuidedSampler(AssignmentSampler):
         self, history: TrialHistory, energy: Matrix, mean: Matrix, spread: Matrix
     ) -> Matrix:
         """Log of the saving of energy times the probability that the score is good enough."""
-        assert self.problem.min_accuracy is not None
-        good = history.accuracies >= self.problem.min_accuracy
+        assert self.problem.min_quality is not None
+        good = history.qualities >= self.problem.min_quality
         limit = np.log(dividing_score(history.values[:, 1], good))
         least = history.values[good, 0].min() if good.any() else 1.0
         saved = np.log(np.maximum(1e-300, least - energy))

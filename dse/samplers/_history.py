@@ -9,6 +9,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from dse.problem import Codes
 from dse.samplers._record import ASSIGNMENT, RESULT, codes_of
+from models import Score
 
 
 class TrialHistory:
@@ -27,7 +28,7 @@ class TrialHistory:
         self._rows: dict[bytes, int] = {}
         self.origins: list[str] = []
         self.records: list[dict[str, Any]] = []
-        self._accuracies: list[float] = []
+        self._qualities: list[float] = []
         self.pending: list[Codes] = []
 
     def update(self, study: Study, *, without: int = -1) -> None:
@@ -56,7 +57,7 @@ class TrialHistory:
         self._values[self._count] = values
         self._count += 1
         self._seen.add(trial.number)
-        self._accuracies.append(trial.user_attrs[RESULT]["validation"]["accuracy"])
+        self._qualities.append(_score(trial).quality)
         self.origins.append(record["origin"])
         self.records.append({k: v for k, v in record.items() if k not in ("origin", "codes")})
 
@@ -79,9 +80,9 @@ class TrialHistory:
         return self._values[: self._count]
 
     @property
-    def accuracies(self) -> npt.NDArray[np.float64]:
-        """Their validation accuracies, float64 of shape ``(trials,)``."""
-        return np.array(self._accuracies)
+    def qualities(self) -> npt.NDArray[np.float64]:
+        """Their validation accuracies, or qualities by a metric, float64 of shape ``(trials,)``."""
+        return np.array(self._qualities)
 
     def row_of(self, codes: Codes) -> int | None:
         """Index of the complete trial that first tried an assignment, or None."""
@@ -92,6 +93,10 @@ class TrialHistory:
         return _key(codes) in self._rows or any(
             np.array_equal(codes, pending) for pending in self.pending
         )
+
+
+def _score(trial: FrozenTrial) -> Score:
+    return Score.from_dict(trial.user_attrs[RESULT]["validation"])
 
 
 def _key(codes: Codes) -> bytes:

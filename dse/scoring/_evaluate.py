@@ -4,6 +4,7 @@ import contextlib
 import copy
 import dataclasses
 import functools
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -14,8 +15,8 @@ from torch import nn
 
 from dse.problem import Outcome, Problem, SearchSpace
 from dse.scoring._pruning import WHOLE, Pruning, filled, prune, whole
-from dse.scoring._recovery import default_recovery
-from dse.scoring._score_cache import ScoreCache
+from dse.scoring._recovery import Tuned, default_recovery
+from dse.scoring._score_cache import ScoreCache, digest_of_splits
 from dse.scoring._screening import Screening, decided_by_of, screen
 from luts import EXACT
 from luts.console import SILENT, Reporter
@@ -24,6 +25,7 @@ from models import (
     Assignment,
     Data,
     EmulatedNetwork,
+    Metric,
     Recovery,
     Routing,
     Score,
@@ -51,23 +53,6 @@ CACHE_FORMAT = 3
 """To be raised when scoring changes in a way that `Evaluator._conditions` does not show."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Tuned:
-    """A fine-tuned network and what became of it.
-
-    Attributes:
-        network: the better of before and after, by the validation score.
-        validation: its score.
-        note: which of the two it is.
-        seconds: wall-clock time.
-    """
-
-    network: EmulatedNetwork
-    validation: Score
-    note: str
-    seconds: float
-
-
 class Evaluator:
     """Scores assignments of one network on one data set.
 
@@ -86,7 +71,9 @@ class Evaluator:
             default `default_recovery`.
         images: how many validation images score, from the first; all of them by default.
         weight_scales: what has a scale of its own: see `models.emulate`.
-        cached: take results from the cache folder where they are known, and keep new ones there.
+        cached: take results from the cache folder where they are known, and keep new ones there;
+            not those by a metric, as nothing tells what another function of its name did.
+        metric: scores, and is fine-tuned by its loss, in the place of accuracy and cross-entropy.
 
     Attributes:
         emulated: the exact int8 network.
@@ -95,7 +82,8 @@ class Evaluator:
         starved: by expert layer, experts that recover on fewer than `ITEMS_PER_EXPERT` items.
 
     Raises:
-        InputError: the recipe would choose the operand order, which the search does.
+        InputError: the recipe would choose the operand order, which the search does; or the exact
+            network's score by the metric is not a number.
     """
 
     def __init__(
@@ -108,6 +96,7 @@ class Evaluator:
         images: int | None = None,
         weight_scales: WeightScales = "channel",
         cached: bool = False,
+        metric: Metric | None = None,
     ) -> None:
         default = default_recovery(network, data.name, is_images=data.train.is_images)
         recovery = default if recovery is None else recovery
@@ -120,6 +109,7 @@ class Evaluator:
         assert tuning is not None
         self.data = data
         self.weight_scales = weight_scales
+        self.metric = metric
         total = len(data.validation)
         self.images = total if images is None else min(images, total)
         self.recovery = dataclasses.replace(recovery, fine_tuning=None)
@@ -136,12 +126,13 @@ class Evaluator:
             with_histograms=recovery.needs_histograms,
             with_teacher=tuning.needs_teacher,
         )
-        self.exact_validation = self._score(self.emulated, total)
+        self.exact_validation = _finite(self._score(self.emulated, total))
         self.exact_searched = self.exact_validation
         if self.is_partial:
             self.exact_searched = self._score(self.emulated, self.images)
         self._scored: dict[tuple[str, int], Outcome] = {}
-        self._cache = ScoreCache(self._conditions(network)) if cached else None
+        is_cached = cached and metric is None
+        self._cache = ScoreCache(self._conditions(network)) if is_cached else None
 
     def _conditions(self, network: nn.Module) -> dict[str, Any]:
         exact = self.exact_validation
@@ -167,13 +158,7 @@ class Evaluator:
     @functools.cached_property
     def splits_sha256(self) -> str:
         """Of all images and labels, those that train and test included."""
-        tensors: dict[str, torch.Tensor] = {}
-        for name in ("train", "validation", "test"):
-            split = getattr(self.data, name)
-            tensors |= {**tensors_of(name, split.pixels), f"{name}.labels": split.labels}
-            if split.rows is not None:
-                tensors[f"{name}.rows"] = split.rows
-        return state_digest(tensors)
+        return digest_of_splits(self.data)
 
     @property
     def is_partial(self) -> bool:
@@ -337,7 +322,7 @@ class Evaluator:
 
     def test(self, emulated: EmulatedNetwork) -> Score:
         """Score on the test split; only for what is reported."""
-        return evaluate(emulated, self.data.test, batch_size=BATCH_SIZE)
+        return evaluate(emulated, self.data.test, batch_size=BATCH_SIZE, metric=self.metric)
 
     def test_exact(self) -> Score:
         """Score of the exact int8 network on the test split."""
@@ -379,11 +364,22 @@ class Evaluator:
             reporter=reporter,
             teacher=self.reference.teacher,
             before=self.score(assignment, images=len(self.data.validation)).validation,
+            metric=self.metric,
         )
         return Tuned(emulated, tuned.after, tuned.note, time.perf_counter() - started)
 
     def _score(self, emulated: EmulatedNetwork, images: int) -> Score:
-        return evaluate(emulated, self.data.validation.take(images), batch_size=BATCH_SIZE)
+        split = self.data.validation.take(images)
+        return evaluate(emulated, split, batch_size=BATCH_SIZE, metric=self.metric)
+
+
+def _finite(exact: Score) -> Score:
+    if not math.isfinite(exact.value):
+        raise InputError(
+            f"{exact.measure.name} of the exact int8 network is {exact.value}, which nothing "
+            f"compares with: look at the metric and its targets"
+        )
+    return exact
 
 
 def _score_key(assignment: Assignment, images: int) -> str:

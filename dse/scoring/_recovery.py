@@ -1,10 +1,10 @@
-"""The recipe that searches recover with."""
+"""The recipe that searches recover with, and what fine-tuning ends with."""
 
 import dataclasses
 
 from torch import nn
 
-from models import FineTuning, Recovery
+from models import EmulatedNetwork, FineTuning, Recovery, Score
 from models.training import finetuning_recipe, has_batchnorm
 
 
@@ -32,3 +32,20 @@ def default_recovery(network: nn.Module, dataset: str, *, is_images: bool = True
         tune_weights="squared",
         fine_tuning=FineTuning(training),
     )
+
+
+@dataclasses.dataclass(frozen=True)
+class Tuned:
+    """A fine-tuned network and what became of it.
+
+    Attributes:
+        network: the better of before and after, by the validation score.
+        validation: its score.
+        note: which of the two it is.
+        seconds: wall-clock time.
+    """
+
+    network: EmulatedNetwork
+    validation: Score
+    note: str
+    seconds: float

@@ -8,7 +8,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from models.training import cache_folder
+import torch
+
+from models import Data
+from models.training import cache_folder, state_digest, tensors_of
 
 FILE = "scores.db"
 BUSY_SECONDS = 10.0
@@ -66,6 +69,17 @@ class ScoreCache:
         database = sqlite3.connect(self._path, timeout=BUSY_SECONDS)
         database.execute("CREATE TABLE IF NOT EXISTS scores (key TEXT PRIMARY KEY, record TEXT)")
         return contextlib.closing(database)
+
+
+def digest_of_splits(data: Data) -> str:
+    """SHA-256 of all images and labels."""
+    tensors: dict[str, torch.Tensor] = {}
+    for name in ("train", "validation", "test"):
+        split = getattr(data, name)
+        tensors |= {**tensors_of(name, split.pixels), f"{name}.labels": split.labels}
+        if split.rows is not None:
+            tensors[f"{name}.rows"] = split.rows
+    return state_digest(tensors)
 
 
 def _digest(values: Mapping[str, Any]) -> str:

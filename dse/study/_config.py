@@ -14,6 +14,7 @@ from luts import catalog
 from luts.errors import InputError
 from luts.settings import check_settings, read_settings, setting, to_toml
 from models import TOPOLOGIES, ClusterFeatures, NetworkConfig, check_dataset, check_seed
+from models.networks import ignored_by
 from models.training import Start
 
 ALL = "all"
@@ -160,6 +161,9 @@ class SearchConfig:
         Third | None, setting("minimise delay or area of the worst circuit as well")
     ] = None
     workers: Annotated[int, setting("processes that score on this machine", ge=1)] = 1
+    metric: Annotated[
+        str | None, setting("name of the user's own score, by default top-1 accuracy")
+    ] = None
     storage: Annotated[
         str, setting("database server for many machines, with study", metavar="URL")
     ] = ""
@@ -172,6 +176,11 @@ class SearchConfig:
         check_seed(self.seed)
         self.names()
         self._check_goal()
+        if self.metric is not None and not self.is_in_memory:
+            raise InputError(
+                f"a metric of one's own, {self.metric}, is for networks in memory: give it to "
+                f"dse.explore"
+            )
         if bool(self.storage) != bool(self.study):
             raise InputError(
                 "--storage and --study belong together: the database, and the study in it that "
@@ -246,17 +255,25 @@ class SearchConfig:
             num_classes=num_classes,
             image_size=self.image_size,
             patch_size=self.patch_size or None,
-            experts=self.experts,
-            expert_blocks=self.expert_blocks or None,
-            # In a search of all topologies it is meant for the one that takes it.
-            top_k=self.top_k if topology == "hard" or self.topology != ALL else 1,
-            cluster_features=self.cluster_features,
+            **self._about_experts(topology),
         )
+
+    def _about_experts(self, topology: str) -> dict[str, Any]:
+        about = {
+            "experts": self.experts,
+            "expert_blocks": self.expert_blocks or None,
+            "top_k": self.top_k,
+            "cluster_features": self.cluster_features,
+        }
+        # In a search of all topologies a setting is meant for those that take it.
+        left_out = ignored_by(topology) if self.topology == ALL else ()
+        return {name: value for name, value in about.items() if name not in left_out}
 
     def for_topology(self, topology: str) -> "SearchConfig":
         """The search of one topology that is part of a search of all."""
         study = f"{self.study}-{topology}" if self.study else ""
-        return dataclasses.replace(self, topology=topology, study=study)
+        own = {name: getattr(type(self), name) for name in ignored_by(topology)}
+        return dataclasses.replace(self, topology=topology, study=study, **own)
 
     def to_toml(self, provenance: Mapping[str, Any]) -> str:
         """As a TOML file: this in the table ``search``, its provenance in ``making``."""

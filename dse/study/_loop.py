@@ -94,4 +94,4 @@ class _Loop:
 
 
 def _status(trial: Trial) -> str:
-    return f"energy {trial.energy_rel:.3f}  {100 * trial.validation.accuracy:.1f} %"
+    return f"energy {trial.energy_rel:.3f}  {trial.validation.shown(1)}"

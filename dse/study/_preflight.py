@@ -11,7 +11,14 @@ from torch import nn
 
 from dse.problem import Problem, SearchSpace
 from dse.study._config import ALL, SearchConfig
-from dse.study._stored import SCORING, STUDY_NAME, check_identity, read_study, space_record
+from dse.study._stored import (
+    METRIC,
+    SCORING,
+    STUDY_NAME,
+    check_identity,
+    read_study,
+    space_record,
+)
 from energy import ACTIVITY, CostModel, Workload, check_circuits, published_figures
 from luts import check_sum
 from luts.errors import InputError
@@ -86,6 +93,8 @@ def about(config: SearchConfig) -> dict[str, Any]:
     record["rung_images"] = config.scored_images
     if config.finetune == "none":
         record["finetune_epochs"] = None
+    if config.metric is not None:
+        record[METRIC] = config.metric
     return record
 
 

@@ -31,6 +31,8 @@ RECIPE = "recovery"
 """How candidates are recovered before they are scored."""
 OPERANDS = "relative toggles of the exact circuit"
 """What tells the operands that energies were charged by, under the energy model ``activity``."""
+METRIC = "metric"
+"""Name of the user's own score, where accuracy and cross-entropy are not what counts."""
 STUDY_NAME = "search"
 SCORING = (
     "finetune",
@@ -117,6 +119,11 @@ def check_identity(known: Mapping[str, Any], mine: Mapping[str, Any], shown: str
     Raises:
         InputError: they differ.
     """
+    if known.get(METRIC) != mine.get(METRIC):
+        by = [record.get(METRIC) or "accuracy" for record in (known, mine)]
+        raise InputError(
+            f"{shown} belongs to a search by {by[0]} and not by {by[1]}; name another study"
+        )
     for key, value in mine.items():
         if key in (*SCORING, CONTENT) and key not in known:
             continue

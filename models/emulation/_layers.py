@@ -135,12 +135,12 @@ class EmulatedSite(nn.Module):
         """Refuse what the kernels would read as something else.
 
         Raises:
-            InputError: an operand is not float32, or the call is being traced.
+            InputError: an operand is not float32, or the call is being traced or exported.
         """
-        if torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
+        if torch.jit.is_tracing() or torch.compiler.is_compiling():  # type: ignore[attr-defined, no-untyped-call]
             raise InputError(
-                "an emulated network cannot be traced, as its kernels are no PyTorch operators: "
-                "trace what emulated.in_float() gives"
+                "an emulated network cannot be traced or exported, as its kernels are no "
+                "PyTorch operators: do that with what emulated.in_float() gives"
             )
         for x in (*operands, self.x_scale):
             if x.dtype != torch.float32 and not torch.is_autocast_enabled(x.device.type):

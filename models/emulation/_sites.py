@@ -12,6 +12,7 @@ from torch import nn
 
 from luts.errors import InputError
 from models.emulation._calibrate import Calibration
+from models.emulation._drop_in import check_network
 from models.emulation._expose import exposed
 from models.emulation._recorder import Recorder, Tally, Who
 from models.emulation._site import WHOLE, Site, Sites, Uncovered
@@ -39,9 +40,11 @@ def sites(network: nn.Module, example_input: Batch | Sequence[Batch]) -> Sites:
             batches. MACs are the mean over all inputs.
 
     Raises:
-        InputError: there is no input, the network has no site, it holds the weights of experts in
-            one tensor (`models.adapt`), or a layer is not in float32.
+        InputError: there is no input, the network has no site, it is scripted, exported or
+            quantised, it holds the weights of experts in one tensor (`models.adapt`), or a layer is
+            not in float32.
     """
+    check_network(network)
     check_experts(network)
     several = isinstance(example_input, list)
     given: Any = example_input if several else [example_input]

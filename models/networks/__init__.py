@@ -10,6 +10,7 @@ from models.networks._config import (
     ClusterRoute,
     NetworkConfig,
     SoftMixes,
+    ignored_by,
 )
 from models.networks._experts import ExpertLayer, auxiliary_loss, every_expert_sees_everything
 from models.networks._foreign import source_digest
@@ -61,6 +62,7 @@ __all__ = [
     "expert_layers",
     "expert_work",
     "frozen_routers",
+    "ignored_by",
     "in_batches",
     "information_loss",
     "inputs_of",

@@ -14,13 +14,11 @@ import torch
 from torch import nn
 
 from luts.errors import InputError
+from models.networks._expert_shaped import ROUTERS, fused_weights, is_slotted
 from models.networks._experts import ExpertLayer
 
 EXPERTS = ("experts",)
 """Names under which blocks are known to hold experts."""
-
-ROUTERS = ("gate", "router", "gating", "gate_network", "router_gate", "w_gate", "wg")
-"""Names under which blocks are known to hold what chooses among them: a module or a parameter."""
 
 
 class Mixture(ExpertLayer):
@@ -248,11 +246,13 @@ def _recognised(network: nn.Module, named: set[nn.Module]) -> Iterator[tuple[str
             if isinstance(held, nn.Module) and _holds_experts(block, held):
                 known.update(held.modules())
                 yield name, child
-        if block not in known and (found := _fused_weights(block)):
+        if block not in known and (found := fused_weights(network, name)):
+            remedy = "make each expert a module of an nn.ModuleList"
+            if _is_fused(block):
+                remedy = "it lies under a name that is not known"
             raise InputError(
-                f"{name}.{found} ({type(block).__name__}) looks like the weights of "
-                f"{_count_of(block)} experts, in a form that is not known: make each expert a "
-                f"module of an nn.ModuleList, and name it to models.adapt"
+                f"{found} looks like the weights of experts, in a form that is not known: "
+                f"{remedy}, and name it to models.adapt"
             )
 
 
@@ -264,32 +264,12 @@ def check_experts(network: nn.Module) -> None:
     """
     known = {m for e in network.modules() if isinstance(e, ExpertLayer) for m in e.modules()}
     for name, block in network.named_modules():
-        if block in known or _has_modules_of_experts(block):
-            continue
-        if found := _fused_weights(block):
+        if block not in known and (found := fused_weights(network, name)):
             raise InputError(
-                f"{f'{name}.{found}'.removeprefix('.')} ({type(block).__name__}) looks like the "
-                f"weights of {_count_of(block)} experts: give models.adapt(network), which makes "
-                f"each expert of the forms that it knows a module, or make each a module yourself"
+                f"{found} looks like the weights of experts: give models.adapt(network), which "
+                f"makes each expert of the forms that it knows a module, or make each a module "
+                f"yourself"
             )
-
-
-def _has_modules_of_experts(block: nn.Module) -> bool:
-    """Whether a module holds as many modules as it has experts, so that its weights are theirs."""
-    number = _count_of(block)
-    return any(
-        isinstance(child, nn.ModuleList | nn.ModuleDict) and len(child) == number
-        for child in block.children()
-    )
-
-
-def _fused_weights(block: nn.Module) -> str | None:
-    """Name of a parameter that has a slice for each expert of its module, or None."""
-    number = _count_of(block)
-    for key, weight in block.named_parameters(recurse=False):
-        if weight.dim() == 3 and len(weight) == number:
-            return key
-    return None
 
 
 def _holds_experts(block: nn.Module, held: nn.Module) -> bool:
@@ -304,33 +284,11 @@ def _holds_experts(block: nn.Module, held: nn.Module) -> bool:
 
 def _is_fused(held: Any) -> bool:
     """Whether transformers marks a layer as one of experts, or it is DBRX's."""
-    if _is_slotted(held):
+    if is_slotted(held):
         return True
     is_marked = all(hasattr(held, flag) for flag in ("has_gate", "has_bias", "is_transposed"))
     plain = not getattr(held, "has_post_expert_norm", False)
     return (is_marked and plain) or type(held).__name__ == "DbrxExperts"
-
-
-def _is_slotted(held: Any) -> bool:
-    """Whether a layer is lucidrains' ``Experts`` (the package ``mixture-of-experts``)."""
-    w1, w2 = (getattr(held, name, None) for name in ("w1", "w2"))
-    return (
-        type(held).__name__ == "Experts"
-        and isinstance(w1, nn.Parameter)
-        and isinstance(w2, nn.Parameter)
-        and w1.dim() == w2.dim() == 3
-        and w1.shape == w2.transpose(1, 2).shape
-        and isinstance(getattr(held, "act", None), nn.Module)
-    )
-
-
-def _count_of(block: nn.Module) -> int:
-    """How many experts a module says that it has, or 0."""
-    for name in ("num_experts", "n_experts", "num_local_experts"):
-        number = getattr(block, name, None)
-        if isinstance(number, int) and number > 1:
-            return number
-    return 0
 
 
 def _top_k(block: nn.Module, held: nn.Module) -> int:
@@ -359,7 +317,7 @@ def _unfused(held: Any, name: str) -> nn.ModuleList:
         mlp = held.mlp
         each = zip(*(w.view(shape).unbind() for w in (mlp.w1, mlp.v1, mlp.w2)), strict=True)
         return Unfused([DbrxExpert(w1, v1, w2, mlp.activation_fn) for w1, v1, w2 in each])
-    if _is_slotted(held):
+    if is_slotted(held):
         pairs = zip(held.w1.unbind(), held.w2.unbind(), strict=True)
         made = ((_linear(w1.t()), held.act, _linear(w2.t())) for w1, w2 in pairs)
         return Slotted([nn.Sequential(*layers) for layers in made])

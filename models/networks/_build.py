@@ -45,11 +45,6 @@ def build(
         "patch_size": patch_size,
     }
     config = _config_of(arch, {key: value for key, value in shape.items() if value is not None})
-    if experts is not None and config.topology == "dense":
-        raise InputError(
-            f"a dense network has no experts, so that experts={experts} would be ignored: leave it "
-            f"out, or name the topology (hard, soft, cluster)"
-        )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = architecture(config.arch).build(

@@ -14,6 +14,21 @@ ClusterFeatures = Literal["raw", "unit"]
 ClusterRoute = Literal["layer", "image"]
 SoftMixes = Literal["outputs", "kernels"]
 
+OF_TOPOLOGIES = {
+    "experts": ("hard", "soft", "cluster"),
+    "expert_blocks": ("hard", "soft", "cluster"),
+    "top_k": ("hard",),
+    "cluster_features": ("cluster",),
+    "cluster_route": ("cluster",),
+    "soft_mixes": ("soft",),
+}
+"""The topologies that take a setting; others would ignore it."""
+
+
+def ignored_by(topology: str) -> tuple[str, ...]:
+    """Names of the settings that a topology has no use for."""
+    return tuple(name for name, takers in OF_TOPOLOGIES.items() if topology not in takers)
+
 
 @dataclasses.dataclass(frozen=True)
 class NetworkConfig:
@@ -69,31 +84,31 @@ class NetworkConfig:
 
     def __post_init__(self) -> None:
         check_settings(self)
+        self._check_ignored()
         if not 1 <= self.top_k <= self.experts:
             raise InputError(f"top_k lies in 1…{self.experts} (the experts), not {self.top_k}")
-        if self.topology in ("soft", "cluster") and self.top_k != 1:
+        if self.soft_mixes != "outputs" and architecture(self.arch).granularity != "image":
             raise InputError(
-                f"top_k is for the topology hard; {self.topology} takes none, not {self.top_k}"
-            )
-        if self.cluster_route != "layer" and self.topology != "cluster":
-            raise InputError(
-                f"cluster_route {self.cluster_route!r} is for the topology cluster, not for "
-                f"{self.topology}: leave it out"
-            )
-        if self.soft_mixes != "outputs" and (
-            self.topology != "soft" or architecture(self.arch).granularity != "image"
-        ):
-            raise InputError(
-                f"soft_mixes {self.soft_mixes!r} is for the topology soft of convolutional "
-                f"networks, not for {self.topology} {self.arch}: leave it out"
+                f"soft_mixes {self.soft_mixes!r} is for convolutional networks, not for "
+                f"{self.arch}: leave it out"
             )
         self._check_size()
 
+    def _check_ignored(self) -> None:
+        for name in ignored_by(self.topology):
+            value = getattr(self, name)
+            if value != getattr(type(self), name):
+                takers = OF_TOPOLOGIES[name]
+                raise InputError(
+                    f"{name} is for the {'topology' if len(takers) == 1 else 'topologies'} "
+                    f"{', '.join(takers)}; {self.topology} takes none, not {value}: leave it out, "
+                    f"or name such a topology"
+                )
+
     def dense(self) -> "NetworkConfig":
-        """The dense network that this one is upcycled from."""
-        return dataclasses.replace(
-            self, topology="dense", cluster_route="layer", soft_mixes="outputs"
-        )
+        """The dense network that experts are made from."""
+        own = {name: getattr(type(self), name) for name in ignored_by("dense")}
+        return dataclasses.replace(self, topology="dense", **own)
 
     def _check_size(self) -> None:
         chosen = architecture(self.arch)

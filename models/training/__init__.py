@@ -13,21 +13,21 @@ from models.training._distributed import is_first, local_device
 from models.training._files import atomically, cache_folder, check_writable
 from models.training._load import DATASETS, check_dataset, load_data
 from models.training._loop import (
-    FEW_IMAGES,
     Epoch,
-    Score,
     TrainingHistory,
     evaluate,
     evaluate_images,
     fit,
 )
-from models.training._own_data import check_classifier, data_of
+from models.training._metric import Metric, check_pickles, default_loss, metric_of
+from models.training._own_data import check_classifier, check_metric, data_of
 from models.training._recipe import (
     TrainingRecipe,
     default_recipe,
     finetuning_recipe,
     upcycled_recipe,
 )
+from models.training._score import ACCURACY, FEW_IMAGES, Measure, Score
 from models.training._source import check_seed
 from models.training._train_to_file import (
     Start,
@@ -61,6 +61,7 @@ from models.training.recovery import (
 )
 
 __all__ = [
+    "ACCURACY",
     "DATASETS",
     "FEW_IMAGES",
     "Data",
@@ -68,6 +69,8 @@ __all__ = [
     "ExpertImages",
     "FineTuned",
     "FineTuning",
+    "Measure",
+    "Metric",
     "Normalisation",
     "Recovered",
     "Recovery",
@@ -84,10 +87,13 @@ __all__ = [
     "cache_folder",
     "check_classifier",
     "check_dataset",
+    "check_metric",
+    "check_pickles",
     "check_seed",
     "check_trained_on",
     "check_writable",
     "data_of",
+    "default_loss",
     "default_recipe",
     "evaluate",
     "evaluate_images",
@@ -103,6 +109,7 @@ __all__ = [
     "load_state_",
     "load_weights_",
     "local_device",
+    "metric_of",
     "prepare_out",
     "read_making",
     "read_weights",

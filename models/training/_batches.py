@@ -25,7 +25,7 @@ def epoch_batches(state: TrainingState, split: Split) -> Iterator[tuple[Tensor |
 
     Yields:
         Images as the network reads them, ``[N, C, H, W]``, or other inputs as they are, and their
-        labels, ``int64 [N]``, both on the network's device.
+        labels as the split has them, both on the network's device.
     """
     recipe = state.recipe
     if (recipe.shift_px or recipe.flip) and not split.is_images:

@@ -39,7 +39,7 @@ class Split:
             inputs that are not images are float32 ``[M, …]``, or token ids, int64 ``[M, T]``, or
             `models.networks.Inputs` with one row each.
         labels: ``int64 [N]``; or ``[N, T]`` for outputs ``[N, T, classes]``, where `IGNORED` labels
-            do not count.
+            do not count; or float32 targets ``[N, …]``, which take a `Metric`.
         normalisation: how ``uint8`` pixels become what a network reads.
         rows: ``int64 [N]``, which rows of ``pixels`` belong to the split; all of them by default.
     """
@@ -132,7 +132,7 @@ class Data:
         train: learnt from.
         validation: chooses between networks.
         test: for reported figures only.
-        num_classes: number of labels.
+        num_classes: number of labels; 0 where targets are real numbers.
         class_names: what the labels stand for.
         content_sha256: of all images and labels, where the name alone does not say which they are.
         part_of: training and test images of the published set, where this is a part of it.

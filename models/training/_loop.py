@@ -1,8 +1,8 @@
 """Training and scoring."""
 
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -15,29 +15,10 @@ from models.networks import Inputs, auxiliary_loss, called, logits_of
 from models.training._batches import epoch_batches
 from models.training._data import IGNORED, Data, Split
 from models.training._distributed import process_group_for
+from models.training._metric import Metric, counted_in
 from models.training._recipe import TrainingRecipe
+from models.training._score import Score
 from models.training._state import TrainingState
-
-FEW_IMAGES = 2_000
-"""Below this many images cross-entropy tells networks apart that accuracy cannot."""
-
-
-@dataclass(frozen=True)
-class Score:
-    """How well a network does: top-1 accuracy from 0 to 1, mean cross-entropy in nats."""
-
-    accuracy: float
-    cross_entropy: float
-    images: int
-
-    def to_dict(self) -> dict[str, float]:
-        """Plain values for JSON."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> "Score":
-        """The inverse of `to_dict`."""
-        return cls(float(values["accuracy"]), float(values["cross_entropy"]), int(values["images"]))
 
 
 @dataclass(frozen=True)
@@ -59,7 +40,11 @@ class TrainingHistory:
 
     def as_dicts(self) -> list[dict[str, Any]]:
         """Plain values for JSON and checkpoints."""
-        return [asdict(epoch) for epoch in self.epochs]
+        return [
+            vars(epoch)
+            | {"validation": None if epoch.validation is None else epoch.validation.to_dict()}
+            for epoch in self.epochs
+        ]
 
     @classmethod
     def from_dicts(cls, rows: list[dict[str, Any]]) -> "TrainingHistory":
@@ -163,16 +148,42 @@ def _step(state: TrainingState, images: Tensor | Inputs, labels: Tensor) -> tupl
 
 
 def evaluate(
-    net: nn.Module, split: Split, *, batch_size: int = 256, reporter: Reporter = SILENT
+    net: nn.Module,
+    split: Split,
+    *,
+    batch_size: int = 256,
+    reporter: Reporter = SILENT,
+    metric: Metric | None = None,
 ) -> Score:
     """Top-1 accuracy and mean cross-entropy of ``net`` over ``split``, in evaluation mode.
 
     The network's device is used, and its training mode is put back.
 
+    Args:
+        net: takes the split's inputs.
+        split: scored in order.
+        batch_size: inputs in a batch.
+        reporter: shows the progress.
+        metric: score by this and its loss instead.
+
     Raises:
-        InputError: the split is empty or the network has fewer outputs than there are classes.
+        InputError: the split is empty, the network has fewer outputs than there are classes, or the
+            metric fails on its outputs.
     """
-    return evaluate_images(net, split, batch_size=batch_size, reporter=reporter)[0]
+    if metric is None:
+        return evaluate_images(net, split, batch_size=batch_size, reporter=reporter)[0]
+    tally, loss, counted = metric.tally(), 0.0, 0
+    for outputs, labels in _outputs(net, split, batch_size, reporter):
+        tally.add(outputs, labels)
+        # The default loss is a mean of what counts, the user's own of inputs.
+        count = counted_in(labels) if metric.loss is None else len(labels)
+        if count:
+            loss += count * float(metric.loss_of(outputs, labels))
+            counted += count
+    if not counted:
+        raise InputError(f"there is no target to score: all are {IGNORED}, which does not count")
+    value, error = tally.result()
+    return Score(value, loss / counted, len(split), metric.measure, error)
 
 
 def evaluate_images(
@@ -186,29 +197,36 @@ def evaluate_images(
     Two networks are told apart more surely by the images on which they differ than by two
     accuracies.
     """
+    correct, loss, counted, right_labels = list[Tensor](), 0.0, 0, 0.0
+    for logits, labels in _outputs(net, split, batch_size, reporter):
+        _check_outputs(logits, labels)
+        loss += float(cross_entropy(logits, labels, reduction="sum"))
+        counted += int((labels != IGNORED).sum())
+        right_labels += int((logits.argmax(-1) == labels).sum())
+        correct.append(share_right(logits, labels).cpu())
+    if not counted:
+        raise InputError(f"there is no label to score: all are {IGNORED}, which does not count")
+    return Score(right_labels / counted, loss / counted, len(split)), torch.cat(correct)
+
+
+def _outputs(
+    net: nn.Module, split: Split, batch_size: int, reporter: Reporter
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """What ``net`` returns, float32, and the labels, batch by batch and on its device."""
     if len(split) == 0:
         raise InputError("there is no image to score: the split is empty")
     parameter = next(net.parameters(), None)
     device = torch.device("cpu") if parameter is None else parameter.device
     was_training = net.training
     net.eval()
-    correct, loss, counted, right_labels = list[Tensor](), 0.0, 0, 0.0
     try:
         with torch.no_grad(), reporter.bar("score", len(split)) as advance:
             for images, labels in split.batches(batch_size):
-                logits = logits_of(called(net, images.to(device))).float()
-                labels = labels.to(device)
-                _check_outputs(logits, labels)
-                loss += float(cross_entropy(logits, labels, reduction="sum"))
-                counted += int((labels != IGNORED).sum())
-                right_labels += int((logits.argmax(-1) == labels).sum())
-                correct.append(share_right(logits, labels).cpu())
+                outputs = logits_of(called(net, images.to(device))).float()
+                yield outputs, labels.to(device)
                 advance(len(labels))
     finally:
         net.train(was_training)
-    if not counted:
-        raise InputError(f"there is no label to score: all are {IGNORED}, which does not count")
-    return Score(right_labels / counted, loss / counted, len(split)), torch.cat(correct)
 
 
 def cross_entropy(logits: Tensor, labels: Tensor, **options: Any) -> Tensor:
@@ -226,6 +244,10 @@ def share_right(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def _check_outputs(logits: Tensor, labels: Tensor) -> None:
+    if labels.dtype.is_floating_point:
+        raise InputError(
+            "these targets are real numbers, which are no classes: score them by a models.Metric"
+        )
     if logits.shape[:-1] != labels.shape:
         raise InputError(
             f"labels of shape {tuple(labels.shape)} take outputs of shape "

@@ -13,6 +13,7 @@ from luts.errors import InputError, suggest
 from models.networks import Inputs, called, logits_of
 from models.networks._inputs import LABELS
 from models.training._data import IGNORED, Data, Split
+from models.training._metric import Metric
 from models.training._weights import state_digest, tensors_of
 
 SPLITS = ("train", "validation", "test")
@@ -30,13 +31,15 @@ def data_of(splits: Mapping[str, Any] | Sequence[Any], *, name: str = "in-memory
             by their names (``labels`` may be among them), or ``(args, kwargs)`` in the place of one
             array; of these, whole numbers become int64 and others float32. Labels ``(N, T)`` are
             for outputs ``(N, T, classes)``, of each place of a sequence; -100 does not count.
+            Targets that are real numbers, ``(N, …)``, become float32; they take a `Metric`.
             Inputs are taken in the order in which they come, and the first ones calibrate: shuffle
             them once if they lie sorted by class.
         name: what to call it.
 
     Raises:
         InputError: a split is missing or empty, inputs and labels differ in number, inputs of
-            splits differ in shape, or labels are not integers from 0.
+            splits differ in shape, labels are neither integers from 0 nor real numbers, or they are
+            so in one split and not in another.
     """
     made = {key: _split(key, given) for key, given in _by_name(splits).items()}
     shapes = {key: split.shape for key, split in made.items()}
@@ -46,7 +49,14 @@ def data_of(splits: Mapping[str, Any] | Sequence[Any], *, name: str = "in-memory
                 f"all splits hold inputs of one shape: train has {shapes['train']}, {key} "
                 f"{shapes[key]}"
             )
-    count = 1 + max(int(split.labels.max()) for split in made.values())
+    kinds = {split.labels.dtype for split in made.values()}
+    if len(kinds) > 1:
+        raise InputError(
+            "the labels of all splits are integers, or those of all are real numbers: make them "
+            "of one kind"
+        )
+    are_classes = torch.int64 in kinds
+    count = max(2, 1 + max(int(s.labels.max()) for s in made.values())) if are_classes else 0
     tensors = dict[str, Tensor]()
     for key in SPLITS:
         tensors |= tensors_of(f"{key}.pixels", made[key].pixels)
@@ -56,7 +66,7 @@ def data_of(splits: Mapping[str, Any] | Sequence[Any], *, name: str = "in-memory
         train=made["train"],
         validation=made["validation"],
         test=made["test"],
-        num_classes=max(2, count),
+        num_classes=count,
         content_sha256=state_digest(tensors),
     )
 
@@ -86,19 +96,29 @@ def _split(key: str, given: Any) -> Split:
             f"the split {key} has {len(inputs)} inputs and {len(labels)} labels: give one label "
             f"per input"
         )
-    if labels.ndim < 1 or labels.dtype.is_floating_point or labels.dtype.is_complex:
-        raise InputError(
-            f"labels of {key} are integers of shape (N,), or (N, T) for sequences, not "
-            f"{labels.dtype} of shape {tuple(labels.shape)}"
-        )
-    counted = labels[labels != IGNORED] if labels.ndim > 1 else labels
-    if len(counted) and int(counted.min()) < 0:
-        raise InputError(f"labels of {key} count from 0, but one is {int(counted.min())}")
+    labels = _checked_labels(key, labels)
     inputs = _typed(inputs)
     tensors = [inputs] if isinstance(inputs, Tensor) else inputs.tensors
     if not all(bool(torch.isfinite(tensor).all()) for tensor in tensors):
         raise InputError(f"inputs of {key} are finite numbers, but some are infinite or not one")
-    return Split(inputs, labels.to(torch.int64))
+    return Split(inputs, labels)
+
+
+def _checked_labels(key: str, labels: Tensor) -> Tensor:
+    """Classes as int64, real-valued targets as float32."""
+    if labels.ndim < 1 or labels.dtype.is_complex:
+        raise InputError(
+            f"labels of {key} are integers of shape (N,), or (N, T) for sequences, or real numbers "
+            f"(N, …), not {labels.dtype} of shape {tuple(labels.shape)}"
+        )
+    if labels.dtype.is_floating_point:
+        if not bool(torch.isfinite(labels).all()):
+            raise InputError(f"targets of {key} are finite numbers, but some are infinite or none")
+        return labels.to(torch.float32)
+    counted = labels[labels != IGNORED] if labels.ndim > 1 else labels
+    if len(counted) and int(counted.min()) < 0:
+        raise InputError(f"labels of {key} count from 0, but one is {int(counted.min())}")
+    return labels.to(torch.int64)
 
 
 def _typed(inputs: Tensor | Inputs) -> Tensor | Inputs:
@@ -199,8 +219,13 @@ def check_classifier(network: nn.Module, data: Data) -> None:
 
     Raises:
         InputError: it fails on them, returns something else than logits, or has fewer classes than
-            there are labels.
+            there are labels; or the targets are no classes.
     """
+    if data.train.labels.dtype.is_floating_point:
+        raise InputError(
+            "the targets are real numbers, which accuracy does not score: give metric=models.Metric"
+            "(…), and say there which way is better"
+        )
     few = data.train.take(2)
     logits = _logits(network, few.images)
     name, given = type(network).__name__, len(few)
@@ -218,6 +243,31 @@ def check_classifier(network: nn.Module, data: Data) -> None:
                 f"{name} tells {classes} classes apart, but {key} has the label {largest}: "
                 f"labels lie in 0…{classes - 1}"
             )
+
+
+def check_metric(network: nn.Module, data: Data, metric: Metric) -> None:
+    """Refuse a metric that does not score what ``network`` returns for the inputs of ``data``.
+
+    Raises:
+        InputError: the network fails on them, or returns no tensor; or the metric or its loss fail
+            on that, or give something else than numbers.
+    """
+    few = data.train.take(16)
+    outputs = _logits(network, few.images).float().cpu().requires_grad_()
+    if not outputs.ndim or len(outputs) != len(few):
+        raise InputError(
+            f"{type(network).__name__} returns a tensor of shape {tuple(outputs.shape)} for "
+            f"{len(few)} inputs, not one row for each"
+        )
+    tally = metric.tally()
+    with torch.no_grad():
+        tally.add(outputs, few.labels)
+    tally.result()
+    if not metric.loss_of(outputs, few.labels).requires_grad:
+        raise InputError(
+            f"the loss of {metric.name} has no gradient, so that nothing can be fine-tuned by it: "
+            f"compute it with tensors, without detach"
+        )
 
 
 def _logits(network: nn.Module, inputs: Tensor | Inputs) -> Tensor:

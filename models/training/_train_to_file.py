@@ -14,8 +14,9 @@ from models.training._cache import check_making, save_weights
 from models.training._data import Data
 from models.training._distributed import is_first
 from models.training._files import atomically
-from models.training._loop import Score, evaluate, fit
+from models.training._loop import evaluate, fit
 from models.training._recipe import TrainingRecipe
+from models.training._score import Score
 from models.training._weights import fits, load_pretrained_, load_state_, read_weights
 
 
@@ -119,7 +120,7 @@ def train_to_file(
     validation = evaluate(net, data.validation, reporter=reporter)
     test = evaluate(net, data.test, reporter=reporter)
     record = {"recipe": asdict(recipe), "seed": seed, "history": history.as_dicts()}
-    scores = {"validation": asdict(validation), "test": asdict(test)}
+    scores = {"validation": validation.to_dict(), "test": test.to_dict()}
     if is_first():
         save_weights(net, out, {**making, "data": data.making, **record, **scores})
         checkpoint.unlink(missing_ok=True)

@@ -106,9 +106,9 @@ class Bench:
         return {
             "cell": cell.to_dict(),
             "settings": self.preset.settings(cell),
-            "test": dataclasses.asdict(test),
+            "test": test.to_dict(),
             "right": packed(right),
-            "validation": None if validation is None else dataclasses.asdict(validation),
+            "validation": None if validation is None else validation.to_dict(),
             "energy_rel": cost.energy_rel,
             "power_rel": power_rel(cell.multiplier),
             "how": self._how(cell, evaluator),
@@ -196,7 +196,7 @@ class Bench:
             "training": trained,
             "data": data.making,
             "classes": data.num_classes,
-            "float_test": dataclasses.asdict(float_test),
+            "float_test": float_test.to_dict(),
         }
         return MeasuredNetwork(evaluator, workload_of(evaluator), base)
 

@@ -135,7 +135,7 @@ def _measured(study: RecoveryStudy, network: TrainedNetwork, cell: RecoveryCell)
         "weights_sha256": network.weights_sha256,
         "epoch_seconds": network.epoch_seconds,
         "making": provenance(),
-        "exact": dataclasses.asdict(exact),
+        "exact": exact.to_dict(),
         "steps": recovered.to_dicts(),
         "recipe_values": recipe.to_dict(),
         "torch": torch.__version__,

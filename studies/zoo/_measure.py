@@ -21,6 +21,7 @@ from studies.zoo._networks import Subject, ZooCell, ZooStudy, made
 LEAST_COVERAGE = 0.99
 WORSE_THAN_NOISE = 2.0
 """An error larger than that of noise by this factor is more than rounding."""
+BEYOND_NOISE = "errs more than rounding noise does"
 
 
 def measure(study: ZooStudy, cell: ZooCell) -> dict[str, Any]:
@@ -83,7 +84,7 @@ def _short_of(row: dict[str, Any], notes: list[str]) -> list[str]:
     """Why a network falls short of what is wanted of all."""
     lines = list(notes if row["coverage"] < LEAST_COVERAGE else notes[1:])
     if row["error"] > WORSE_THAN_NOISE * row["noise_error"]:
-        lines.append("errs more than rounding noise does")
+        lines.append(BEYOND_NOISE)
     if row["backward"] != "ok":
         lines.append(f"backward: {row['backward']}")
     return lines
@@ -117,7 +118,8 @@ def with_rounding_noise(emulated: EmulatedNetwork, seed: int) -> EmulatedNetwork
         assert isinstance(module, EmulatedSite)
         return tuple(off(x, scale) for x, scale in zip(operands, module.x_scale, strict=True))
 
-    for layer in {noisy.layer(site.name) for site in noisy.sites}:
+    # In the order of the sites, so that a seed gives the same noise again.
+    for layer in dict.fromkeys(noisy.layer(site.name) for site in noisy.sites):
         if isinstance(layer, EmulatedWeightSite):
             weight = layer.weight.detach()
             scale = layer.meant_codes()[1].view(-1, *[1] * (weight.dim() - 1))

@@ -17,13 +17,13 @@ NAMES = luts.catalog.names("mul8s")
 def problem_of(sites=SITES, names=NAMES, *, exact=(), tie="none", screened=True, **limits):
     space = SearchSpace.of(sites, names, exact=exact, tie=tie)
     third = limits.pop("third", None)
-    least = limits.pop("min_accuracy", None)
+    least = limits.pop("min_quality", None)
     problem = Problem.of(space, CostModel(Workload(sites), space.every_choice), **limits)
     prior = None
     if screened:
         weight = np.linspace(3, 1, problem.size)  # the wrong way round: screening errs
         prior = weight[:, None] * np.arange(problem.choices)[None, :] ** 2.0
-    changes = {"distortion": prior, "third": third, "min_accuracy": least}
+    changes = {"distortion": prior, "third": third, "min_quality": least}
     return Problem(**{**{k: getattr(problem, k) for k in FIELDS}, **changes})
 
 

@@ -3,6 +3,7 @@ import pytest
 from dse.results import Run
 from dse.study import SearchConfig
 from luts import InputError
+from models import TOPOLOGIES
 
 
 def test_toml_round_trip():
@@ -116,3 +117,14 @@ def test_config_records_its_making(tmp_path):
     text = (Run.create(SearchConfig(), tmp_path / "run").path / "config.toml").read_text()
     for word in ("[making]", "commit", "device", "torch", "started"):
         assert word in text
+
+
+@pytest.mark.parametrize("setting", [{"experts": 8}, {"top_k": 2}, {"cluster_features": "unit"}])
+def test_in_a_search_of_all_topologies_settings_are_for_those_that_take_them(setting):
+    name, value = next(iter(setting.items()))
+    with pytest.raises(InputError, match=f"{name} is for .* dense takes none, not {value}"):
+        SearchConfig(topology="dense", **setting)
+    whole = SearchConfig(topology="all", **setting)
+    found = {t: whole.for_topology(t).network(num_classes=10) for t in TOPOLOGIES}
+    assert found == {t: whole.network(num_classes=10, topology=t) for t in TOPOLOGIES}
+    assert getattr(found["dense"], name) != value in {getattr(c, name) for c in found.values()}

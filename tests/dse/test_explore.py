@@ -333,7 +333,7 @@ NAN = torch.full_like(X, float("nan"))
         ({"test": (X[:0], Y[:0])}, "test is empty"),
         ({"test": (X, Y + 1)}, r"tells 3 classes apart, but test has the label 3"),
         ({"train": (X, Y - 1)}, "labels of train count from 0, but one is -1"),
-        ({"train": (X, Y.float())}, "labels of train are integers"),
+        ({"train": (X, Y.float())}, "labels of all splits are integers, or those of all"),
         ({"train": (NAN, Y)}, "inputs of train are finite"),
         ({"test": (X[:, :, :4], Y)}, "all splits hold inputs of one shape"),
         ({"train": X}, "train is a pair of inputs and labels"),

@@ -143,7 +143,7 @@ def test_ranks_are_fronts_of_what_is_left(study):
 
 
 def test_the_answer_holds_on_all_images(study):
-    problem = dataclasses.replace(problem_of(), min_accuracy=0.3)
+    problem = dataclasses.replace(problem_of(), min_quality=0.3)
     lenient = halving(study, objective="energy", max_drop=60.0)
     number = lenient.answer(problem)
     assert lenient.whole_score(number).accuracy >= 0.3

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import re
 import shutil
 import subprocess
@@ -13,8 +14,9 @@ import luts
 from dse.problem import Trial, non_dominated
 from dse.results import Closing
 from dse.results._page import page, page_data
+from dse.results._pictures import draw_front
 from dse.study import SearchConfig
-from models import Assignment, Choice, Score
+from models import Assignment, Choice, Measure, Score
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
 needs_chromium = pytest.mark.skipif(
@@ -245,7 +247,7 @@ def test_filters_and_views_change_what_is_drawn(tmp_path):
 def test_names_with_braces_and_scores_that_are_no_numbers_are_data():
     closing, config = search(dataset="imagefolder:{{data}} {{style}}")
     first = closing.trials[0]
-    lost = dataclasses.replace(first.validation, cross_entropy=float("nan"))
+    lost = dataclasses.replace(first.validation, loss=float("nan"))
     closing.trials[0] = dataclasses.replace(first, validation=lost)
     text = page([(closing, config)])
     assert "<title>" in text and "{{data}} {{style}}" in text.split("</title>")[0]
@@ -265,3 +267,50 @@ def test_hostile_names_are_shown_as_text(tmp_path):
     assert title == heading == found[1].title and images == 0
     assert f"fc{HOSTILE}" in table
     assert "<img" not in dom
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, 1.0])
+def test_a_metric_that_is_no_number_or_at_its_best_is_drawn(value):
+    closing, config = search()
+    measure = Measure("share", True, 1.0)
+    score, exact = Score(value, value, 500, measure), Score(0.9, 0.2, 500, measure)
+    trials = {
+        number: dataclasses.replace(t, validation=score, test=t.test and score)
+        for number, t in closing.trials.items()
+    }
+    exacts = {"exact_validation": exact, "exact_searched": exact, "exact_test": score}
+    drawn = dataclasses.replace(closing, trials=trials, **exacts)
+    data = embedded(page([(drawn, config)]))
+    assert data["runs"][0]["exact"]["test"] == (1.0 if value == 1.0 else None)
+    assert draw_front(drawn, config).axes[0].get_ylabel().startswith("validation 1 − share")
+
+
+@needs_chromium
+def test_the_page_of_a_metric_says_its_name_and_no_percent(tmp_path):
+    closing, config = search()
+    measure = Measure("perplexity", False, 1.0)
+
+    def by_metric(score):
+        return score and Score(1 + score.loss, score.loss, score.images, measure, 0.01)
+
+    trials = {
+        number: dataclasses.replace(t, validation=by_metric(t.validation), test=by_metric(t.test))
+        for number, t in closing.trials.items()
+    }
+    names = ("exact_validation", "exact_searched", "exact_test")
+    exacts = {name: by_metric(getattr(closing, name)) for name in names}
+    script = """
+        const titles = [...byId("metric").options].map((option) => option.textContent);
+        const mark = document.querySelector(".mark.on-front");
+        mark.dispatchEvent(new MouseEvent("click", { bubbles: true }));
+        return [document.body.dataset.ready, titles, mark.getAttribute("aria-label"),
+          byId("trial-facts").textContent, byId("front-heading").textContent];
+    """
+    found, _ = opened(
+        tmp_path, [(dataclasses.replace(closing, trials=trials, **exacts), config)], script
+    )
+    ready, titles, label, facts, heading = found
+    assert ready == "yes" and heading == "perplexity against energy"
+    assert titles == ["validation perplexity", "validation loss", "test perplexity"]
+    assert re.search(r"validation perplexity 1\.\d{4} ± 0\.0100, loss 0\.\d{4}", label)
+    assert "loss 0." in facts and "%" not in label + facts

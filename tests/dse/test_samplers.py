@@ -220,7 +220,7 @@ def test_guided_works_without_screening():
 
 
 def test_guided_looks_for_the_one_answer():
-    problem = problem_of(min_accuracy=0.85)  # a loss of 0.2 at most
+    problem = problem_of(min_quality=0.85)  # a loss of 0.2 at most
     study = open_study(InMemoryStorage(), "guided", problem=problem)
     seeded(study, range(19))
     trials = run_to(study, 40)

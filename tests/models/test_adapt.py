@@ -11,6 +11,7 @@ import energy
 from luts import EXACT
 from luts.errors import InputError
 from models import adapt, emulate, expert_work, measure_routing, sites
+from models.networks import check_experts
 
 D, H, E = 8, 12, 4
 X = torch.randn(6, 5, D, generator=torch.Generator().manual_seed(0))
@@ -197,7 +198,7 @@ def test_what_cannot_be_adapted_is_refused():
 
     for network, given, message in (
         (nn.Sequential(nn.Linear(D, D)), None, "no mixture of experts that is recognised"),
-        (nn.Sequential(Fused()), None, r"0\.weights \(Fused\) looks like the weights of 4 experts"),
+        (nn.Sequential(Fused()), None, r"0\.weights \(Fused\) looks like the weights of experts"),
         (Around(Looping()), {"mixture": "expert"}, r"no mixture\.expert"),
         (Around(Looping()), {"mixture": "gate"}, "Linear, which holds no experts"),
     ):
@@ -206,3 +207,55 @@ def test_what_cannot_be_adapted_is_refused():
     for ask in (lambda net, x: sites(net, x), lambda net, x: emulate(net, EXACT, calibration=[x])):
         with pytest.raises(InputError, match=r"0\.weights \(Fused\) .* models\.adapt\(network\)"):
             ask(nn.Sequential(Fused()), torch.zeros(2, D))
+
+
+class Held(nn.Module):
+    """A module with parameters of the given shapes, and other attributes."""
+
+    def __init__(self, *shapes, **attributes):
+        super().__init__()
+        for number, shape in enumerate(shapes):
+            self.register_parameter(f"w{number}", nn.Parameter(torch.zeros(shape)))
+        for name, value in attributes.items():
+            setattr(self, name, value)
+
+
+class NestedExperts(Held):
+    """As in lucidrains' hierarchical mixture, whose experts are called with four dimensions."""
+
+
+class SoftMoE(Held):
+    """Slots of each expert are weights too, and the experts are modules."""
+
+
+@pytest.mark.parametrize(
+    ("network", "found"),
+    [
+        (Around(Capacity()), r"mixture\.experts\.w1 \(Experts\)"),
+        (nn.Sequential(NestedExperts((2, 3, D, H))), r"0\.w0 \(NestedExperts\)"),
+        # how many there are is said by the module around, or by its router
+        (Held(held=Held((E, D, H)), num_experts=E), r"held\.w0 \(Held\)"),
+        (Held((E, D, H), router=nn.Linear(D, E)), r"w0 \(Held\)"),
+        (Held(held=Held((E, D, H)), gate=nn.Linear(D, E)), r"held\.w0 \(Held\)"),
+        # one below the other, as DBRX has them
+        (Held((E * H, D), (E * H, D), moe_num_experts=E), r"w0 \(Held\)"),
+    ],
+)
+def test_weights_in_the_shape_of_experts_are_refused_until_they_are_adapted(network, found):
+    with pytest.raises(InputError, match=rf"^{found} looks .* give models\.adapt\(network\)"):
+        sites(network, X)
+
+
+def test_other_tensors_of_three_dimensions_are_no_experts():
+    experts = nn.ModuleList(nn.Linear(D, D) for _ in range(E))
+    for network in (
+        nn.Conv1d(D, E, 1),
+        Held(router=nn.Conv1d(D, E, 1), num_experts=E),
+        SoftMoE((D, E, 3), experts=experts),
+        SoftMoE((E, 3, D), experts=experts, num_experts=E),
+        SoftMoE((E, 3, D), held=nn.Sequential(experts), num_experts=E),
+        Held((E, D, H)),
+        Held((E, D), (E, D), num_experts=E),
+        Held((E * H, D), num_experts=E),
+    ):
+        check_experts(network)

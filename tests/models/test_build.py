@@ -1,3 +1,4 @@
+import re
 import subprocess
 import sys
 
@@ -93,9 +94,32 @@ def test_mistakes_are_named(arguments, message):
         NetworkConfig(**arguments)
 
 
-def test_experts_of_a_dense_network_are_refused():
-    with pytest.raises(InputError, match=r"experts=8 would be ignored: .* name the topology"):
-        build("resnet20", experts=8)
+@pytest.mark.parametrize(
+    ("topology", "setting"),
+    [
+        ("dense", {"experts": 8}),
+        ("dense", {"expert_blocks": (1, 2)}),
+        ("dense", {"top_k": 2}),
+        ("dense", {"cluster_features": "unit"}),
+        ("hard", {"cluster_features": "unit"}),
+        ("soft", {"cluster_features": "unit"}),
+        ("soft", {"top_k": 2}),
+        ("cluster", {"top_k": 2}),
+    ],
+)
+def test_what_a_topology_would_ignore_is_refused(topology, setting):
+    name, value = next(iter(setting.items()))
+    words = rf"^{name} is for the topolog.* {topology} takes none, not {re.escape(str(value))}: lea"
+    with pytest.raises(InputError, match=words):
+        NetworkConfig("resnet20", topology=topology, **setting)
+    if topology == "dense" and name == "experts":
+        with pytest.raises(InputError, match=words):
+            build("resnet20", **setting)
+
+
+def test_the_dense_network_that_experts_are_made_from():
+    config = NetworkConfig("resnet20", topology="hard", experts=8, top_k=3, expert_blocks=(1,))
+    assert config.dense() == NetworkConfig("resnet20")
 
 
 def test_what_a_config_decides_is_not_decided_again():

@@ -177,10 +177,12 @@ def test_other_numbers_are_refused_when_they_arrive(dtype):
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_tracing_is_refused():
+def test_tracing_and_exporting_are_refused():
     emulated = emulate(plain(), EXACT, calibration=[X])
-    with pytest.raises(InputError, match=r"trace what emulated\.in_float\(\) gives"):
-        torch.jit.trace(emulated, X)
+    for record in (torch.jit.trace, lambda net, x: torch.export.export(net, (x,))):
+        with pytest.raises(InputError, match=r"do that with what emulated\.in_float\(\) gives"):
+            record(emulated, X)
+        record(emulated.in_float(), X)
 
 
 def test_compiled_networks_are_those_that_they_were_made_from():
@@ -204,6 +206,8 @@ def test_networks_without_layers_are_refused_with_the_remedy():
     for network, reason in cases:
         with pytest.raises(InputError, match=f"is {reason}"):
             emulate(network, EXACT, calibration=[X])
+        with pytest.raises(InputError, match=f"is {reason}"):
+            sites(network, X)
     with torch.inference_mode():
         made, inputs = plain(), X + 1
     with pytest.raises(InputError, match="parameters made in"):

@@ -126,8 +126,8 @@ def test_dense_weights_start_a_mixture_and_those_of_a_mixture_too(monkeypatch, t
         (("--expert-blocks", "1,x"), "numbers are written as in 1,3,5"),
         (("--expert-blocks", 5, "--topology", "hard"), "lie in 0…0, not 5"),
         (("--top-k", 9, "--topology", "hard"), "top_k lies in 1…4"),
-        (("--top-k", 3), "--topology dense has none"),
-        (("--expert-blocks", 0), "--topology dense has none"),
+        (("--top-k", 3), "dense takes none"),
+        (("--expert-blocks", 0), "dense takes none"),
         (("--seed", -1), "a seed is a whole number from 0 to 4294967295, not -1"),
     ],
 )

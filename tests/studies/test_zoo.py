@@ -7,7 +7,7 @@ from torch import nn
 from luts import EXACT
 from models import emulate
 from studies.zoo import __main__ as study
-from studies.zoo import _measure
+from studies.zoo import _causes, _measure, causes
 from studies.zoo._networks import Subject, ZooCell, ZooStudy
 from tests.dse._searching import call
 
@@ -73,9 +73,49 @@ def test_noise_is_as_large_as_rounding():
     assert torch.equal(emulated.layer("0").weight, layer.weight)
 
 
+def test_a_seed_gives_the_same_noise_again():
+    torch.manual_seed(0)
+    network, x = nn.Sequential(*(nn.Linear(8, 8) for _ in range(12))), torch.randn(6, 8)
+    emulated = emulate(network, EXACT, calibration=[x])
+    with torch.no_grad():
+        one, two, other = (_measure.with_rounding_noise(emulated, seed)(x) for seed in (0, 0, 1))
+    assert torch.equal(one, two) and not torch.equal(one, other)
+
+
 def test_an_error_beyond_noise_is_said():
     row = {"coverage": 1.0, "error": 0.5, "noise_error": 0.1, "backward": "ok"}
     assert _measure._short_of(row, ["all"]) == ["errs more than rounding noise does"]
+
+
+def test_clipping_and_rounding_together_are_what_int8_does():
+    torch.manual_seed(0)
+    network, x = nn.Sequential(nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 8)), torch.randn(256, 64)
+    x[0, 0] = 40  # beyond the 99.99th percentile
+    emulated = emulate(network, EXACT, calibration=[x])
+    with torch.no_grad():
+        wanted = network(x)
+        found = {
+            change: _causes.with_operands(emulated, change)(x)
+            for change in (_causes.clipped, _causes.rounded, _causes.quantised)
+        }
+        torch.testing.assert_close(found[_causes.quantised], emulated(x), rtol=1e-4, atol=1e-4)
+    off = {change: (y - wanted).abs() for change, y in found.items()}
+    assert off[_causes.clipped][0].max() > 10 * off[_causes.rounded][0].max()
+    assert off[_causes.clipped][1:].max() < off[_causes.rounded][1:].max()
+
+
+def test_causes_are_of_the_networks_that_err_more(tmp_path, capsys, monkeypatch):
+    cell = ZooCell("own", "one")
+    monkeypatch.setattr(ZooStudy, "cells", lambda self: iter([cell, ZooCell("own", "two")]))
+    monkeypatch.setattr(_causes, "made", lambda *_: subject(nn.Sequential(nn.Linear(8, 4))))
+    census = "network,reason\none,errs more than rounding noise does\ntwo,\n"
+    (tmp_path / "census.csv").write_text(census)
+    assert call(causes, "--results", tmp_path, "--quiet") == 0
+    header, row = (tmp_path / "causes.csv").read_text().splitlines()
+    assert header.startswith("network,int8,noise,clipped,rounded") and row.startswith("one,0.0")
+    (tmp_path / "census.csv").write_text("network,reason\none,\ntwo,\n")
+    assert call(causes, "--results", tmp_path) == 2
+    assert "no network of the census errs more" in capsys.readouterr().err
 
 
 def test_all_networks_of_the_configuration_have_their_own_cell():

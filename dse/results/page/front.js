@@ -4,12 +4,7 @@
 const data = JSON.parse(document.getElementById("data").textContent);
 const SVG = "http://www.w3.org/2000/svg";
 const byId = (id) => document.getElementById(id);
-const METRICS = [
-  { key: "accuracy", title: "validation accuracy (%)", up: true, error: "accuracy_error" },
-  { key: "cross_entropy", title: "validation cross-entropy (nats)", up: false },
-  { key: "test", title: "test accuracy (%)", up: true, error: "test_error" },
-];
-const NEAR_POINTS = 10; // of accuracy below the exact network
+{{metrics}}
 const state = { metric: METRICS[0], view: "near", hidden: new Set(), chosen: null };
 
 function element(name, attributes = {}, text = null, space = null) {
@@ -95,18 +90,7 @@ function mark(kind, x, y, size) {
   return svg("circle", { cx: x, cy: y, r: size });
 }
 
-function describe(trial) {
-  const run = data.runs[trial.run], lines = [
-    `trial ${trial.number} of ${run.topology}, ${nameOf(trial.origin)}`,
-    `energy ${number(trial.energy, 4)}`,
-    `validation ${number(trial.accuracy, 2)} ± ${number(trial.accuracy_error, 2)} %, ` +
-      `cross-entropy ${number(trial.cross_entropy, 4)} (${trial.fidelity})`,
-  ];
-  if (trial.tuned !== null) lines.push(`after fine-tuning ${number(trial.tuned, 2)} %`);
-  if (trial.test !== null)
-    lines.push(`test ${number(trial.test, 2)} ± ${number(trial.test_error, 2)} %`);
-  return lines;
-}
+{{describe}}
 
 function mixOf(trial) {
   const run = data.runs[trial.run], counts = new Map();
@@ -270,10 +254,7 @@ function choose(trial) {
   byId("trial-heading").textContent = `Assignment of trial ${trial.number}, ${run.topology}`;
   facts.replaceChildren();
   const entries = [["search", run.title], ["proposed by", nameOf(trial.origin)], ["energy", number(trial.energy, 4)],
-    ["validation", `${number(trial.accuracy, 2)} ± ${number(trial.accuracy_error, 2)} % (${trial.fidelity}), cross-entropy ${number(trial.cross_entropy, 4)}`],
-    ...(trial.whole === null ? [] : [["on all of them", `${number(trial.whole, 2)} ± ${number(trial.whole_error, 2)} %`]]),
-    ["fine-tuned", trial.tuned === null ? "no" : `${number(trial.tuned, 2)} %`],
-    ["test", trial.test === null ? "not tested" : `${number(trial.test, 2)} ± ${number(trial.test_error, 2)} %`],
+{{facts}}
     ["circuits", mixOf(trial)]];
   for (const [name, value] of entries) facts.append(element("dt", {}, name), element("dd", {}, value));
   holder.replaceChildren();

@@ -11,12 +11,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from luts.console import SILENT, Reporter
+from luts.errors import InputError
 from models.emulation import EmulatedNetwork, EmulatedWeightSite, Gradient
 from models.networks import Inputs, auxiliary_loss, called, frozen_routers, logits_of
 from models.training._batches import epoch_batches
 from models.training._data import Data
 from models.training._distributed import process_group_for
-from models.training._loop import FEW_IMAGES, Score, cross_entropy, evaluate
+from models.training._loop import cross_entropy, evaluate
+from models.training._metric import Metric
+from models.training._score import FEW_IMAGES, Score
 from models.training._state import TrainingState
 from models.training.recovery._recipe import FineTuning
 
@@ -56,6 +59,7 @@ def fine_tune_(
     reporter: Reporter = SILENT,
     teacher: nn.Module | None = None,
     before: Score | None = None,
+    metric: Metric | None = None,
 ) -> FineTuned:
     """Train in place; the best state by validation is kept, that before training included.
 
@@ -69,8 +73,14 @@ def fine_tune_(
         reporter: shows the progress.
         teacher: the float network, for distillation.
         before: the network's score on the validation split, where it is known already.
+        metric: scores states, and has the loss, in the place of accuracy and cross-entropy.
+
+    Raises:
+        InputError: the outputs of a network whose targets are no classes are to be distilled.
     """
-    before = evaluate(emulated, data.validation) if before is None else before
+    _check_distillation(tuning, data)
+    if before is None:
+        before = evaluate(emulated, data.validation, metric=metric)
     recipe = tuning.training
     total = recipe.steps(len(data.train))
     if total == 0:
@@ -84,16 +94,18 @@ def fine_tune_(
     problem = None
     try:
         with (
+            torch.enable_grad(),
             torch.random.fork_rng(devices=[device] if device.type == "cuda" else []),
             contextlib.nullcontext() if tuning.train_routers else frozen_routers(emulated),
-            _Objective(emulated, tuning, teacher).listening() as objective,
+            _Objective(emulated, tuning, teacher, metric).listening() as objective,
             reporter.bar("fine-tune", total) as advance,
         ):
             watch = _Watch(total)
             while state.step < total and problem is None:
                 problem = _one_epoch(state, data, objective, watch, advance)
                 if problem is None:
-                    problem = best.offer(evaluate(state.averaged, data.validation), state)
+                    score = evaluate(state.averaged, data.validation, metric=metric)
+                    problem = best.offer(score, state)
     finally:
         state.finish()
         emulated.learn_scales_(False)
@@ -103,16 +115,15 @@ def fine_tune_(
 
 
 def is_better(score: Score, than: Score) -> bool:
-    """Whether one state of a network beats another: accuracy must not fall.
+    """Whether one state of a network beats another: accuracy, or the metric, must not fall.
 
-    On few images the cross-entropy must fall as well; on many the accuracy decides, and only
-    between equals the cross-entropy. A state whose cross-entropy is not a number is never better.
+    On few images the cross-entropy must fall as well; on many, or by a metric, the figure decides,
+    and only between equals the loss. A state whose loss is not a number is never better.
     """
-    if score.accuracy < than.accuracy or not math.isfinite(score.cross_entropy):
+    if not score.quality >= than.quality or not math.isfinite(score.loss):
         return False
-    if score.images >= FEW_IMAGES and score.accuracy > than.accuracy:
-        return True
-    return score.cross_entropy < than.cross_entropy
+    decides = score.images >= FEW_IMAGES or not score.is_accuracy
+    return score.loss < than.loss or (decides and score.quality > than.quality)
 
 
 class _Best:
@@ -127,9 +138,9 @@ class _Best:
         """Keep a state if it is better; what is wrong with it, or None."""
         if is_better(score, self.score):
             self.score, self.state, self.is_tuned = score, _state_of(state.averaged), True
-        if math.isfinite(score.cross_entropy):
+        if math.isfinite(score.loss):
             return None
-        return f"the validation loss became {score.cross_entropy} at step {state.step}"
+        return f"the validation loss became {score.loss} at step {state.step}"
 
 
 def _state_of(network: nn.Module) -> dict[str, Tensor]:
@@ -179,15 +190,21 @@ class _Objective:
         emulated: what is trained.
         tuning: how.
         teacher: the float network, or None.
+        metric: whose loss it is, or None for cross-entropy.
     """
 
     def __init__(
-        self, emulated: EmulatedNetwork, tuning: FineTuning, teacher: nn.Module | None
+        self,
+        emulated: EmulatedNetwork,
+        tuning: FineTuning,
+        teacher: nn.Module | None,
+        metric: Metric | None,
     ) -> None:
         assert teacher is not None or not tuning.needs_teacher
         self.tuning = tuning
         self.teacher = teacher if tuning.needs_teacher else None
         self.emulated = emulated
+        self.metric = metric
         self._features: dict[str, Tensor] = {}
 
     @contextlib.contextmanager
@@ -218,8 +235,10 @@ class _Objective:
         with torch.autocast(images.device.type, torch.bfloat16, enabled=low):
             logits = logits_of(called(state.forward, images))
         logits = logits.float()
-        smoothing = recipe.label_smoothing
-        loss = cross_entropy(logits, labels, label_smoothing=smoothing)
+        if self.metric is None:
+            loss = cross_entropy(logits, labels, label_smoothing=recipe.label_smoothing)
+        else:
+            loss = self.metric.loss_of(logits, labels)
         if self.teacher is not None:
             with torch.no_grad():
                 wanted = logits_of(self.teacher(images))
@@ -232,6 +251,14 @@ class _Objective:
                 loss = loss + tuning.feature_distillation * difference
         balance = auxiliary_loss(state.net) if recipe.balance else None
         return loss if balance is None else loss + recipe.balance * balance.float()
+
+
+def _check_distillation(tuning: FineTuning, data: Data) -> None:
+    if tuning.distillation and data.train.labels.dtype.is_floating_point:
+        raise InputError(
+            f"distillation compares classes, and the targets are real numbers: leave out "
+            f"distillation={tuning.distillation:g}"
+        )
 
 
 def _divergence(logits: Tensor, wanted: Tensor, temperature: float) -> Tensor:

@@ -4,7 +4,7 @@ import dataclasses
 from typing import Any
 
 from models.emulation import Assignment, EmulatedNetwork
-from models.training._loop import Score
+from models.training._score import Score
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,4 +55,11 @@ class Recovered:
 
     def to_dicts(self) -> list[dict[str, Any]]:
         """The steps as plain values for JSON."""
-        return [dataclasses.asdict(step) for step in self.steps]
+        return [
+            vars(step)
+            | {
+                name: None if score is None else score.to_dict()
+                for name, score in (("before", step.before), ("after", step.after))
+            }
+            for step in self.steps
+        ]

@@ -14,6 +14,7 @@ from models.emulation import (
 )
 from models.training._data import Data
 from models.training._loop import evaluate
+from models.training._metric import Metric
 from models.training.recovery._batchnorm import has_batchnorm
 from models.training.recovery._fine_tune import fine_tune_
 from models.training.recovery._recipe import Recovery
@@ -33,6 +34,7 @@ def recover(
     reporter: Reporter = SILENT,
     score_steps: bool = False,
     reference: Reference | None = None,
+    metric: Metric | None = None,
 ) -> Recovered:
     """Recover an approximated network in place, from free steps to costly ones.
 
@@ -50,6 +52,7 @@ def recover(
         score_steps: score the validation split before and after every step.
         reference: what the exact network looks like, if it is known already; its images are then
             used in place of the recipe's number of them.
+        metric: scores, and is fine-tuned by its loss, in the place of accuracy and cross-entropy.
 
     Raises:
         InputError: the recipe fits no training of this network, or needs what ``reference`` was
@@ -57,8 +60,8 @@ def recover(
     """
     if reference is not None:
         _check(reference, recipe)
-    run = _RecoveryRun(emulated, recipe, data, seed, reporter)
-    score = evaluate(emulated, data.validation) if score_steps else None
+    run = _RecoveryRun(emulated, recipe, data, seed, reporter, metric)
+    score = evaluate(emulated, data.validation, metric=metric) if score_steps else None
     steps: list[Step] = []
 
     def take(name: str, action: Callable[[], StepReport]) -> None:
@@ -69,7 +72,7 @@ def recover(
         if note:
             reporter.note(f"{name}: {note}")
         if score_steps and not skipped:
-            score = evaluate(emulated, data.validation)
+            score = evaluate(emulated, data.validation, metric=metric)
         steps.append(Step(name, seconds, note, skipped, before, score))
 
     if reference is None:
@@ -118,12 +121,14 @@ class _RecoveryRun:
         data: Data,
         seed: int,
         reporter: Reporter,
+        metric: Metric | None,
     ) -> None:
         self.emulated = emulated
         self.recipe = recipe
         self.data = data
         self.seed = seed
         self.reporter = reporter
+        self.metric = metric
 
     def take_reference(self) -> StepReport:
         images = self.data.train.take(self.recipe.images).images
@@ -193,5 +198,6 @@ class _RecoveryRun:
             seed=self.seed,
             reporter=self.reporter,
             teacher=self.reference.teacher,
+            metric=self.metric,
         )
         return tuned.note, False
