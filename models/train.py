@@ -33,6 +33,7 @@ ABOUT_EXPERTS = (
     "cluster_features",
     "cluster_route",
     "soft_mixes",
+    "dropped",
 )
 OF_THE_RECIPE = (
     "epochs",
@@ -123,8 +124,9 @@ def _config(options: argparse.Namespace, *, num_classes: int, image_size: int) -
     asks = any(getattr(config, name) != getattr(NetworkConfig, name) for name in ABOUT_EXPERTS)
     if config.topology == "dense" and asks:
         raise InputError(
-            "--experts, --top-k, --expert-blocks, --cluster-features, --cluster-route and "
-            "--soft-mixes are about experts, and --topology dense has none; name another topology"
+            "--experts, --top-k, --expert-blocks, --cluster-features, --cluster-route, "
+            "--soft-mixes and --dropped are about experts, and --topology dense has none; name "
+            "another topology"
         )
     return config
 

@@ -67,6 +67,16 @@ class NetworkConfig:
         ),
     ] = "outputs"
 
+    dropped: Annotated[
+        float,
+        setting(
+            "part of the inner channels of each expert that starts anew when it is made from the "
+            "dense network (drop-upcycling)",
+            ge=0,
+            le=1,
+        ),
+    ] = 0.0
+
     def __post_init__(self) -> None:
         check_settings(self)
         if not 1 <= self.top_k <= self.experts:
@@ -87,12 +97,17 @@ class NetworkConfig:
                 f"soft_mixes {self.soft_mixes!r} is for the topology soft of convolutional "
                 f"networks, not for {self.topology} {self.arch}: leave it out"
             )
+        if self.dropped and self.soft_mixes != "outputs":
+            raise InputError(
+                f"mixed kernels are not experts of which a part could start anew: leave dropped "
+                f"{self.dropped:g} out"
+            )
         self._check_size()
 
     def dense(self) -> "NetworkConfig":
         """The dense network that this one is upcycled from."""
         return dataclasses.replace(
-            self, topology="dense", cluster_route="layer", soft_mixes="outputs"
+            self, topology="dense", cluster_route="layer", soft_mixes="outputs", dropped=0.0
         )
 
     def _check_size(self) -> None:
