@@ -33,6 +33,7 @@ ABOUT_EXPERTS = (
     "cluster_features",
     "cluster_route",
     "soft_mixes",
+    "dropped",
 )
 OF_THE_RECIPE = (
     "epochs",

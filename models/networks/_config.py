@@ -21,6 +21,7 @@ OF_TOPOLOGIES = {
     "cluster_features": ("cluster",),
     "cluster_route": ("cluster",),
     "soft_mixes": ("soft",),
+    "dropped": ("hard", "soft", "cluster"),
 }
 """The topologies that take a setting; others would ignore it."""
 
@@ -82,6 +83,16 @@ class NetworkConfig:
         ),
     ] = "outputs"
 
+    dropped: Annotated[
+        float,
+        setting(
+            "part of the inner channels of each expert that starts anew when it is made from the "
+            "dense network (drop-upcycling)",
+            ge=0,
+            le=1,
+        ),
+    ] = 0.0
+
     def __post_init__(self) -> None:
         check_settings(self)
         self._check_ignored()
@@ -91,6 +102,11 @@ class NetworkConfig:
             raise InputError(
                 f"soft_mixes {self.soft_mixes!r} is for convolutional networks, not for "
                 f"{self.arch}: leave it out"
+            )
+        if self.dropped and self.soft_mixes != "outputs":
+            raise InputError(
+                f"mixed kernels are not experts of which a part could start anew: leave dropped "
+                f"{self.dropped:g} out"
             )
         self._check_size()
 

@@ -6,6 +6,7 @@ An *item* is what is routed: a token in a transformer, an image in a convolution
 import abc
 import contextlib
 import copy
+import itertools
 from collections.abc import Iterator
 from typing import Any, Literal
 
@@ -133,18 +134,23 @@ def _running_statistics(module: nn.Module) -> Iterator[None]:
             norm.train()
 
 
-def upcycled(expert: nn.Module, count: int, *, noise: float, seed: int) -> list[nn.Module]:
+def upcycled(
+    expert: nn.Module, count: int, *, noise: float, seed: int, dropped: float = 0.0
+) -> list[nn.Module]:
     """``count`` copies of ``expert``, each with its own noise on the weight matrices.
 
     Sparse upcycling (Komatsuzaki et al., ICLR 2023, arXiv 2212.05055), with noise that breaks the
-    experts' symmetry.
+    experts' symmetry. With ``dropped``, drop-upcycling (Nakamura et al., ICLR 2025, arXiv
+    2502.19261): that part of the channels between an expert's layers, drawn for each expert, starts
+    anew, with weights of the same mean and spread.
 
     Args:
         expert: the trained dense module.
         count: number of copies.
         noise: standard deviation of the noise relative to that of each weight tensor; 0 for equal
             copies.
-        seed: of the noise.
+        seed: of the noise, and of what is dropped.
+        dropped: part of the inner channels, 0 to 1; an expert of one layer has none.
     """
     generator = torch.Generator().manual_seed(seed)
     copies = [copy.deepcopy(expert) for _ in range(count)]
@@ -153,7 +159,26 @@ def upcycled(expert: nn.Module, count: int, *, noise: float, seed: int) -> list[
             for parameter in (p for p in made.parameters() if p.dim() > 1):
                 jitter = torch.randn(parameter.shape, generator=generator).to(parameter)
                 parameter.data += noise * parameter.data.std() * jitter
+    if dropped > 0:
+        for made in copies:
+            _drop_(made, dropped, generator)
     return copies
+
+
+@torch.no_grad()
+def _drop_(expert: nn.Module, part: float, generator: torch.Generator) -> None:
+    """Start a part of the channels between every two layers anew, going out and coming in."""
+    layers = [m for m in expert.modules() if isinstance(m, nn.Linear | nn.Conv2d)]
+    for layer, following in itertools.pairwise(layers):
+        inner = len(layer.weight)
+        chosen = torch.randperm(inner, generator=generator)[: round(part * inner)]
+        for weight, dim in ((layer.weight, 0), (following.weight, 1)):
+            if weight.shape[dim] != inner:
+                continue  # what is between them is no channel of both
+            kept = weight.index_select(dim, chosen.to(weight.device))
+            fresh = torch.randn(kept.shape, generator=generator).to(weight)
+            fresh = weight.mean() + weight.std() * fresh
+            weight.index_copy_(dim, chosen.to(weight.device), fresh)
 
 
 @contextlib.contextmanager

@@ -88,7 +88,9 @@ def make_experts_(
         # Layers of one network must not start with the same noise.
         layer_seed = seed * 1_000 + index
         dense = network.get_submodule(name)
-        experts = upcycled(dense, config.experts, noise=noise, seed=layer_seed)
+        experts = upcycled(
+            dense, config.experts, noise=noise, seed=layer_seed, dropped=config.dropped
+        )
         # Layers draw weights from the global generator before they are given theirs.
         with torch.random.fork_rng(devices=[]):
             layer: ExpertLayer

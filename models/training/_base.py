@@ -132,6 +132,8 @@ def _making(
         del shape["cluster_route"]
     if config.soft_mixes == "outputs":
         del shape["soft_mixes"]
+    if config.dropped == 0:
+        del shape["dropped"]
     if config.topology == "hard" and architecture(config.arch).granularity == "image":
         # Weights from when the gradient of such a router reached the layers before it are others.
         shape["router_features"] = "detached"

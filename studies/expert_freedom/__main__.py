@@ -16,14 +16,21 @@ from dse import Evaluator
 from luts import catalog
 from luts.console import Reporter, run
 from luts.settings import check_settings, setting
-from models import TOPOLOGIES, Data, NetworkConfig
+from models import TOPOLOGIES, Data, NetworkConfig, TrainingRecipe
 from models.networks import ClusterRoute
-from models.training import Start, base_network, check_trained_on
+from models.training import (
+    Start,
+    base_network,
+    check_trained_on,
+    default_recipe,
+    upcycled_recipe,
+)
 from studies._files import write_table
 from studies._images import Images
 from studies._options import check_known, study_parser, study_settings
 from studies._training import trained_weights
 from studies.expert_freedom._bound import bound
+from studies.expert_freedom._imbalance import imbalanced
 
 HERE = Path(__file__).parent
 
@@ -38,6 +45,11 @@ class ExpertNetwork:
     experts: Annotated[int, setting("per layer", ge=2)] = 4
     expert_blocks: Annotated[tuple[int, ...] | None, setting("that become experts", ge=0)] = None
     cluster_route: Annotated[ClusterRoute, setting("who chooses a cluster")] = "layer"
+    dropped: Annotated[float, setting("part of each expert that starts anew", ge=0, le=1)] = 0.0
+    epochs: Annotated[float | None, setting("of the experts, else the recipe's", ge=0)] = None
+    imbalance: Annotated[
+        float, setting("images of the first class for one of the last, in all splits", ge=1)
+    ] = 1.0
     weights: Annotated[str, setting("file, relative to this folder; empty to train")] = ""
     training: Annotated[str, setting("network of trained_weights by whose recipes")] = ""
     image_size: Annotated[int | None, setting("else the data set's", unit="pixels", ge=1)] = None
@@ -60,19 +72,37 @@ class ExpertNetwork:
             experts=self.experts,
             expert_blocks=self.expert_blocks,
             cluster_route=self.cluster_route,
+            dropped=self.dropped,
         )
-        start, recipes = None, {}
+        start = None
         if self.weights:
             check_trained_on(HERE / self.weights, data)
             start = Start(str(HERE / self.weights))
+        if self.imbalance > 1:
+            data = imbalanced(data, self.imbalance)
+        recipe, further = self._recipes(data.name)
+        network = base_network(
+            shape,
+            data,
+            seed=seed,
+            recipe=recipe,
+            experts_recipe=further,
+            start=start,
+            reporter=reporter,
+        )
+        return network.eval(), data
+
+    def _recipes(self, dataset: str) -> tuple[TrainingRecipe, TrainingRecipe]:
+        """Of the dense network, and of what follows with experts."""
         if self.training:
             study = trained_weights(self.training)
-            recipes = {
-                "recipe": study.recipe("dense"),
-                "experts_recipe": study.recipe(self.topology),
-            }
-        network = base_network(shape, data, seed=seed, start=start, reporter=reporter, **recipes)
-        return network.eval(), data
+            recipe, further = study.recipe("dense"), study.recipe(self.topology)
+        else:
+            recipe = default_recipe(self.arch, dataset)
+            further = upcycled_recipe(recipe)
+        if self.epochs is not None:
+            further = dataclasses.replace(further, epochs=self.epochs)
+        return recipe, further
 
 
 @dataclasses.dataclass(frozen=True)

@@ -90,14 +90,11 @@ def _verdict_rows(
 ) -> list[str]:
     lines = []
     for order, claims in found.items():
-        against = before.get(order)
         told = [_told(claims[n]) for n in spoken_of]
-        which = [
-            str(n + 1)
-            for n in spoken_of
-            if against is not None and _orders.flips([claims[n], against[n]])
-        ]
-        flipped = ", ".join(which) or ("none" if against is not None else "–")
+        pairs = {n + 1: (claims[n], before[order][n]) for n in spoken_of if order in before}
+        both = {n: pair for n, pair in pairs.items() if MISSING not in {c.verdict for c in pair}}
+        which = ", ".join(str(n) for n, pair in both.items() if _orders.flips([*pair]))
+        flipped = which or ("none" if both else "–")
         lines.append(_row([name, changed, ports[order], *told, flipped]))
     return lines
 

@@ -7,6 +7,7 @@ from torch import nn
 from luts.errors import InputError
 from models import NetworkConfig, build, upcycle_
 from models.networks import expert_layers
+from models.networks._experts import upcycled
 from models.networks._upcycle import SAMPLE_IMAGES
 
 ARCHITECTURES = ("vit_small", "resnet20", "vgg11_bn", "vgg19_bn")
@@ -138,3 +139,44 @@ def test_a_cluster_network_loads_into_one_built_without_data(images):
         assert not torch.allclose(built(images), trained(images), atol=1e-3)
         built.load_state_dict(trained.state_dict())
         assert torch.equal(built(images), trained(images))
+
+
+def test_a_part_of_each_expert_starts_anew():
+    branch = nn.Sequential(
+        nn.Conv2d(4, 20, 3, bias=False), nn.BatchNorm2d(20), nn.ReLU(), nn.Conv2d(20, 6, 1)
+    )
+    nn.init.normal_(branch[0].weight, mean=1.0, std=0.1)
+    experts = upcycled(branch, 3, noise=0, seed=0, dropped=0.3)
+    chosen = []
+    for expert in experts:
+        going, coming = expert[0].weight - branch[0].weight, expert[3].weight - branch[3].weight
+        moved = going.flatten(1).abs().amax(dim=1) > 0
+        assert torch.equal(moved, coming.transpose(0, 1).flatten(1).abs().amax(dim=1) > 0)
+        assert moved.sum() == 6
+        fresh = expert[0].weight[moved].detach()
+        assert float(fresh.mean()) == pytest.approx(1.0, abs=0.05)
+        assert float(fresh.std()) == pytest.approx(0.1, abs=0.03)
+        chosen.append(tuple(moved.tolist()))
+        for key in ("1.running_mean", "3.bias"):
+            assert torch.equal(expert.state_dict()[key], branch.state_dict()[key])
+    assert len(set(chosen)) == 3
+    again = upcycled(branch, 3, noise=0, seed=0, dropped=0.3)
+    assert torch.equal(again[2][0].weight, experts[2][0].weight)
+    # Nothing lies between the layers of an expert that has one.
+    (alone,) = upcycled(nn.Sequential(branch[0]), 1, noise=0, seed=0, dropped=0.5)
+    assert torch.equal(alone[0].weight, branch[0].weight)
+
+
+def test_a_configuration_says_what_starts_anew(images):
+    config = NetworkConfig("resnet20", topology="hard", dropped=0.5)
+    network, plain = (build("resnet20") for _ in range(2))
+    upcycle_(network, config, images=[images], noise=0, seed=0)
+    upcycle_(plain, replace(config, dropped=0.0), images=[images], noise=0, seed=0)
+    name = "layer3.0.branch.experts.1.conv1.weight"
+    moved = network.state_dict()[name] != plain.state_dict()[name]
+    assert moved.flatten(1).any(dim=1).sum() == 32
+    assert config.dense().dropped == 0
+    with pytest.raises(InputError, match=r"dropped is a number from 0 to 1, not 1\.5"):
+        replace(config, dropped=1.5)
+    with pytest.raises(InputError, match=r"mixed kernels are not experts .* leave dropped 0.5 out"):
+        replace(config, topology="soft", soft_mixes="kernels")

@@ -9,10 +9,13 @@ import luts
 import models
 from dse import Evaluator, SearchSpace
 from luts import InputError
+from luts.console import SILENT
 from models.networks import NetworkConfig, build, upcycle_
 from models.training import load_data
+from models.training._files import CACHE_VARIABLE
 from studies.expert_freedom import __main__ as study
 from studies.expert_freedom._bound import HalfModel, bound, half_model, savings
+from studies.expert_freedom._imbalance import imbalanced
 
 EXPERTS = 4
 NAMES = luts.catalog.names("paper")
@@ -149,3 +152,43 @@ def test_the_committed_configuration_is_legal_and_the_command_writes_a_table(
     study.main()
     table = pd.read_csv(tmp_path / "resnet20-hard.csv", comment="#")
     assert set(table["network"]) == {"resnet20-hard"} and len(table) == 4
+
+
+def test_classes_become_rare_one_after_the_other(evaluator):
+    data = evaluator.data
+    rare = imbalanced(data, 10)
+    before, after = (np.bincount(each.train.labels, minlength=10) for each in (data, rare))
+    assert after[0] == before[0]
+    assert after[-1] == np.ceil(before[-1] / 10)
+    assert (np.diff(after / before) < 0.02).all() and after.sum() < 0.5 * before.sum()
+    assert rare.name == "digits, classes 10:1" and rare.num_classes == 10
+    # In the order that they were in, and the images of those labels.
+    assert torch.equal(rare.train.images[0], data.train.images[0]) or after[0] < before[0]
+    first = data.validation.labels == 0
+    assert torch.equal(
+        rare.validation.images[rare.validation.labels == 0], data.validation.images[first]
+    )
+
+
+def test_experts_of_their_own_epochs_are_trained_from_the_dense_network(
+    evaluator, tmp_path, monkeypatch
+):
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path))
+    named = study.ExpertNetwork(
+        arch="resnet20",
+        dataset="digits",
+        topology="hard",
+        experts=2,
+        expert_blocks=(8,),
+        dropped=0.5,
+        epochs=0.5,
+        imbalance=10,
+        image_size=8,
+    )
+    recipe, further = named._recipes("digits")
+    assert further.epochs == 0.5 and recipe.epochs > 1
+    short = study.dataclasses.replace(recipe, epochs=0.5)
+    monkeypatch.setattr(study, "default_recipe", lambda *a: short)
+    network, data = named.load(study.Images(), seed=0, reporter=SILENT)
+    assert data.name == "digits, classes 10:1"
+    assert len(models.networks.expert_layers(network)) == 1

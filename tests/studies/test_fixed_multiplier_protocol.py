@@ -359,6 +359,9 @@ def test_protocols_that_flip_a_claim_are_named(tmp_path):
     assert by_name["cluster-by-image, resnet20"].endswith("| 3 |")
     assert "cluster_route image" in by_name["cluster-by-image, resnet20"]
     assert MISSING in by_name["experts-8, resnet20"]
-    assert by_name["experts-8, resnet20"].endswith("| none |")
+    assert by_name["experts-8, resnet20"].endswith("| – |")
+    # Without the usual protocol's cells nothing flips, and nothing is said not to.
+    alone = _protocols.as_table(mine, rows_of()[:0], preset)
+    assert next(line for line in alone.splitlines() if "ends-exact" in line).endswith("| – |")
     page = _report.protocols_as_markdown(mine, rows_of(), preset, "c")
     assert "`paper-cpu`" in page and "3. With retraining, ResNet-20" in page
