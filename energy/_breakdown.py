@@ -117,7 +117,12 @@ class CostBreakdown:
 
     @property
     def energy_rel(self) -> float:
-        """Energy relative to the dense network with the exact multiplier: `energy._cost`."""
+        """Energy relative to the dense network with the exact multiplier: `energy._cost`.
+
+        One where nothing switches in either, as with weights that are all zero.
+        """
+        if self.dense_energy_pj == 0 == self.energy_pj:
+            return 1.0
         return self.energy_pj / self.dense_energy_pj
 
     @property

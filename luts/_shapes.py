@@ -85,7 +85,8 @@ def check_product(x: torch.Tensor, y: torch.Tensor, *, scaled: bool) -> None:
 
 def _holds_window(x: torch.Tensor, geometry: Geometry) -> bool:
     rows, columns = geometry.out_size(*x.shape[2:])
-    return rows > 0 and columns > 0 and x.shape[2] > 0 and x.shape[3] > 0
+    # Of no images PyTorch takes empty ones too, where their padding alone holds the window.
+    return rows > 0 and columns > 0 and (x.shape[0] == 0 or x.shape[2] * x.shape[3] > 0)
 
 
 def _broadcast(x: torch.Tensor, y: torch.Tensor) -> bool:

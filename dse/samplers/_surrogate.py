@@ -62,11 +62,13 @@ class Surrogate:
         self.distortion = prior_distortion(problem)
         everywhere = self.distortion.sum(axis=0)[problem.offer.mask.any(axis=0)]
         self._everywhere = everywhere
-        self._median = float(np.median(everywhere[everywhere > 0]))
+        # A network of zeros errs nowhere: any scale does then.
+        erring = everywhere[everywhere > 0]
+        self._median = float(np.median(erring)) if len(erring) else 1.0
         self._learnt: dict[int, tuple[float, Matrix]] = {}
         # Agreement of two assignments counts for more at groups where more distortion is at stake.
         worst = np.where(problem.offer.mask, self.distortion, 0.0).max(axis=1)
-        weight = np.sqrt(worst / worst.max())
+        weight = np.sqrt(worst / worst.max()) if worst.max() > 0 else np.ones(len(worst))
         self._weight = 0.5 * weight / weight.sum() + 0.5 / len(weight)
 
     def features(self, codes: CodeMatrix, knee: float) -> Features:

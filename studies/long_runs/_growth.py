@@ -85,7 +85,7 @@ def growth(frame: pd.DataFrame) -> tuple[str, ...]:
 def _command(settings: MemorySettings, run: Path) -> list[str]:
     arch = f"{Path(_network.__file__)}:{_network.small.__name__}"
     words = (
-        *("--arch", arch, "--dataset", "digits", "--topology", "hard", "--train-epochs", 3),
+        *("--arch", arch, "--dataset", "digits", "--topology", "dense", "--train-epochs", 3),
         *("--multipliers", settings.multipliers, "--trials", settings.trials),
         *("--sampler", settings.sampler, "--finetune", "none", "--out", run, "--quiet"),
     )

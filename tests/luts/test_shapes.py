@@ -61,6 +61,7 @@ def test_linear_takes_what_pytorch_takes(
     [
         *((2, 6, 9, 9), (2, 9, 9, 9), (2, 8, 3, 9), (2, 8, 9, 4), (2, 8, 0, 9), (2, 8, 0, 0)),
         *((0, 8, 9, 9), (0, 6, 9, 9), (0, 8, 2, 2), (2, 0, 9, 9), (9, 9), (1, 2, 8, 9, 9)),
+        *((0, 8, 9, 0), (0, 8, 0, 9), (0, 8, 9, 3), (2, 8, 9, 3)),
     ],
 )
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -99,6 +100,19 @@ def test_products_take_what_pytorch_takes(
     assert _message(lambda: selection.batched(x, y, _scaling(None))) == refused
     if refused is None:
         assert selection.batched(x, y, _scaling(None)).shape == (x @ y).shape
+
+
+@pytest.mark.parametrize("shape", [(0, 8, 9, 0), (0, 8, 0, 0), (2, 8, 9, 0)])
+def test_images_that_are_all_padding(arithmetic: Arithmetic, shape: tuple[int, ...]) -> None:
+    geometry = Geometry((3, 3), padding=(2, 2))
+    selection = select(arithmetic, Task(CPU, 8, 4, geometry))
+    w, x = torch.ones(4, 8, 3, 3), torch.ones(shape)
+    prepared = selection.prepare(w.char())
+    refused = _message(lambda: F.conv2d(x, w, torch.zeros(4), 1, 2))
+    assert _message(lambda: selection.convolve(x, prepared, _scaling(4))) == refused
+    if refused is None:
+        y = selection.convolve(x, prepared, _scaling(4))
+        assert y.shape == F.conv2d(x, w, torch.zeros(4), 1, 2).shape
 
 
 def test_products_of_vectors_and_of_other_types_are_refused(arithmetic: Arithmetic) -> None:

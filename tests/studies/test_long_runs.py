@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from luts.console import SILENT
-from studies.long_runs import _kills
+from studies.long_runs import _growth, _kills
 from studies.long_runs._evidence import CACHE, EXPORTS, MANIFEST, RUN, Evidence, look
 from studies.long_runs._kills import EXPORT, MARKS, WRITING, Killed, KillSettings, measure
 
@@ -116,3 +116,22 @@ def test_a_search_that_ended_otherwise_is_a_fault(killed):
         table.write_text(text, encoding="utf-8")
     log = found.log.assign(lost=np.arange(5) // 4, resumed=[True] * 4 + [False])
     assert Killed(log, ("another export",)).faults == ("1 lost", "1 not resumed", "another export")
+
+
+def test_memory_and_open_files_are_measured_as_a_search_goes_on(tmp_path):
+    settings = _growth.MemorySettings(
+        multipliers="mul8s_1KV8,mul8s_1L1G", trials=31, every=10, sampler="random"
+    )
+    found = _growth.measure(settings, tmp_path, SILENT)
+    assert list(found["trials"] // 10) == [1, 2, 3][: len(found)] and len(found) > 1
+    assert found["handles"].nunique() == 1 and found["handles"].iloc[0] > 3
+    assert (found["rss_mb"] > 50).all() and found["seconds"].is_monotonic_increasing
+
+
+def test_growth_is_found():
+    steady = {"trials": [200, 400, 600], "rss_mb": [300.0, 345.0, 329.0], "handles": [9, 9, 9]}
+    assert _growth.growth(pd.DataFrame(steady)) == ()
+    (fault,) = _growth.growth(pd.DataFrame({**steady, "rss_mb": [300.0, 310.0, 331.0]}))
+    assert fault == "memory grew to 1.10 of what it was"
+    (fault,) = _growth.growth(pd.DataFrame({**steady, "handles": [9, 10, 11]}))
+    assert fault == "9 to 11 open files"
