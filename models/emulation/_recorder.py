@@ -13,12 +13,12 @@ from torch import nn
 from luts.errors import InputError
 from models.emulation._attention import AttentionProducts, MatrixProduct
 from models.emulation._canonical import READERS, Convolution
+from models.emulation._constants import Constants
 from models.emulation._conv2d import EmulatedConv2d
 from models.emulation._counter import ProductCounter
 from models.emulation._expose import naming_failures, without_fast_path
 from models.emulation._functional import (
     Call,
-    Constants,
     Form,
     Held,
     Interceptor,
