@@ -272,7 +272,8 @@ class SearchConfig:
     def for_topology(self, topology: str) -> "SearchConfig":
         """The search of one topology that is part of a search of all."""
         study = f"{self.study}-{topology}" if self.study else ""
-        own = {name: getattr(type(self), name) for name in ignored_by(topology)}
+        mine = {field.name for field in dataclasses.fields(self)}
+        own = {name: getattr(type(self), name) for name in ignored_by(topology) if name in mine}
         return dataclasses.replace(self, topology=topology, study=study, **own)
 
     def to_toml(self, provenance: Mapping[str, Any]) -> str:
