@@ -11,6 +11,7 @@ import models
 from energy.run_files import CONFIG, FRONT, IN_MEMORY, OPERANDS
 from luts.errors import InputError
 from luts.settings import read_settings
+from models.networks import ignored_by
 
 
 def network_of_run(run: Path) -> models.NetworkConfig:
@@ -48,6 +49,8 @@ def described_network(run: Path) -> dict[str, Any]:
         raise InputError(f"{run} is not a run: cannot read {CONFIG}: {error}") from error
     section = config.get("network", config)
     fields = {field.name for field in dataclasses.fields(models.NetworkConfig)}
+    # Earlier versions kept what a topology has no use for, too.
+    fields -= set(ignored_by(section.get("topology", models.NetworkConfig.topology)))
     described = {key: value for key, value in section.items() if key in fields}
     in_memory = str(config.get("search", {}).get("arch", "")).startswith(IN_MEMORY)
     if in_memory:

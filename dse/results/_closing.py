@@ -17,7 +17,7 @@ from luts import catalog
 from luts.circuits import name_of_table
 from luts.console import Reporter
 from luts.errors import InputError
-from models import Assignment, Routing, Score
+from models import ARCHITECTURES, Assignment, Routing, Score
 
 BEST_FIXED_MARGIN = 1.0
 """A fixed multiplier is acceptable within one point of the exact int8 network's accuracy."""
@@ -292,24 +292,35 @@ def _closed(
     key = f"trial-{trial.number}"
     record = study.closing(key)
     if record is None:
-        decided_by = {
-            "assignment": trial.assignment.digest,
-            "number": trial.number,
-            "note": trial.note,
-            "tuning": None if config.finetune == "none" else _tuning(evaluator, config),
-            "images": evaluator.splits_sha256,
-        }
-        record = evaluator.remember(
-            "closing", decided_by, lambda: _close_one(evaluator, config, trial, reporter)
-        )
+        record = _kept_or_closed(evaluator, config, trial, reporter)
         study.keep_closing(key, record)
     routing = record.get("routing")
     return trial.closed(record), None if routing is None else Routing(**routing)
 
 
-def _tuning(evaluator: Evaluator, config: SearchConfig) -> list[Any]:
-    recipe = dataclasses.asdict(evaluator.tuning)
-    return [recipe, config.finetune_epochs, config.seed]
+def _kept_or_closed(
+    evaluator: Evaluator, config: SearchConfig, trial: Trial, reporter: Reporter
+) -> dict[str, Any]:
+    """From the cache, if all that decides it is known."""
+
+    def decided_by() -> dict[str, Any]:
+        recipe = dataclasses.asdict(evaluator.tuning)
+        tuning = [config.arch, recipe, config.finetune_epochs, config.seed]
+        return {
+            "assignment": trial.assignment.digest,
+            "number": trial.number,
+            "note": trial.note,
+            "tuning": None if config.finetune == "none" else tuning,
+            "images": evaluator.splits_sha256,
+        }
+
+    def compute() -> dict[str, Any]:
+        return _close_one(evaluator, config, trial, reporter)
+
+    # Neither weights nor scores tell how a user's network trains: dropout, or what is frozen.
+    if config.finetune != "none" and config.arch not in ARCHITECTURES:
+        return compute()
+    return evaluator.remember("closing", decided_by, compute)
 
 
 def _close_one(

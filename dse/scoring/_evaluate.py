@@ -300,25 +300,30 @@ class Evaluator:
             )
             return {"distortion": found.distortion.tolist()}
 
-        decided_by = decided_by_of(space, seed=seed, routing=routing, offer=offer)
+        def decided_by() -> dict[str, Any]:
+            return decided_by_of(space, seed=seed, routing=routing, offer=offer)
+
         record = self.remember("screening", decided_by, compute)
         distortion = np.array(record["distortion"], dtype=np.float64)
         return Screening(distortion if pruning is None else filled(distortion, space.free, pruning))
 
     def remember(
-        self, what: str, decided_by: Mapping[str, Any], compute: Callable[[], dict[str, Any]]
+        self,
+        what: str,
+        decided_by: Callable[[], Mapping[str, Any]],
+        compute: Callable[[], dict[str, Any]],
     ) -> dict[str, Any]:
         """``compute()``, or what an earlier evaluator of the same making has kept of it.
 
         Args:
             what: kind of the result.
-            decided_by: what decides it beside network, recipe and the images that are calibrated
-                and scored on.
+            decided_by: says what decides it beside network, recipe and the images that are
+                calibrated and scored on; asked only where there is a cache.
             compute: makes it, of values that JSON can hold.
         """
         if self._cache is None:
             return compute()
-        return self._cache.remember(what, decided_by, compute)
+        return self._cache.remember(what, decided_by(), compute)
 
     def test(self, emulated: EmulatedNetwork) -> Score:
         """Score on the test split; only for what is reported."""

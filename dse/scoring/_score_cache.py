@@ -72,11 +72,16 @@ class ScoreCache:
 
 
 def digest_of_splits(data: Data) -> str:
-    """SHA-256 of all images and labels."""
+    """SHA-256 of all images and labels; pixels that splits share are read once."""
     tensors: dict[str, torch.Tensor] = {}
+    known: list[object] = []
     for name in ("train", "validation", "test"):
         split = getattr(data, name)
-        tensors |= {**tensors_of(name, split.pixels), f"{name}.labels": split.labels}
+        if not any(split.pixels is one for one in known):
+            known.append(split.pixels)
+            tensors |= tensors_of(f"pixels.{len(known)}", split.pixels)
+        which = next(i for i, one in enumerate(known) if one is split.pixels)
+        tensors |= {f"{name}.of": torch.tensor(which), f"{name}.labels": split.labels}
         if split.rows is not None:
             tensors[f"{name}.rows"] = split.rows
     return state_digest(tensors)

@@ -297,7 +297,9 @@ class SearchConfig:
             table: dict[str, Any] = tomllib.loads(text)["search"]
         except (ValueError, LookupError, TypeError, RecursionError) as error:
             raise InputError(f"not the configuration of a run: {error}") from error
-        return cls.from_dict(table)
+        # Earlier versions kept what a topology has no use for, too.
+        unused = ignored_by(table["topology"]) if table.get("topology") in TOPOLOGIES else ()
+        return cls.from_dict({key: each for key, each in table.items() if key not in unused})
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "SearchConfig":

@@ -114,8 +114,8 @@ def compared(table: pd.DataFrame) -> pd.DataFrame:
 def at_equal_power(table: pd.DataFrame) -> pd.DataFrame:
     """Each array that is cut inside beside narrow exact ones of the same power.
 
-    What those would have at its power is drawn between the two next to it; cut arrays beyond the
-    cheapest or the dearest narrow one are left out.
+    What those have at its power is drawn between the two next to it, of those that no cheaper one
+    beats on validation images; cut arrays beyond the cheapest or the dearest of them are left out.
 
     Args:
         table: `candidates`.
@@ -130,6 +130,7 @@ def at_equal_power(table: pd.DataFrame) -> pd.DataFrame:
     for _, part in table.groupby(["data", "topology", "seed"], sort=False):
         once = part.drop_duplicates(["kind", "circuit"])
         narrow = once[once["kind"] == NARROW].sort_values("energy_rel")
+        narrow = narrow[narrow["drop_points"] == narrow["drop_points"].cummin()]
         cut = once[(once["kind"] == CUT) & once["energy_rel"].between(*_ends(narrow))]
         beside = np.interp(cut["energy_rel"], narrow["energy_rel"], narrow["test_accuracy_pct"])
         parts.append(

@@ -128,3 +128,10 @@ def test_in_a_search_of_all_topologies_settings_are_for_those_that_take_them(set
     found = {t: whole.for_topology(t).network(num_classes=10) for t in TOPOLOGIES}
     assert found == {t: whole.network(num_classes=10, topology=t) for t in TOPOLOGIES}
     assert getattr(found["dense"], name) != value in {getattr(c, name) for c in found.values()}
+
+
+@pytest.mark.parametrize("kept", ["experts = 8", 'topology = "cluster"\ntop_k = 2'])
+def test_settings_that_earlier_versions_kept_for_nothing_are_read_over(kept):
+    topology = "" if "topology" in kept else 'topology = "dense"\n'
+    config = SearchConfig.from_toml(f"[search]\n{topology}{kept}\n")
+    assert (config.experts, config.top_k) == (SearchConfig.experts, SearchConfig.top_k)

@@ -172,15 +172,16 @@ def test_classes_are_compared_seed_by_seed(tmp_path):
 
 def test_cut_arrays_stand_beside_narrow_ones_of_their_power():
     rows = [
-        ("narrow", "array:a4b4d0", 0.2, 80.0),
-        ("arrays", "array:a4b4d0", 0.2, 80.0),
-        ("narrow", "array:a2b2d0", 0.6, 90.0),
-        ("cut", "array:a3b3d8", 0.3, 84.0),
-        ("cut", "array:a3b3d8", 0.3, 84.0),  # a search tried it too
-        ("cut", "array:a1b1d6", 0.5, 86.5),
-        ("cut", "array:a6b6d9", 0.1, 70.0),  # no narrow one is as cheap
+        ("narrow", "array:a4b4d0", 0.2, 5.0, 80.0),
+        ("arrays", "array:a4b4d0", 0.2, 5.0, 80.0),
+        ("narrow", "mul8s_1KR3", 0.25, 20.0, 65.0),  # a cheaper one beats it
+        ("narrow", "array:a2b2d0", 0.6, 1.0, 90.0),
+        ("cut", "array:a3b3d8", 0.3, 4.0, 84.0),
+        ("cut", "array:a3b3d8", 0.3, 4.0, 84.0),  # a search tried it too
+        ("cut", "array:a1b1d6", 0.5, 2.0, 86.5),
+        ("cut", "array:a6b6d9", 0.1, 9.0, 70.0),  # no narrow one is as cheap
     ]
-    columns = ["kind", "circuit", "energy_rel", "test_accuracy_pct"]
+    columns = ["kind", "circuit", "energy_rel", "drop_points", "test_accuracy_pct"]
     table = pd.DataFrame(rows, columns=columns).assign(data="bars", topology="dense", seed=0)
     found = at_equal_power(table).set_index("circuit")
     assert found["narrow_test_accuracy_pct"].tolist() == pytest.approx([82.5, 87.5])
