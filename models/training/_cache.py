@@ -107,10 +107,10 @@ def check_making(source: str, config: NetworkConfig) -> None:
         wanted = getattr(config, name)
         kept = making.get(name, usual.get(name, wanted)) if making else wanted
         if kept != wanted:
-            flag = "--" + name.replace("_", "-")
-            raise InputError(
-                f"{source} was trained with {flag} {kept}, not {wanted}: say {flag} {kept}"
-            )
+            remedy = f"say --{name.replace('_', '-')} {kept}"
+            if name in usual:
+                remedy = f"build the network with {name}={kept!r} and give it to dse.explore"
+            raise InputError(f"{source} was trained with {name} {kept}, not {wanted}: {remedy}")
 
 
 def _readable_making(path: Path) -> dict[str, Any]:

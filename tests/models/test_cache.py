@@ -116,7 +116,7 @@ def test_weights_say_what_their_tensors_do_not(tmp_path):
     path = tmp_path / "net.safetensors"
     save_weights(build(config), path, {"top_k": 2})
     check_making(str(path), config)
-    with pytest.raises(InputError, match="was trained with --top-k 2, not 1: say --top-k 2"):
+    with pytest.raises(InputError, match="was trained with top_k 2, not 1: say --top-k 2"):
         check_making(str(path), dataclasses.replace(config, top_k=1))
     save_weights(build(config), path, {})  # one that says nothing is taken at its word
     check_making(str(path), dataclasses.replace(config, top_k=1))

@@ -97,7 +97,7 @@ def test_clusters_are_made_of_what_is_asked_for():
     images = [torch.randn(8, 3, 32, 32)]
     centroids = {}
     for features in ("raw", "unit"):
-        network = build(dataclasses.replace(config, topology="dense"), seed=0)
+        network = build(config.dense(), seed=0)
         upcycle_(
             network, dataclasses.replace(config, cluster_features=features), images=images, seed=0
         )
@@ -188,7 +188,7 @@ def test_a_layer_that_follows_is_called_with_the_whole_network(routed):
 
 
 def test_one_route_is_for_clusters_alone():
-    with pytest.raises(InputError, match="cluster_route 'image' is for the topology cluster"):
+    with pytest.raises(InputError, match="cluster_route is for the topology cluster; hard"):
         dataclasses.replace(BY_IMAGE, topology="hard")
     with pytest.raises(InputError, match="unknown cluster_route 'imag': did you mean image"):
         dataclasses.replace(BY_IMAGE, cluster_route="imag")

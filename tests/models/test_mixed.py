@@ -109,7 +109,10 @@ def test_it_learns_and_its_kernels_with_it(mixed):
     assert any(name.endswith("router.weight") for name in moved)
 
 
-@pytest.mark.parametrize(("arch", "topology"), [("resnet20", "hard"), ("vit_small", "soft")])
-def test_kernels_are_mixed_by_soft_cnns_alone(arch, topology):
-    with pytest.raises(InputError, match=f"not for {topology} {arch}: leave it out"):
+@pytest.mark.parametrize(
+    ("arch", "topology", "takers"),
+    [("resnet20", "hard", "the topology soft; hard"), ("vit_small", "soft", "convolutional")],
+)
+def test_kernels_are_mixed_by_soft_cnns_alone(arch, topology, takers):
+    with pytest.raises(InputError, match=f"soft_mixes .*is for {takers}.*leave it out"):
         NetworkConfig(arch, topology=topology, soft_mixes="kernels")

@@ -1,6 +1,7 @@
 """What studies share: cells that are kept, options, tables with their making."""
 
 import dataclasses
+import re
 import json
 
 import pandas as pd
@@ -182,7 +183,8 @@ def test_every_study_is_a_command_of_its_own_name(folder):
     assert (study / "__main__.py").exists()
     readme = (study / "README.md").read_text(encoding="utf-8")
     assert f"python -m studies.{study.name}" in readme
-    assert f"python -m studies.{study.name}." not in readme
+    for command in re.findall(rf"python -m studies\.{study.name}\.(\w+)", readme):
+        assert not command.startswith("_") and (study / f"{command}.py").exists()
     assert f'study_parser("{study.name}"' in (study / "__main__.py").read_text(encoding="utf-8")
     if (study / "config.toml").exists():
         assert read_config(study.name)
