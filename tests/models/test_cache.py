@@ -166,10 +166,10 @@ def test_weights_of_another_route_are_refused(tmp_path):
     by_image = dataclasses.replace(config, cluster_route="image")
     save_weights(make(), path, dataclasses.asdict(config))
     check_making(str(path), config)
-    with pytest.raises(InputError, match="--cluster-route layer, not image"):
+    with pytest.raises(InputError, match="cluster_route layer, not image"):
         check_making(str(path), by_image)
     # From before there was a choice.
     save_weights(make(), path, {"arch": "resnet20", "topology": "cluster"})
     check_making(str(path), config)
-    with pytest.raises(InputError, match="--cluster-route layer, not image"):
+    with pytest.raises(InputError, match="cluster_route layer, not image"):
         check_making(str(path), by_image)

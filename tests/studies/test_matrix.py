@@ -1,8 +1,8 @@
 """What studies share: cells that are kept, options, tables with their making."""
 
 import dataclasses
-import re
 import json
+import re
 
 import pandas as pd
 import pytest
