@@ -16,7 +16,6 @@ import luts
 import models
 from dse import front, search
 from dse.results import Run
-from dse.scoring import Evaluator
 from energy import report
 from luts import InputError
 from tests.dse._searching import FAST, call, one_cache, only_line, state_of  # noqa: F401
@@ -67,43 +66,6 @@ def test_a_search_in_memory_writes_nothing_and_finds_the_same(network, result, t
     drawn = QUICK | {"sampler": "random", "trials": 24}
     found = [listing(dse.explore(network, SPLITS, seed=seed, **drawn)) for seed in (3, 4)]
     assert found[0] != found[1]
-
-
-@pytest.fixture
-def tuned(network, monkeypatch):
-    """Settings of a search that fine-tunes, of an architecture that counts as one by name."""
-    monkeypatch.setattr("dse.results._closing.ARCHITECTURES", ["memory:Sequential"])
-    return {**QUICK, "finetune": "front", "finetune_epochs": 1.0, "finetune_members": 2}
-
-
-def scores_of(result):
-    return [(t.number, t.tuned_validation, t.test) for t in result.trials]
-
-
-def test_a_search_that_was_made_before_computes_nothing_again(network, tuned, monkeypatch):
-    first = dse.explore(network, SPLITS, seed=5, **tuned)
-    assert first.config.arch == "memory:Sequential"
-    assert any(trial.tuned_validation is not None for trial in first.trials)
-    for name in ("fine_tune", "under", "recovered"):
-        monkeypatch.setattr(Evaluator, name, None)
-    monkeypatch.setattr("dse.scoring._evaluate.screen", None)
-    assert scores_of(dse.explore(network, SPLITS, seed=5, **tuned)) == scores_of(first)
-    with pytest.raises(TypeError, match="NoneType"):
-        dse.explore(network, SPLITS, seed=6, **tuned)
-
-
-def test_how_a_network_of_ones_own_trains_is_not_known_so_that_it_is_tuned_again(
-    network, tuned, monkeypatch
-):
-    monkeypatch.undo()
-    first = dse.explore(network, SPLITS, seed=5, **tuned)
-    calls, fine_tune = [], Evaluator.fine_tune
-    monkeypatch.setattr(
-        Evaluator, "fine_tune", lambda *a, **k: calls.append(a) or fine_tune(*a, **k)
-    )
-    again = dse.explore(network, SPLITS, seed=5, **tuned)
-    assert len(calls) == sum(trial.tuned_validation is not None for trial in first.trials) > 0
-    assert scores_of(again) == scores_of(first)
 
 
 def test_it_finds_what_the_command_finds(tmp_path):
