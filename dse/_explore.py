@@ -11,14 +11,14 @@ from typing import Any
 from torch import nn
 
 from dse import _steps
-from dse.results import Result, Run, close, read_closing
+from dse.results import Result, Run, close, known_measure, read_closing
 from dse.study import IN_MEMORY, SearchConfig, check_in_memory
 from energy import add_kept, run_files
 from luts import catalog, check_machine
 from luts.console import SILENT, Reporter, quieten_libraries
 from luts.errors import InputError, suggest
 from luts.loading import add_files
-from models import Data, Metric, check_classifier, check_metric, data_of
+from models import Data, Measure, Metric, check_classifier, check_metric, data_of
 from models.training import cache_folder, check_pickles, metric_of
 
 NOT_IN_MEMORY = (
@@ -80,7 +80,7 @@ def explore(
         add_kept(Path(out))
     own = None if metric is None else metric_of(metric)
     config = _settings(network, splits, settings, own)
-    run = _resumed(out, config, settings) if resume else None
+    run = _resumed(out, config, settings, own) if resume else None
     config = config if run is None else run.config
     if own is None:
         check_classifier(network, splits)
@@ -99,24 +99,40 @@ def explore(
         return search(config, network, splits, run, reporter, own)
 
 
-def _resumed(out: str | Path | None, config: SearchConfig, given: Mapping[str, Any]) -> Run:
+def _resumed(
+    out: str | Path | None, config: SearchConfig, given: Mapping[str, Any], metric: Metric | None
+) -> Run:
     if out is None:
         raise InputError("resume=True goes on with a run folder: name it with out")
     folder = Run.open(Path(out))
-    _check_same_metric(folder, config.metric)
+    _check_same_metric(folder, metric)
     own = {name: getattr(config, name) for name in ("arch", "dataset")}
     folder.check_settings({**own, **{name: getattr(config, name) for name in given}})
     with folder.held():
         return folder.going_on(given)
 
 
-def _check_same_metric(run: Run, name: str | None) -> None:
-    kept = run.config.metric
+def _check_same_metric(run: Run, metric: Metric | None) -> None:
+    kept, name = run.config.metric, None if metric is None else metric.name
     if kept != name:
         raise InputError(
             f"{run.path} was searched by {kept or 'accuracy'}, not by {name or 'accuracy'}: "
             + (f"give it as metric={kept}" if kept else "leave metric out")
         )
+    if metric is None:
+        return
+    known = known_measure(run)
+    if known is not None and known != metric.measure:
+        raise InputError(
+            f"{run.path} was searched by {_in_words(known)}, not by {_in_words(metric.measure)}: "
+            f"give the metric as it was"
+        )
+
+
+def _in_words(measure: Measure) -> str:
+    rest = dataclasses.asdict(measure)
+    name = rest.pop("name")
+    return f"{name} ({', '.join(f'{key}={value}' for key, value in rest.items())})"
 
 
 def _settings(
@@ -227,6 +243,6 @@ def _evaluator(
             f"dse.read_run(path, network=…, data=…)"
         )
     own = None if metric is None else metric_of(metric)
-    _check_same_metric(run, None if own is None else own.name)
+    _check_same_metric(run, own)
     splits = data if isinstance(data, Data) else data_of(data)
     return _steps.evaluator_of(run.config, network, splits, own)

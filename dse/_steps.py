@@ -34,6 +34,7 @@ from dse.scoring import (
 )
 from dse.study import (
     CONTENT,
+    MEASURE,
     OPERANDS,
     RECIPE,
     SearchConfig,
@@ -244,11 +245,14 @@ def open_study(prepared: Prepared, reporter: Reporter = SILENT) -> SearchStudy:
 
 
 def _told_by(exact: Score) -> dict[str, Any]:
-    """What tells one network, data and metric from others: how well the exact network does."""
+    """What tells one network, data and metric from others: the measure, and the exact network's."""
     if exact.is_accuracy:
         return {"exact validation cross-entropy": round(exact.cross_entropy, 4)}
     figures = {exact.measure.name: exact.value, "loss": exact.loss}
-    return {f"exact validation {name}": float(f"{figure:.5g}") for name, figure in figures.items()}
+    return {
+        MEASURE: dataclasses.asdict(exact.measure),
+        **{f"exact validation {name}": float(f"{f:.5g}") for name, f in figures.items()},
+    }
 
 
 def _mean_switching(workload: Workload) -> float:

@@ -31,7 +31,7 @@ from dse.results._provenance import provenance
 from dse.results._recost import is_asked, joint_trials, recost, recost_all
 from dse.results._result import Result
 from dse.results._run_folder import ASSIGNMENTS, DATABASE, Run
-from dse.results._stored_run import read_closing, study_of
+from dse.results._stored_run import known_measure, read_closing, study_of
 from dse.results._tables import closing_table, front_frame, trials_frame, trust
 
 __all__ = [
@@ -62,6 +62,7 @@ __all__ = [
     "headline_of",
     "is_asked",
     "joint_trials",
+    "known_measure",
     "minimised",
     "provenance",
     "read_closing",

@@ -6,10 +6,10 @@ from pathlib import Path
 from dse.problem import Trial
 from dse.results._closing import Closing
 from dse.results._run_folder import Run
-from dse.study import STUDY_NAME, StoredStudy, read_study
+from dse.study import MEASURE, STUDY_NAME, StoredStudy, read_study
 from luts.errors import InputError
 from luts.text import quoted
-from models import Routing, Score
+from models import Measure, Routing, Score
 
 
 def study_of(run: Run) -> StoredStudy:
@@ -24,6 +24,21 @@ def study_of(run: Run) -> StoredStudy:
     if study is None:
         raise InputError(f"{run.path}: the study {config.study or STUDY_NAME!r} is not in {where}")
     return study
+
+
+def known_measure(run: Run) -> Measure | None:
+    """What a run is searched by, or None before its study is made, or by accuracy.
+
+    None too of a study of an earlier version.
+
+    Raises:
+        InputError: the study cannot be read, or was not made by this program.
+    """
+    config = run.config
+    where: Path | str = config.storage or run.database
+    study = read_study(where, config.study or STUDY_NAME, with_trials=False)
+    kept = None if study is None else study.identity.get(MEASURE)
+    return None if kept is None else Measure(**kept)
 
 
 def read_closing(run: Run) -> Closing:

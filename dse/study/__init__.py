@@ -15,6 +15,7 @@ from dse.study._preflight import about, check, check_in_memory, problem_of
 from dse.study._storage import BEAT_SECONDS, Database, database_url, open_storage
 from dse.study._stored import (
     CONTENT,
+    MEASURE,
     OPERANDS,
     RECIPE,
     SCORING,
@@ -31,6 +32,7 @@ __all__ = [
     "BEAT_SECONDS",
     "CONTENT",
     "IN_MEMORY",
+    "MEASURE",
     "OPERANDS",
     "RECIPE",
     "SCORING",

@@ -33,6 +33,8 @@ OPERANDS = "relative toggles of the exact circuit"
 """What tells the operands that energies were charged by, under the energy model ``activity``."""
 METRIC = "metric"
 """Name of the user's own score, where accuracy and cross-entropy are not what counts."""
+MEASURE = "measure"
+"""What that score is, as `models.Measure` has it."""
 STUDY_NAME = "search"
 SCORING = (
     "finetune",
@@ -46,7 +48,7 @@ SCORING = (
 )
 """Settings that decide what a trial is and how it is scored.
 
-Studies of earlier versions record neither them nor `CONTENT`.
+Studies of earlier versions record neither them nor `CONTENT` nor `MEASURE`.
 """
 
 FOUNDING_SECONDS = 5.0
@@ -125,7 +127,7 @@ def check_identity(known: Mapping[str, Any], mine: Mapping[str, Any], shown: str
             f"{shown} belongs to a search by {by[0]} and not by {by[1]}; name another study"
         )
     for key, value in mine.items():
-        if key in (*SCORING, CONTENT) and key not in known:
+        if key in (*SCORING, CONTENT, MEASURE) and key not in known:
             continue
         if is_same(key, known.get(key), value):
             continue

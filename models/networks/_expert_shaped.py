@@ -22,9 +22,10 @@ def fused_weights(network: nn.Module, name: str) -> str | None:
 
     Such are a module's own parameters of three or more dimensions, if the module, or the one that
     it lies in, says that it has as many experts as the first of these dimensions, or routes to as
-    many, or if its class is called after experts; and two or more matrices of one shape that are as
-    many times as long as the module says that it has experts. Not where the experts are modules,
-    and never in PyTorch's own layers.
+    many; or, if no more than its class's name speaks of experts, those with a matrix in each of two
+    or more slices, unlike tokens and scales that are broadcast; and two or more matrices of one
+    shape that are as many times as long as the module says that it has experts. Not where the
+    experts are modules, and never in PyTorch's own layers.
 
     Args:
         network: that holds the module.
@@ -38,7 +39,8 @@ def fused_weights(network: nn.Module, name: str) -> str | None:
         return None
     own = dict(block.named_parameters(recurse=False))
     deep = [key for key, weight in own.items() if weight.dim() > 2]
-    found = deep if NAMES.search(type(block).__name__) else []
+    named = NAMES.search(type(block).__name__) is not None
+    found = [key for key in deep if named and _has_matrices(own[key])]
     if not found:
         around = [block, network.get_submodule(name.rpartition(".")[0])] if name else [block]
         counts = {number for module in around for number in _counts_of(module)}
@@ -59,6 +61,11 @@ def is_slotted(held: Any) -> bool:
         and w1.shape == w2.transpose(1, 2).shape
         and isinstance(getattr(held, "act", None), nn.Module)
     )
+
+
+def _has_matrices(weight: nn.Parameter) -> bool:
+    """Whether several slices of a weight hold a matrix each."""
+    return len(weight) > 1 and min(weight.shape[-2:]) > 1
 
 
 def _stacked(block: nn.Module, own: dict[str, nn.Parameter]) -> list[str]:

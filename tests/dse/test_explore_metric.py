@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import re
 import tomllib
 
 import pandas as pd
@@ -14,12 +15,14 @@ from torch.nn import functional
 import dse
 import models
 from dse import front, search
-from dse.results import as_json, first_line
+from dse._steps import _told_by
+from dse.results import Run, as_json, first_line, study_of
 from dse.results._page import page_data
 from dse.study import SearchConfig
+from dse.study._stored import check_identity
 from energy import report
 from luts import InputError
-from models import Metric
+from models import Metric, Score
 from models.networks import timm
 from tests.dse._metrics import PERPLEXITY, TOP2, MeanDistance, squared_error, top2
 from tests.dse._searching import TINY, call, one_cache, only_line  # noqa: F401
@@ -139,6 +142,45 @@ def test_a_run_is_read_back_and_goes_on_by_the_same_metric_only(found, regressor
     more = dse.explore(regressor, SPLITS, metric=ERROR, trials=12, **words)
     assert [t.validation for t in more.trials[:10]] == [t.validation for t in found.trials]
     assert len(more.trials) == 12
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"best": -1.0}, "best=0.0), not by squared_error (higher_is_better=False, best=-1.0)"),
+        # the best figure itself is the same
+        (
+            {"higher_is_better": True, "best": 0.0},
+            "squared_error (higher_is_better=False, best=0.0), not by squared_error "
+            "(higher_is_better=True, best=0.0): give the metric as it was",
+        ),
+    ],
+)
+def test_another_measure_under_the_same_name_is_refused(found, regressor, changes, words):
+    other = dataclasses.replace(ERROR, **changes)
+    before = found.path.joinpath("study.db").read_bytes()
+    with pytest.raises(InputError, match=re.escape(words)) as refused:
+        dse.explore(regressor, SPLITS, metric=other, out=found.path, resume=True, quiet=True)
+    assert "\n" not in str(refused.value)
+    trial = next(t for t in found.front if t.test is not None)
+    with pytest.raises(InputError, match=re.escape(words)):
+        dse.read_run(found.path, network=regressor, data=SPLITS, metric=other).emulated(trial)
+    assert found.path.joinpath("study.db").read_bytes() == before
+
+
+def test_a_study_tells_its_measure_unless_that_is_accuracy(found):
+    identity = study_of(Run.open(found.path)).identity
+    kept = {"name": "squared_error", "higher_is_better": False, "best": 0.0}
+    assert identity["measure"] == kept
+    other = {**identity, "measure": {**kept, "best": -1.0}}
+    with pytest.raises(
+        InputError, match=r"with measure .*'best': 0\.0.* and not .*-1\.0"
+    ) as refused:
+        check_identity(identity, other, "a study")
+    assert "\n" not in str(refused.value)
+    check_identity(identity, identity, "a study")
+    by_accuracy = _told_by(Score(0.9, 0.34567, 10))
+    assert by_accuracy == {"exact validation cross-entropy": 0.3457}
 
 
 def test_worker_processes_score_by_it(regressor):

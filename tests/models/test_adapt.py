@@ -224,6 +224,14 @@ class NestedExperts(Held):
     """As in lucidrains' hierarchical mixture, whose experts are called with four dimensions."""
 
 
+class ViTMoE(Held):
+    """A network that is called after its experts, with a class token and places of its own."""
+
+
+class ExpertBlock(Held):
+    """One of several experts, with a scale for each channel."""
+
+
 class SoftMoE(Held):
     """Slots of each expert are weights too, and the experts are modules."""
 
@@ -233,6 +241,7 @@ class SoftMoE(Held):
     [
         (Around(Capacity()), r"mixture\.experts\.w1 \(Experts\)"),
         (nn.Sequential(NestedExperts((2, 3, D, H))), r"0\.w0 \(NestedExperts\)"),
+        (ExpertBlock((1, D, 1, 1), (E, D, H)), r"w1 \(ExpertBlock\)"),
         # how many there are is said by the module around, or by its router
         (Held(held=Held((E, D, H)), num_experts=E), r"held\.w0 \(Held\)"),
         (Held((E, D, H), router=nn.Linear(D, E)), r"w0 \(Held\)"),
@@ -257,5 +266,9 @@ def test_other_tensors_of_three_dimensions_are_no_experts():
         Held((E, D, H)),
         Held((E, D), (E, D), num_experts=E),
         Held((E * H, D), num_experts=E),
+        ViTMoE((1, 1, D), (1, 7, D)),
+        ExpertBlock((1, D, 1, 1)),
+        ExpertBlock((D, 1, 1)),
+        nn.Sequential(nn.Linear(D, D), ExpertBlock((1, D, 1, 1))),
     ):
         check_experts(network)

@@ -6,9 +6,10 @@ import dataclasses
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional
 
 import models
-from models import FineTuning, Recovery, Score, recover
+from models import FineTuning, Metric, Recovery, Score, recover
 from models.networks._hard import HardMoE
 from models.training import fine_tune_
 from models.training.recovery._fine_tune import _Watch, is_better
@@ -194,6 +195,37 @@ def test_watch_ignores_noise_and_notices_a_rise():
     rising = _Watch(400)
     found = [rising.look(loss + step / 200) for step, loss in enumerate(noise)]
     assert any(found)
+
+
+def test_watch_takes_a_negative_loss_for_what_it_is():
+    generator = torch.Generator().manual_seed(0)
+    noise = (0.1 * torch.randn(400, generator=generator)).tolist()
+    for start in (-0.2, -10.0):
+        falling, rising = _Watch(400), _Watch(400)
+        assert not any(falling.look(start + z - step / 100) for step, z in enumerate(noise))
+        assert any(rising.look(start + z + step / 100) for step, z in enumerate(noise))
+    gross = _Watch(32)
+    assert [gross.look(loss) for loss in (-10.0, 5.0, 5.0, 5.0)][3] is not None
+
+
+def test_a_loss_of_any_sign_is_minimised_alike(trained, data):
+    """A constant beneath the loss has no gradient."""
+    found = []
+    for below in (0.0, 10.0):
+        emulated = approximated(trained["plain"], data, "mul8s_1KR3")
+        metric = Metric(
+            lambda o, t: (o.argmax(1) == t).double(),
+            True,
+            name="right",
+            loss=lambda o, t, below=below: functional.cross_entropy(o, t) - below,
+        )
+        found.append((fine_tune_(emulated, tuning(), data, seed=3, metric=metric), emulated))
+    (plain_, first), (shifted, second) = found
+    assert shifted.before.loss == pytest.approx(plain_.before.loss - 10)
+    assert plain_.is_kept and shifted.is_kept
+    assert (shifted.note, shifted.steps) == (plain_.note, plain_.steps) and plain_.steps >= 8
+    assert shifted.after.value == plain_.after.value
+    assert all(torch.equal(v, second.state_dict()[k]) for k, v in first.state_dict().items())
 
 
 def test_better_means_no_less_accurate():

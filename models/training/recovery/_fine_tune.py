@@ -25,7 +25,10 @@ from models.training.recovery._recipe import FineTuning
 
 ALLOWED_RISE = 1.1
 STANDARD_ERRORS = 4.0
-"""A window of the loss may lie above the first by this factor and so many standard errors."""
+"""A window of the loss may lie above the first by this factor and so many standard errors.
+
+Factors are of a loss's size, as a metric's may be negative: 1.1 allows a rise of a tenth of it.
+"""
 
 GROSS_FACTOR, GROSS_RISE = 2.0, 1.0
 """More than twice the very first loss plus one nat is a divergence, even in the first window."""
@@ -302,7 +305,12 @@ class _Watch:
         first, window = self.losses[: self.length], self.losses[-self.length :]
         start, now = statistics.fmean(first), statistics.fmean(window)
         spread = math.hypot(statistics.stdev(first), statistics.stdev(window))
-        limit = ALLOWED_RISE * start + STANDARD_ERRORS * spread / math.sqrt(self.length)
-        if now <= min(limit, GROSS_FACTOR * first[0] + GROSS_RISE):
+        limit = _risen(start, ALLOWED_RISE) + STANDARD_ERRORS * spread / math.sqrt(self.length)
+        if now <= min(limit, _risen(first[0], GROSS_FACTOR) + GROSS_RISE):
             return None
         return f"the loss rose from {first[0]:.3g} to {now:.3g} by step {len(self.losses)}"
+
+
+def _risen(loss: float, factor: float) -> float:
+    """A loss, higher by ``factor - 1`` of its size."""
+    return factor * loss if loss >= 0 else (2 - factor) * loss
