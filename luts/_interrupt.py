@@ -14,9 +14,12 @@ STATUS = 130
 
 
 def _is_command() -> bool:
-    words = sys.orig_argv
-    module = words[words.index("-m") + 1 :][:1] if "-m" in words else []
-    return any(name.partition(".")[0] in PACKAGES for name in module)
+    # So while Python looks for the module that its own option -m names, and imports its packages.
+    if sys.argv[:1] != ["-m"]:
+        return False
+    word = sys.orig_argv[-len(sys.argv)]
+    module = word.partition("m")[2] if word.startswith("-") else word  # -mdse.search
+    return module.partition(".")[0] in PACKAGES
 
 
 def _end(_signal: int, _frame: FrameType | None) -> None:

@@ -13,7 +13,7 @@ import tomli_w
 from dse.results._new_folder import new_folder
 from dse.results._provenance import provenance
 from dse.results._run_lock import held
-from dse.study import ALL, IN_MEMORY, SearchConfig
+from dse.study import ALL, IN_MEMORY, SearchConfig, is_same_place, located
 from energy import add_kept, own_multipliers, per_input_json, run_files
 from luts.errors import InputError
 from luts.loading import kept_bytes
@@ -30,6 +30,9 @@ OWN_ROUTING = run_files.OWN_ROUTING
 
 RESUMABLE = ("trials", "workers")
 """Settings that may change when a run goes on: its budget, which only grows, and its workers."""
+
+PLACES = ("arch", "dataset", "data_root", "weights")
+"""Settings that may name a file or a folder."""
 
 
 class Run:
@@ -48,9 +51,13 @@ class Run:
     def create(cls, config: SearchConfig, path: Path | None = None) -> "Run":
         """A new folder, ``runs/ARCH-TOPOLOGY-DATASET-TIME`` unless ``path`` is given.
 
+        Files and folders that settings name are kept by their absolute paths.
+
         Raises:
             InputError: the folder exists or cannot be made.
         """
+        paths = {name: getattr(config, name) for name in PLACES}
+        config = dataclasses.replace(config, **located(paths))
         if path is not None:
             cls.check_new(path)
         else:
@@ -145,7 +152,7 @@ class Run:
         self._check_budget(given.get("trials", self.config.trials))
         for name, value in given.items():
             kept = getattr(self.config, name)
-            if name not in RESUMABLE and value != kept:
+            if name not in RESUMABLE and not is_same_place(name, value, kept):
                 flag = "--" + name.replace("_", "-")
                 raise InputError(
                     f"{flag} {value} differs from the run's own {kept}; a resumed run keeps its "

@@ -10,7 +10,7 @@ from dse.study._config import ALL, IN_MEMORY, SearchConfig
 from dse.study._heartbeat import Heartbeat
 from dse.study._lease import Lease
 from dse.study._loop import run_trials
-from dse.study._paths import located
+from dse.study._paths import is_same_place, located
 from dse.study._preflight import about, check, check_in_memory, problem_of
 from dse.study._storage import BEAT_SECONDS, Database, database_url, open_storage
 from dse.study._stored import (
@@ -48,6 +48,7 @@ __all__ = [
     "check_in_memory",
     "database_url",
     "is_same",
+    "is_same_place",
     "located",
     "open_storage",
     "problem_of",

@@ -26,6 +26,11 @@ def located(settings: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
+def is_same_place(name: str, one: Any, other: Any) -> bool:
+    """Whether two values of a setting agree, relative paths being of the folder at hand."""
+    return bool(located({name: one}) == located({name: other}))
+
+
 def placeless(name: str, value: Any) -> Any:
     """A setting without the folder, which may be another on each machine."""
     if name == "arch" and isinstance(value, str) and FILE_MARK in value:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from dse import Run, SearchConfig
+from dse.study import is_same_place
 from luts.errors import InputError
 from luts.settings import check_settings, read_settings, setting
 from models import TOPOLOGIES
@@ -117,7 +118,7 @@ def check_run(path: Path, config: SearchConfig, names: Iterable[str]) -> None:
     made = Run.open(path).config
     for name in names:
         kept, wanted = getattr(made, name), getattr(config, name)
-        if kept != wanted:
+        if not is_same_place(name, kept, wanted):
             flag = "--" + name.replace("_", "-")
             raise InputError(
                 f"{path} was searched with {flag} {kept}, not {wanted}; name another folder with "

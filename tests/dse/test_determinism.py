@@ -7,7 +7,9 @@ from torch import nn
 
 import dse
 from dse import search
+from dse.scoring import ScoreCache
 from models.training import cache_folder
+from models.training._files import CACHE_VARIABLE
 from tests.dse._searching import FAST, call, one_cache  # noqa: F401
 
 SCORES = ["assignment_sha256", "energy_rel", "validation_accuracy_pct", "validation_cross_entropy"]
@@ -43,13 +45,21 @@ def test_several_workers_score_as_one_and_begin_alike(searched, alone):
         assert (common[f"{name}_x"] == common[f"{name}_y"]).all()
 
 
-def test_another_number_of_threads_changes_last_digits_at_most():
+def test_another_number_of_threads_changes_last_digits_at_most(tmp_path, monkeypatch):
     torch.manual_seed(0)
     network = nn.Sequential(nn.Flatten(), nn.Linear(36, 24), nn.LayerNorm(24), nn.Linear(24, 3))
     data = [(torch.rand(60, 1, 6, 6), torch.arange(60) % 3) for _ in range(3)]
     before, found = torch.get_num_threads(), []
     settings = {"multipliers": "mul8s_1KV8,mul8s_1L1G", "trials": 4, "finetune": "none"}
-    for threads in (1, 2):
+    computed, put = {1: 0, 2: 0}, ScoreCache.put
+
+    def counted(self, key, record):
+        computed[torch.get_num_threads()] += 1
+        put(self, key, record)
+
+    monkeypatch.setattr(ScoreCache, "put", counted)
+    for threads in computed:
+        monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / str(threads)))
         torch.set_num_threads(threads)
         try:
             found.append(dse.explore(network, data, sampler="uniform", quiet=True, **settings))
@@ -57,6 +67,7 @@ def test_another_number_of_threads_changes_last_digits_at_most():
             torch.set_num_threads(before)
     one, two = ({t.assignment.digest: t for t in result.trials} for result in found)
     assert one.keys() == two.keys()
+    assert computed[1] == computed[2] >= len(one)
     for digest, trial in one.items():
         assert trial.energy_rel == two[digest].energy_rel
         loss = two[digest].validation.cross_entropy

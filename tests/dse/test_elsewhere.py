@@ -3,9 +3,12 @@
 import functools
 from pathlib import Path
 
-from dse import export, search
+import pytest
+
+from dse import Run, SearchConfig, export, search
 from dse.study import is_same, located
 from energy import report
+from luts import InputError
 from tests.dse._searching import MULTIPLIERS, TINY, call, one_cache  # noqa: F401
 
 command = functools.partial(call, search)
@@ -49,6 +52,38 @@ def test_paths_in_settings_are_absolute_and_names_are_names(tmp_path, monkeypatc
     names = {"arch": "timm:vit_tiny", "dataset": "cifar10", "weights": "https://x/w.pt"}
     assert located(names) == names
     assert located({"data_root": "", "weights": ""}) == {"data_root": "", "weights": ""}
+
+
+PATHS = {
+    "arch": "nets.py:tiny",
+    "dataset": "imagefolder:images",
+    "data_root": "archives",
+    "weights": "w.pt",
+}
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    (tmp_path / "nets.py").write_text("def tiny(num_classes): ...\n", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_a_new_run_keeps_absolute_paths(here):
+    run = Run.create(SearchConfig(**PATHS, topology="dense"), Path("run"))
+    for config in (run.config, Run.open(run.path).config):
+        assert {name: getattr(config, name) for name in PATHS} == located(PATHS)
+
+
+def test_a_run_with_relative_paths_is_still_given_the_same(here):
+    # As earlier versions kept them.
+    run = Run(here / "run", SearchConfig(**PATHS, topology="dense"))
+    run.check_settings(PATHS)
+    run.check_settings(located(PATHS))
+    Run(run.path, SearchConfig(**located(PATHS), topology="dense")).check_settings(PATHS)
+    for name, value in PATHS.items():
+        with pytest.raises(InputError, match="differs from the run's own"):
+            run.check_settings({name: f"{value}x"})
 
 
 def test_machines_may_have_the_same_network_in_other_folders():

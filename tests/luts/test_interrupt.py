@@ -1,32 +1,50 @@
 """Ctrl-C while a command imports what it needs: one line, no traceback, status 130."""
 
+import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+import luts
 from luts import console
 from luts._interrupt import give_back, take_over
 
 LOUD = (sys.executable, "-X", "importtime")
 """Names each module on standard error once it is imported."""
 
+ROOT = Path(luts.__file__).parents[1]
+
+PROGRAM = """
+import signal
+import luts
+
+try:
+    signal.raise_signal(signal.SIGINT)
+except KeyboardInterrupt:
+    print("caught")
+finally:
+    print("cleaned")
+"""
+
 
 @pytest.mark.parametrize(
     ("command", "after"),
     [
-        ("dse.search", "luts._interrupt"),
-        ("dse.search", "torch.types"),
-        ("models.train", "numpy"),
-        ("energy.report", "luts._interrupt"),
-        ("luts.show", "numpy"),
-        ("studies.fuzzing", "pandas"),
+        ("-m dse.search", "luts._interrupt"),
+        ("-m dse.search", "torch.types"),
+        ("-m models.train", "numpy"),
+        ("-m energy.report", "luts._interrupt"),
+        ("-m luts.show", "numpy"),
+        ("-Bmluts.show", "numpy"),
+        ("-m studies.fuzzing", "pandas"),
     ],
 )
 def test_a_command_that_still_imports_ends_in_one_line(command, after):
     with subprocess.Popen(
-        [*LOUD, "-m", command, "--help"],
+        [*LOUD, *command.split(), "--help"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -47,8 +65,25 @@ def test_a_program_that_only_imports_us_keeps_its_own_way():
     assert "default_int_handler" in done.stdout
 
 
+@pytest.mark.parametrize("way", ["script", "module"])
+def test_a_program_of_that_kind_may_have_an_option_m(tmp_path, way):
+    program = tmp_path / "program.py"
+    program.write_text(PROGRAM, encoding="utf-8")
+    named = [str(program)] if way == "script" else ["-m", "program"]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])}
+    done = subprocess.run(
+        [sys.executable, *named, "-m", "models.vit"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=environment,
+    )
+    assert done.stdout.splitlines() == ["caught", "cleaned"]
+
+
 def test_a_command_at_work_is_interrupted_as_ever(monkeypatch):
-    monkeypatch.setattr(sys, "orig_argv", [sys.executable, "-m", "dse.search"])
+    monkeypatch.setattr(sys, "orig_argv", [sys.executable, "-m", "dse.search", "--help"])
+    monkeypatch.setattr(sys, "argv", ["-m", "--help"])
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         take_over()

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import tomli_w
 
-from dse import search
+from dse import SearchConfig, search
 from luts import InputError
 from models.training._files import CACHE_VARIABLE
 from studies._images import Images
@@ -310,6 +310,20 @@ def test_settings_of_a_search():
     assert settings["dataset"] == f"imagefolder:{images.cifar10}"
     assert settings["weights"].endswith("resnet20-dense-0.safetensors")
     assert settings["finetune_members"] == 8
+
+
+@pytest.mark.parametrize("are_absolute", [False, True])
+def test_a_run_is_known_by_its_weights_wherever_they_are_named_from(
+    tmp_path, monkeypatch, are_absolute
+):
+    monkeypatch.chdir(tmp_path)
+    kept = {"weights": str(tmp_path / "w.pt") if are_absolute else "w.pt", "topology": "dense"}
+    (tmp_path / "config.toml").write_text(tomli_w.dumps({"search": kept}))
+    for weights in ("w.pt", str(tmp_path / "w.pt")):
+        config = SearchConfig(weights=weights, topology="dense")
+        _preset.check_run(tmp_path, config, ["weights"])
+    with pytest.raises(InputError, match="was searched with --weights"):
+        _preset.check_run(tmp_path, SearchConfig(weights="v.pt", topology="dense"), ["weights"])
 
 
 def test_committed_results_belong_to_their_presets():
