@@ -30,6 +30,14 @@ finally:
 """
 
 
+@pytest.fixture(autouse=True)
+def heard():
+    """Ctrl-C reaches what is started here, also where the shell made its own deaf (``&``)."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.parametrize(
     ("command", "after"),
     [
