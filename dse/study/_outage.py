@@ -2,6 +2,7 @@
 
 import functools
 import logging
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -11,10 +12,23 @@ import sqlalchemy
 import sqlalchemy.event
 from optuna.exceptions import StorageInternalError
 
+from luts.errors import InputError
+
+OPTUNA = logging.getLogger("optuna.storages._rdb.storage")
+
 POLL_SECONDS = 1.0
 SECONDS_BETWEEN_LINES = 60.0
 MOST_LOSSES = 5
 """Connections that may break one after the other over one and the same work."""
+
+REFUSED_STATES = ("28", "3D000")
+REFUSED = re.compile(
+    r"authentication failed|no password supplied|no pg_hba\.conf entry|access denied for user"
+    r"|unknown database|(?:database|role) .* does not exist|permission denied for database",
+    re.IGNORECASE,
+)
+"""What servers say that answer, but not to this user or not for this database; libpq gives no state
+of a connection that was never made."""
 
 UNREACHABLE = (StorageInternalError, sqlalchemy.exc.DBAPIError)
 """What work on a database raises where nobody waits for it any more."""
@@ -31,6 +45,9 @@ class Outage:
         shown: what to call it in messages.
         tell: told when the server is gone, every minute meanwhile, and when it is back.
 
+    Raises:
+        InputError: while it connects: the server answers, but refuses user or database.
+
     Attributes:
         ended: when it was back last, on the monotonic clock, or None.
     """
@@ -44,7 +61,12 @@ class Outage:
         self._is_waited_for = True
         self.ended: float | None = None
         sqlalchemy.event.listen(engine, "do_connect", self._connected)
-        logging.getLogger("optuna.storages._rdb.storage").addFilter(_is_news)
+        self._filter = _News()  # one each: another's close takes its own away
+        OPTUNA.addFilter(self._filter)
+
+    def close(self) -> None:
+        """Let Optuna say again what it says of errors."""
+        OPTUNA.removeFilter(self._filter)
 
     def give_up(self) -> None:
         """Wait no more, in no thread: what cannot connect raises from now on."""
@@ -59,7 +81,13 @@ class Outage:
             except dialect.loaded_dbapi.OperationalError as error:
                 if not self._is_waited_for:
                     raise
-                self._say_gone(str(error).strip().splitlines()[0])
+                reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+                if _is_refusal(error):
+                    raise InputError(
+                        f"the database {self._shown} refuses the connection ({reason}); mend "
+                        f"user, password or database, then go on with the same command"
+                    ) from error
+                self._say_gone(reason)
                 try:
                     time.sleep(POLL_SECONDS)
                 except KeyboardInterrupt:
@@ -122,6 +150,15 @@ def _is_lost(error: BaseException | None) -> bool:
     return False
 
 
-def _is_news(record: logging.LogRecord) -> bool:
-    """Whether a line of Optuna's is about something else than the error that `going_on` mends."""
-    return not record.getMessage().startswith("Caught an error from sqlalchemy")
+def _is_refusal(error: BaseException) -> bool:
+    """Whether a server answered that it has no such database, or not for this user."""
+    state = getattr(error, "sqlstate", None)
+    if state:
+        return str(state).startswith(REFUSED_STATES)
+    return REFUSED.search(str(error)) is not None
+
+
+class _News(logging.Filter):
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether a line of Optuna's is about something else than what `going_on` mends."""
+        return not record.getMessage().startswith("Caught an error from sqlalchemy")

@@ -49,6 +49,7 @@ class Database(RDBStorage):
         tell: Callable[[str], None] | None = None,
         **settings: Any,
     ) -> None:
+        self.outage: Outage | None = None
         url, engine = address(where, is_new=is_new)
         engine |= settings.pop("engine_kwargs", {})
         # Optuna takes braces for places to fill in.
@@ -59,12 +60,13 @@ class Database(RDBStorage):
             if hasattr(self, "scoped_session"):
                 self.close()
             raise
-        self.outage: Outage | None = None
-        if tell is not None and not isinstance(where, Path):
+        if tell is not None and self.engine.dialect.name != "sqlite":  # a file is never gone
             self.outage = Outage(self.engine, without_password(where), tell)
 
     def close(self) -> None:
         """Let go of the database, as far as this thread holds it."""
+        if self.outage is not None:
+            self.outage.close()
         self.remove_session()
         self.engine.dispose()
 

@@ -10,6 +10,8 @@ import sqlalchemy
 from dse.scoring import ThisProcess
 from dse.study import Heartbeat, Lease, open_storage, read_study, run_trials
 from dse.study._outage import going_on
+from dse.study._storage import database_url
+from luts import InputError
 from tests.dse._postgres import Server
 from tests.dse._stand_in import open_study, score, seeded
 
@@ -131,3 +133,17 @@ def test_a_lease_outlives_an_outage(server):
     assert not lease.is_lost
     beating.stop()
     study.close()
+
+
+def test_a_database_that_is_dropped_is_not_waited_for(server):
+    main = sqlalchemy.create_engine(database_url(server.url), isolation_level="AUTOCOMMIT")
+    with main.connect() as connection:
+        connection.execute(sqlalchemy.text("CREATE DATABASE mine"))
+        said = []
+        study = open_study(server.url.replace("/postgres", "/mine"), "random", tell=said.append)
+        connection.execute(sqlalchemy.text("DROP DATABASE mine WITH (FORCE)"))
+        with pytest.raises(InputError, match=r"refuses the connection \(.*does not exist"):
+            study.trials()
+        assert said == []
+        study.close()
+    main.dispose()
