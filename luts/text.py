@@ -31,3 +31,8 @@ def csv_cell(value: object) -> object:
     except ValueError:
         return f"'{value}"
     return value
+
+
+def one_line(error: BaseException) -> str:
+    """What an error of a library says, in one line: NumPy's are of several."""
+    return " ".join(str(error).split())

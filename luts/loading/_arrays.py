@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from luts.errors import InputError
 from luts.loading._layout import RawTable, Request
+from luts.text import one_line
 
 BROKEN = (
     *(ValueError, EOFError, LookupError, OverflowError, NotImplementedError, RecursionError),
@@ -37,7 +38,7 @@ def read_npy(request: Request) -> RawTable:
         array = np.lib.format.open_memmap(request.path, mode="r")
     except BROKEN as error:
         raise InputError(
-            f"{request.shown} is not a whole .npy array of numbers: {error}"
+            f"{request.shown} is not a whole .npy array of numbers: {one_line(error)}"
         ) from error
     end = array.offset + array.nbytes
     if request.path.stat().st_size != end:
@@ -69,7 +70,8 @@ def read_npz(request: Request) -> RawTable:
     except InputError:
         raise
     except BROKEN as error:
-        raise InputError(f"{request.shown} is not a whole .npz archive: {error}") from error
+        told = one_line(error)
+        raise InputError(f"{request.shown} is not a whole .npz archive: {told}") from error
     return _raw(array, request.shown)
 
 

@@ -12,6 +12,7 @@ from luts._multiplier import FiguresError, Multiplier, VerilogModule
 from luts.circuits import Netlist, NetlistCell
 from luts.errors import InputError
 from luts.loading._arrays import BROKEN
+from luts.text import one_line
 
 MAX_BYTES = 2**24
 """Of one array of such a file; tables take 2^18, netlists and sources less than that."""
@@ -50,7 +51,8 @@ def from_kept(content: bytes, shown: str) -> Multiplier:
     except InputError:
         raise
     except (*BROKEN, OSError, TypeError, AttributeError) as error:
-        raise InputError(f"{shown} is not a multiplier that a search has kept: {error}") from error
+        told = one_line(error)
+        raise InputError(f"{shown} is not a multiplier that a search has kept: {told}") from error
 
 
 def _values(about: dict[str, Any]) -> dict[str, Any]:

@@ -21,6 +21,7 @@ import torch
 from luts import quantise
 from luts.errors import InputError
 from luts.loading import BROKEN
+from luts.text import one_line
 from models.emulation._conv2d import EmulatedConv2d
 from models.emulation._emulate import EmulatedNetwork
 from models.emulation._hooks import looking_at
@@ -107,7 +108,8 @@ class SampledOperands:
         except InputError:
             raise
         except (*BROKEN, OSError, TypeError) as error:
-            raise InputError(f"{path} holds no sampled operands ({error})") from error
+            told = one_line(error)
+            raise InputError(f"{path} holds no sampled operands ({told})") from error
 
 
 @torch.no_grad()
