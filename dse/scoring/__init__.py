@@ -2,9 +2,8 @@
 
 `_evaluate` recovers and scores one assignment: change it for another recovery or score, and raise
 its `CACHE_FORMAT`. `_recovery` has the recipe that all get, `_score_cache` keeps results between
-searches, `_pruning` leaves out dominated
-choices, `_screening` predicts every other one at every site from one gradient pass, `_workers`
-scores in this process or in several.
+searches, `_pruning` leaves out dominated choices, `_screening` predicts every other one at every
+site from one gradient pass, `_workers` scores in this process or in several.
 """
 
 from dse.scoring._evaluate import BATCH_SIZE, ITEMS_PER_EXPERT, Evaluator

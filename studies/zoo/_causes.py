@@ -4,7 +4,6 @@ In plain PyTorch and float32, with the emulation's scales but none of its codes 
 """
 
 import warnings
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -12,14 +11,10 @@ from torch import Tensor, nn
 
 from dse import provenance
 from luts import EXACT
-from models import EmulatedNetwork, emulate
-from models.emulation import EmulatedSite, EmulatedWeightSite
+from models import emulate
 from models.networks import logits_of
-from studies.zoo._measure import relative_error, with_rounding_noise
+from studies.zoo._measure import relative_error, with_operands, with_rounding_noise
 from studies.zoo._networks import ZooCell, ZooStudy, made
-
-Operand = Callable[[Tensor, Tensor], Tensor]
-"""An operand and its scale to what is multiplied in its place."""
 
 LARGEST_CODE = 127
 
@@ -37,23 +32,6 @@ def rounded(x: Tensor, scale: Tensor) -> Tensor:
 def quantised(x: Tensor, scale: Tensor) -> Tensor:
     """Both, as int8 does."""
     return (x / scale).round().clamp(-LARGEST_CODE, LARGEST_CODE) * scale
-
-
-def with_operands(emulated: EmulatedNetwork, change: Operand) -> EmulatedNetwork:
-    """A float copy that multiplies changed operands at every site."""
-    copied = emulated.in_float()
-
-    def before(module: nn.Module, operands: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        assert isinstance(module, EmulatedSite)
-        return tuple(change(x, scale) for x, scale in zip(operands, module.x_scale, strict=True))
-
-    for layer in dict.fromkeys(copied.layer(site.name) for site in copied.sites):
-        if isinstance(layer, EmulatedWeightSite):
-            weight = layer.weight.detach()
-            scale = layer.meant_codes()[1].view(-1, *[1] * (weight.dim() - 1))
-            layer.weight = nn.Parameter(change(weight, scale))
-        layer.register_forward_pre_hook(before)
-    return copied
 
 
 def causes_of(study: ZooStudy, cell: ZooCell) -> dict[str, Any]:

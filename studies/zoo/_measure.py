@@ -3,6 +3,7 @@
 import dataclasses
 import time
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -17,6 +18,9 @@ from models.emulation import EmulatedSite, EmulatedWeightSite
 from models.networks import logits_of
 from models.training import state_digest
 from studies.zoo._networks import Subject, ZooCell, ZooStudy, made
+
+Operand = Callable[[Tensor, Tensor], Tensor]
+"""An operand and its scale to what is multiplied in its place."""
 
 LEAST_COVERAGE = 0.99
 WORSE_THAN_NOISE = 2.0
@@ -101,31 +105,37 @@ def relative_error(found: Tensor, wanted: Tensor) -> float:
     return float((found.double() - wanted).norm() / spread.norm())
 
 
+def with_operands(emulated: EmulatedNetwork, change: Operand) -> EmulatedNetwork:
+    """A float copy that multiplies changed operands at every site."""
+    copied = emulated.in_float()
+
+    def before(module: nn.Module, operands: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        assert isinstance(module, EmulatedSite)
+        return tuple(change(x, scale) for x, scale in zip(operands, module.x_scale, strict=True))
+
+    # In the order of the sites, so that a seed gives the same noise again.
+    for layer in dict.fromkeys(copied.layer(site.name) for site in copied.sites):
+        if isinstance(layer, EmulatedWeightSite):
+            weight = layer.weight.detach()
+            scale = layer.meant_codes()[1].view(-1, *[1] * (weight.dim() - 1))
+            layer.weight = nn.Parameter(change(weight, scale))
+        layer.register_forward_pre_hook(before)
+    return copied
+
+
 def with_rounding_noise(emulated: EmulatedNetwork, seed: int) -> EmulatedNetwork:
     """A float copy whose operands are off by as much as rounding to int8 would make them at random.
 
     Uniform noise of half a step in both directions at every operand of every site but zeros, which
     int8 holds. It shares neither codes nor kernels with the emulation.
     """
-    noisy = emulated.in_float()
     generator = torch.Generator().manual_seed(seed + 2)  # neither that of weights nor of inputs
 
     def off(x: Tensor, scale: Tensor) -> Tensor:
         noise = torch.rand(x.shape, generator=generator) - 0.5
         return x + noise * scale * (x != 0)
 
-    def operands_off(module: nn.Module, operands: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        assert isinstance(module, EmulatedSite)
-        return tuple(off(x, scale) for x, scale in zip(operands, module.x_scale, strict=True))
-
-    # In the order of the sites, so that a seed gives the same noise again.
-    for layer in dict.fromkeys(noisy.layer(site.name) for site in noisy.sites):
-        if isinstance(layer, EmulatedWeightSite):
-            weight = layer.weight.detach()
-            scale = layer.meant_codes()[1].view(-1, *[1] * (weight.dim() - 1))
-            layer.weight = nn.Parameter(off(weight, scale))
-        layer.register_forward_pre_hook(operands_off)
-    return noisy
+    return with_operands(emulated, off)
 
 
 def backward(emulated: EmulatedNetwork, inputs: Tensor) -> str:

@@ -27,8 +27,6 @@ from tests.models.image_files import (
     write_zip,
 )
 
-REAL_IMAGES = Path(os.environ.get("REFERENCE_DATA", "../shared")) / "data"
-
 
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path, monkeypatch):
