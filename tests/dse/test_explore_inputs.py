@@ -12,6 +12,7 @@ import models
 from luts import InputError
 from models.networks import Inputs, timm
 from models.training import FineTuning, finetuning_recipe
+from tests.dse._mixtral import tiny_mixtral
 from tests.dse._searching import one_cache  # noqa: F401
 
 QUICK = {
@@ -131,19 +132,7 @@ def test_a_tiny_bert_on_tokens(transformers):
 
 
 def test_a_tiny_mixtral_predicts_the_next_token(transformers):
-    torch.manual_seed(0)
-    config = transformers.MixtralConfig(
-        vocab_size=12,
-        hidden_size=16,
-        intermediate_size=12,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        num_key_value_heads=1,
-        num_local_experts=3,
-        num_experts_per_tok=2,
-        use_cache=False,
-    )
-    network = models.adapt(transformers.MixtralForCausalLM(config))
+    network = tiny_mixtral(transformers)
     splits = {}
     for seed, key in enumerate(KEYS):
         start = torch.randint(12, (48, 1), generator=torch.Generator().manual_seed(seed))

@@ -25,6 +25,7 @@ from luts import InputError
 from models import Metric, Score
 from models.networks import timm
 from tests.dse._metrics import PERPLEXITY, TOP2, MeanDistance, squared_error, top2
+from tests.dse._mixtral import tiny_mixtral
 from tests.dse._searching import TINY, call, one_cache, only_line  # noqa: F401
 
 QUICK = {
@@ -251,19 +252,7 @@ def test_top_2_is_higher_the_better():
 def test_a_tiny_mixtral_by_perplexity():
     timm()  # makes torchvision importable on a CPU build of torch
     transformers = pytest.importorskip("transformers", minversion="5")
-    torch.manual_seed(0)
-    config = transformers.MixtralConfig(
-        vocab_size=12,
-        hidden_size=16,
-        intermediate_size=12,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        num_key_value_heads=1,
-        num_local_experts=3,
-        num_experts_per_tok=2,
-        use_cache=False,
-    )
-    network = models.adapt(transformers.MixtralForCausalLM(config))
+    network = tiny_mixtral(transformers)
     splits = []
     for seed in range(3):
         start = torch.randint(12, (48, 1), generator=torch.Generator().manual_seed(seed))
