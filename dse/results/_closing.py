@@ -143,9 +143,10 @@ def close(
     title = "test" if config.finetune == "none" else "fine-tune and test"
     routings = {}
     for number in reporter.track(chosen, title):
+        # First, so that fine-tuning need not take it again.
+        whole = halving.whole_score(number) if evaluator.is_partial else None
         trials[number], routing = _closed(study, evaluator, config, trials[number], reporter)
-        if evaluator.is_partial:
-            whole = halving.whole_score(number)
+        if whole is not None:
             trials[number] = dataclasses.replace(trials[number], whole_validation=whole)
         if routing is not None:
             routings[number] = routing

@@ -196,6 +196,9 @@ class Evaluator:
             self._scored[key] = self._kept(assignment, images) or self._measured(assignment, images)
         return self._scored[key]
 
+    def _known(self, assignment: Assignment, images: int) -> Outcome | None:
+        return self._scored.get((assignment.digest, images)) or self._kept(assignment, images)
+
     def _measured(self, assignment: Assignment, images: int) -> Outcome:
         started = time.perf_counter()
         with self.under(assignment) as emulated:
@@ -360,6 +363,7 @@ class Evaluator:
         """
         started = time.perf_counter()
         emulated = self.recovered(assignment)
+        known = self._known(assignment, len(self.data.validation))
         training = dataclasses.replace(self.tuning.training, epochs=epochs)
         tuned = fine_tune_(
             emulated,
@@ -368,7 +372,7 @@ class Evaluator:
             seed=seed,
             reporter=reporter,
             teacher=self.reference.teacher,
-            before=self.score(assignment, images=len(self.data.validation)).validation,
+            before=None if known is None else known.validation,
             metric=self.metric,
         )
         return Tuned(emulated, tuned.after, tuned.note, time.perf_counter() - started)
