@@ -169,7 +169,7 @@ def check_machine(stamps: Path) -> None:
     if failures:
         raise InputError(
             f"this machine computes wrongly: {failures[0]}; python -m luts.selftest says what "
-            f"else, and AXDSE_MAX_ISA=avx2 or portable leaves vector kernels out"
+            f"else, and AXDSE_MAX_ISA=avx512, avx2 or portable leaves vector kernels out"
         )
     with contextlib.suppress(OSError):
         stamps.mkdir(parents=True, exist_ok=True)

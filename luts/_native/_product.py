@@ -146,8 +146,12 @@ def native_layer(
     n = packed.out_channels
     kind = torch.int32 if scale is None else torch.float32
     out = torch.empty(batch, out_h, out_w, n, dtype=kind)
-    job = _job(packed.terms, packed.geometry, channels, width)
     strides = x.stride()
+    if height == width == 1 and packed.geometry == POINT:
+        # Many images of one pixel are one image of many rows, which is read at once.
+        strides = (batch * strides[0], strides[1], strides[0], strides[3])
+        height, out_h, batch = batch, batch, 1
+    job = _job(packed.terms, packed.geometry, channels, width)
     job.outer, job.inner, job.x_inner = 1, batch, strides[0]
     job.x_row, job.x_column = strides[2], strides[3] if width > 1 else channels
     job.height, job.width, job.out_h, job.out_w = height, width, out_h, out_w

@@ -105,5 +105,7 @@ static void store(const int32_t *sums, int rows, int64_t n, const float *scale, 
     kernels_portable.store(sums, rows, n, scale, bias, outputs, out);
 }
 
-const Kernels kernels_avx2 = {"avx2", quantise, mask_codes, map_codes, 0, tile, 0, 0, store, lookup, 0};
+const Kernels kernels_avx2 = {
+    .name = "avx2", .quantise = quantise, .mask = mask_codes, .map = map_codes, .tile = tile,
+    .panels = 4, .rows = {12, 12, 6, 6}, .store = store, .lookup = lookup};
 #endif

@@ -88,16 +88,18 @@ TARGET static void bit_plane(const uint8_t *codes, int64_t n, int bit, uint8_t *
     }
 }
 
+#define TILE_ROWS 12
+
 INLINE void tile_of(const Tile *tile, const int rows, const int panels)
 {
-    __m512i sums[MAX_ROWS][MAX_PANELS];
+    __m512i sums[TILE_ROWS][MAX_PANELS];
     for (int m = 0; m < rows; m++)
         for (int n = 0; n < panels; n++)
             sums[m][n] = _mm512_loadu_si512(tile->init + LANES * n);
     const int8_t *w = tile->w;
     const int64_t panel_bytes = tile->panel_bytes, dwords = tile->dwords;
     for (int64_t s = 0; s < tile->n_segments; s++) {
-        const uint8_t *x[MAX_ROWS];
+        const uint8_t *x[TILE_ROWS];
         for (int m = 0; m < rows; m++)
             x[m] = tile->x + tile->rows[m] + tile->segments[s];
         for (int64_t i = 0; i < dwords; i++, w += 4 * LANES) {
@@ -364,6 +366,9 @@ static void lookup(const Lookup *job, const Columns *columns, const uint8_t *row
     lookups[columns->form][(columns->n + 63) / 64 - 1](job, columns, row_codes, sums);
 }
 
-const Kernels kernels_avx512 = {"avx512", quantise, mask_codes, map_codes, bit_plane, tile,
-                                correct,  pack_planes, store,   lookup, 1};
+const Kernels kernels_avx512 = {
+    .name = "avx512", .quantise = quantise, .mask = mask_codes, .map = map_codes,
+    .planes = bit_plane, .tile = tile, .panels = 4, .rows = {TILE_ROWS, TILE_ROWS, 6, 6},
+    .correct = correct, .pack_planes = pack_planes, .store = store, .lookup = lookup,
+    .takes_signs = 1};
 #endif

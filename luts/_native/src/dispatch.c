@@ -1,4 +1,5 @@
-/* Which kernels this processor runs. AXDSE_MAX_ISA=portable|avx2|avx512 holds them back, for tests. */
+/* Which kernels this processor runs. AXDSE_MAX_ISA=portable|avx2|avx512|amx holds them back, for
+ * tests. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,13 +9,21 @@
 static const Kernels *choose(void)
 {
     const char *limit = getenv("AXDSE_MAX_ISA");
-    int most = !limit || !strcmp(limit, "avx512") ? 2 : !strcmp(limit, "avx2") ? 1 : 0;
+    int most = 3;
+    if (limit)
+        most = !strcmp(limit, "amx") ? 3 : !strcmp(limit, "avx512") ? 2 : !strcmp(limit, "avx2");
 #ifdef AXDSE_X86
     __builtin_cpu_init();
     if (most >= 2 && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vnni") &&
-        __builtin_cpu_supports("avx512bitalg") && __builtin_cpu_supports("avx512vbmi"))
+        __builtin_cpu_supports("avx512bitalg") && __builtin_cpu_supports("avx512vbmi")) {
+#ifdef AXDSE_AMX
+        const Kernels *amx = most >= 3 ? kernels_amx() : 0;
+        if (amx)
+            return amx;
+#endif
         return &kernels_avx512;
+    }
     if (most >= 1 && __builtin_cpu_supports("avx2"))
         return &kernels_avx2;
 #endif

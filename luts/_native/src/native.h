@@ -13,9 +13,13 @@
 #if defined(__x86_64__) && defined(__GNUC__)
 #define AXDSE_X86 1
 #endif
+#if defined(AXDSE_X86) && defined(__linux__) && \
+    ((defined(__clang__) && __clang_major__ >= 12) || (!defined(__clang__) && __GNUC__ >= 11))
+#define AXDSE_AMX 1
+#endif
 
 #define LANES 16      /* columns of one packed panel of the second operand */
-#define MAX_ROWS 12   /* most rows of one tile */
+#define MAX_ROWS 64   /* most rows of one tile */
 #define MAX_PANELS 4  /* most panels of one tile */
 #define MAX_DEPTH 4   /* longest staircase that is corrected by counting bits */
 #define LOOKUP_COLUMNS 256 /* columns of one block of a table product */
@@ -113,7 +117,13 @@ typedef struct {
     /* out = map[codes], with 256 entries */
     void (*map)(const uint8_t *codes, int64_t n, const uint8_t *map, uint8_t *out);
     void (*planes)(const uint8_t *codes, int64_t n, int bit, uint8_t *plane);
+    /* Called before and after a thread's tiles of runs of so many dwords; NULL for nothing. */
+    void (*begin)(int64_t dwords);
+    void (*end)(void);
     TileKernel tile;
+    int panels;      /* most panels of a tile, and the most rows by the number of its panels */
+    int rows[MAX_PANELS];
+    int even_rows;   /* so many rows of a tile are read faster at one distance; 0: all the same */
     /* Both NULL where bits cannot be counted fast. */
     void (*correct)(const Tile *, int rows, int panels);
     void (*pack_planes)(const int8_t *w, int64_t dwords, int first, int64_t depth, int64_t words,
@@ -129,6 +139,9 @@ extern const Kernels kernels_portable;
 #ifdef AXDSE_X86
 extern const Kernels kernels_avx2;
 extern const Kernels kernels_avx512;
+#endif
+#ifdef AXDSE_AMX
+const Kernels *kernels_amx(void); /* NULL where they cannot be used */
 #endif
 const Kernels *kernels(void);
 

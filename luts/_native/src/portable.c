@@ -63,4 +63,6 @@ static void lookup(const Lookup *job, const Columns *columns, const uint8_t *row
     }
 }
 
-const Kernels kernels_portable = {"portable", quantise, mask_codes, map_codes, 0, tile, 0, 0, store, lookup, 0};
+const Kernels kernels_portable = {
+    .name = "portable", .quantise = quantise, .mask = mask_codes, .map = map_codes, .tile = tile,
+    .panels = 4, .rows = {12, 12, 6, 6}, .store = store, .lookup = lookup};

@@ -12,6 +12,8 @@
 
 #define BLOCK_BYTES (192 * 1024) /* codes of one unit: a share of the second-level cache */
 #define BLOCK_PIXELS 48          /* output pixels that one pass over the weights should serve */
+#define EVEN_BYTES (1792 * 1024) /* operands of one unit whose tiles' rows are of so many images */
+#define EVEN_PIXELS 256
 
 typedef struct {
     const ProductJob *job;
@@ -20,6 +22,8 @@ typedef struct {
     int64_t rows, padded_rows, padded_w;
     int64_t run, n_spatial;             /* bytes of one run, runs of one term */
     int64_t batch;
+    int64_t image_bytes;                /* from one image's codes to the next one's */
+    int by_image;                       /* the rows of a tile are one pixel of several images */
 } Plan;
 
 static int64_t round_up(int64_t a, int64_t step)
@@ -30,6 +34,25 @@ static int64_t round_up(int64_t a, int64_t step)
 static int64_t min64(int64_t a, int64_t b)
 {
     return a < b ? a : b;
+}
+
+/* Makes units of images whose same pixels are the rows of a tile, where rows of the image are no
+ * whole number of tiles; 0 where they do not fit. */
+static int plan_by_image(Plan *plan, int64_t image_bytes, int64_t share)
+{
+    const ProductJob *job = plan->job;
+    int64_t side = plan->kernels->even_rows, pixels = job->out_h * job->out_w;
+    if (!side || pixels == 1 || job->out_w % side == 0 || share < side)
+        return 0;
+    image_bytes = ceil_div(image_bytes, 64) * 64;
+    image_bytes += image_bytes / 64 % 2 ? 0 : 64; /* an even distance would use few cache sets */
+    int64_t most = EVEN_BYTES / (image_bytes * job->terms), wanted = EVEN_PIXELS / pixels;
+    if (most < side)
+        return 0;
+    plan->images = min64(min64(wanted > side ? wanted : side, most), share) / side * side;
+    plan->image_bytes = image_bytes;
+    plan->by_image = 1;
+    return 1;
 }
 
 static Plan plan_of(const ProductJob *job)
@@ -43,13 +66,13 @@ static Plan plan_of(const ProductJob *job)
     int64_t image_bytes = (job->height + 2 * job->padding_h) * row_bytes;
     int64_t pixels = job->out_h * job->out_w;
     int64_t share = ceil_div(plan.batch, job->threads > 0 ? job->threads : 1);
-    if (image_bytes <= BLOCK_BYTES / 2 && pixels < BLOCK_PIXELS) {
+    if (plan_by_image(&plan, image_bytes, share)) {
+        /* done */
+    } else if (image_bytes <= BLOCK_BYTES / 2 && pixels < BLOCK_PIXELS) {
         plan.images = min64(ceil_div(4 * BLOCK_PIXELS, pixels), BLOCK_BYTES / (image_bytes + 1));
         plan.images = min64(plan.images > 0 ? plan.images : 1, share > 0 ? share : 1);
         int64_t units = round_up(ceil_div(plan.batch, plan.images), job->threads);
         plan.images = ceil_div(plan.batch, units > 0 ? units : 1);
-        if (pixels == 1 && plan.images > MAX_ROWS) /* whole tiles */
-            plan.images -= plan.images % MAX_ROWS;
     } else {
         int64_t wanted = ceil_div(image_bytes, BLOCK_BYTES);
         if (plan.batch < job->threads)
@@ -57,8 +80,12 @@ static Plan plan_of(const ProductJob *job)
         plan.bands = min64(wanted, job->out_h);
     }
     plan.rows = ceil_div(job->out_h, plan.bands);
+    if (job->out_w == 1) /* whole tiles */
+        plan.rows = min64(round_up(plan.rows, plan.kernels->rows[0]), job->out_h);
     plan.bands = ceil_div(job->out_h, plan.rows);
     plan.padded_rows = (plan.rows - 1) * job->stride_h + (job->kernel_h - 1) * job->dilation_h + 1;
+    if (!plan.by_image)
+        plan.image_bytes = plan.padded_rows * row_bytes;
     return plan;
 }
 
@@ -71,6 +98,15 @@ static void spread(uint8_t *row, int64_t width, int64_t channels, int64_t padded
     }
 }
 
+static void read_piece(const ProductJob *job, const Kernels *kernels, int64_t from, int64_t length,
+                       uint8_t *codes)
+{
+    if (job->x_is_codes)
+        memcpy(codes, (const uint8_t *)job->x + from, (size_t)length);
+    else
+        kernels->quantise((const float *)job->x + from, length, (float)job->x_scale, codes);
+}
+
 /* Codes of the input rows under output rows first … first + rows of one image. */
 static void read_image(const Plan *plan, int64_t image, int64_t first, uint8_t *codes)
 {
@@ -80,6 +116,12 @@ static void read_image(const Plan *plan, int64_t image, int64_t first, uint8_t *
     int dense = job->x_column == job->channels;
     int64_t pieces = dense ? 1 : job->width, length = dense ? job->width * job->channels
                                                             : job->channels;
+    if (dense && row_bytes == length && job->x_row == length && !job->padding_h) {
+        int64_t from = first * job->stride_h, rows = min64(plan->padded_rows, job->height - from);
+        read_piece(job, plan->kernels, at + from * length, rows * length, codes);
+        memset(codes + rows * length, 0, (size_t)((plan->padded_rows - rows) * length));
+        return;
+    }
     for (int64_t r = 0; r < plan->padded_rows; r++) {
         int64_t row = first * job->stride_h + r - job->padding_h;
         uint8_t *to = codes + r * row_bytes;
@@ -91,12 +133,7 @@ static void read_image(const Plan *plan, int64_t image, int64_t first, uint8_t *
         to += job->padding_w * job->channels_padded;
         for (int64_t p = 0; p < pieces; p++) {
             int64_t from = at + row * job->x_row + p * job->x_column;
-            uint8_t *piece = to + p * job->channels;
-            if (job->x_is_codes)
-                memcpy(piece, (const uint8_t *)job->x + from, (size_t)length);
-            else
-                plan->kernels->quantise((const float *)job->x + from, length, (float)job->x_scale,
-                                        piece);
+            read_piece(job, plan->kernels, from, length, to + p * job->channels);
         }
         if (job->channels != job->channels_padded)
             spread(to, job->width, job->channels, job->channels_padded);
@@ -105,9 +142,11 @@ static void read_image(const Plan *plan, int64_t image, int64_t first, uint8_t *
     }
 }
 
-static void apply_terms(const Plan *plan, const uint8_t *codes, int64_t bytes, uint8_t *blocks)
+/* The codes lie in the last term's block and are replaced by what is multiplied there. */
+static void apply_terms(const Plan *plan, int64_t bytes, uint8_t *blocks)
 {
     const ProductJob *job = plan->job;
+    const uint8_t *codes = blocks + (job->terms - 1) * bytes;
     for (int64_t t = 0; t < job->terms; t++) {
         uint8_t *to = blocks + t * bytes;
         if (job->u_masks)
@@ -134,16 +173,20 @@ static void list_pixels(const Plan *plan, int64_t image, int64_t images, int64_t
                         int64_t rows, int32_t *pixels, int64_t *outputs)
 {
     const ProductJob *job = plan->job;
-    int64_t image_pixels = plan->padded_rows * plan->padded_w;
+    int64_t of_image = rows * job->out_w;
+    /* Either pixel after pixel of an image, or image after image of a pixel. */
+    int64_t step = plan->by_image ? images : 1, image_step = plan->by_image ? 1 : of_image;
     for (int64_t b = 0; b < images; b++) {
-        int64_t at = (image + b) / job->inner * job->out_outer +
+        int64_t to = (image + b) / job->inner * job->out_outer +
                      (image + b) % job->inner * job->out_inner +
                      first * job->out_w * job->out_pixel;
+        int64_t at = b * image_step;
         for (int64_t i = 0; i < rows; i++)
-            for (int64_t j = 0; j < job->out_w; j++, at += job->out_pixel) {
-                *pixels++ = (int32_t)((b * image_pixels + i * job->stride_h * plan->padded_w +
-                                       j * job->stride_w) * job->channels_padded);
-                *outputs++ = at;
+            for (int64_t j = 0; j < job->out_w; j++, at += step, to += job->out_pixel) {
+                pixels[at] = (int32_t)(b * plan->image_bytes +
+                                       (i * job->stride_h * plan->padded_w + j * job->stride_w) *
+                                           job->channels_padded);
+                outputs[at] = to;
             }
     }
 }
@@ -173,8 +216,8 @@ static void run_tiles(const Plan *plan, Tile *tile, int64_t n_pixels, const int3
         tile->x = x + g * (job->channels / job->groups);
         tile->planes = planes + g * (job->channels / job->groups) / 8;
         for (int64_t p = 0; p < panels;) {
-            int wide = (int)min64(panels - p, MAX_PANELS);
-            int tall = wide > 2 ? 6 : MAX_ROWS;
+            int wide = (int)min64(panels - p, plan->kernels->panels);
+            int tall = plan->kernels->rows[wide - 1];
             tile->w = job->w + (g * panels + p) * tile->panel_bytes;
             tile->w_planes = job->w_planes + (g * panels + p) * tile->panel_words;
             tile->init = job->w_offsets + (g * panels + p) * LANES;
@@ -195,11 +238,11 @@ static void run_tiles(const Plan *plan, Tile *tile, int64_t n_pixels, const int3
 static void run_unit(const Plan *plan, int64_t image, int64_t images, int64_t first, int64_t rows)
 {
     const ProductJob *job = plan->job;
-    int64_t image_bytes = plan->padded_rows * plan->padded_w * job->channels_padded;
+    int64_t image_bytes = plan->image_bytes;
     int64_t block = (images * image_bytes + 63) / 64 * 64, plane = block / 8;
     int64_t n_pixels = images * rows * job->out_w;
-    uint8_t *codes = buffer_new(block * (1 + job->terms) + plane * job->depth + 64);
-    uint8_t *blocks = codes + block, *planes = blocks + block * job->terms;
+    uint8_t *blocks = buffer_new(block * job->terms + plane * job->depth + 64);
+    uint8_t *codes = blocks + block * (job->terms - 1), *planes = blocks + block * job->terms;
     int32_t *pixels = buffer_new((n_pixels + MAX_ROWS) * (int64_t)sizeof(int32_t));
     int64_t *outputs = buffer_new(n_pixels * (int64_t)sizeof(int64_t));
     int32_t *runs = buffer_new(job->terms * plan->n_spatial * (int64_t)sizeof(int32_t));
@@ -210,7 +253,7 @@ static void run_unit(const Plan *plan, int64_t image, int64_t images, int64_t fi
     memset(codes + images * image_bytes, 0, (size_t)(block - images * image_bytes));
     for (int64_t d = 0; d < job->depth; d++)
         plan->kernels->planes(codes, block, (int)(job->first_plane + d), planes + d * plane);
-    apply_terms(plan, codes, block, blocks);
+    apply_terms(plan, block, blocks);
     list_runs(plan, block, runs);
     list_pixels(plan, image, images, first, rows, pixels, outputs);
     for (int i = 0; i < MAX_ROWS; i++)
@@ -222,11 +265,15 @@ static void run_unit(const Plan *plan, int64_t image, int64_t images, int64_t fi
                  .panel_bytes = packed_dwords(job) * 4 * LANES,
                  .panel_words = packed_plane_words(job) * job->depth * LANES,
                  .depth = job->depth, .shift = job->shift, .sums = sums};
+    if (plan->kernels->begin)
+        plan->kernels->begin(tile.dwords);
     run_tiles(plan, &tile, n_pixels, pixels, outputs);
+    if (plan->kernels->end)
+        plan->kernels->end();
     buffer_free(runs);
     buffer_free(outputs);
     buffer_free(pixels);
-    buffer_free(codes);
+    buffer_free(blocks);
 }
 
 static void layer_task(void *context, int64_t index)
