@@ -26,7 +26,7 @@ BIT_CYCLES = (0, 3, 6, 11, 18)
 
 
 class NativeBackend(Backend):
-    """Quantise, multiply with AMX or VNNI (or 16-bit AVX2 products), take off the cut bits, scale."""
+    """Quantise, multiply (AMX, VNNI or 16-bit AVX2 products), take off the cut bits, scale."""
 
     name = "native"
 
