@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from luts import MAX_CODE, Scaling, quantise
+from models.emulation._conv_gradients import Convolution, conv2d_gradients
 from models.emulation._slopes import Slopes, SlopeTerms
 
 # (grad, x values, w values, which of x, w and offset are wanted) → their gradients
@@ -76,12 +77,8 @@ class ConvProduct(torch.autograd.Function):
         def differentiate(
             grad: torch.Tensor, x: torch.Tensor, w: torch.Tensor, wanted: tuple[bool, ...]
         ) -> tuple[torch.Tensor | None, ...]:
-            gradients: tuple[torch.Tensor | None, ...] = torch.ops.aten.convolution_backward(
-                *(grad, x, w, [len(w)]),
-                *(site.stride, site.edge, site.dilation),
-                *(False, (0, 0), site.groups),
-                wanted,
-            )
+            how = Convolution(site.stride, site.edge, site.dilation, site.groups)
+            gradients: tuple[torch.Tensor | None, ...] = conv2d_gradients(grad, x, w, how, wanted)
             return gradients
 
         return _backward(ctx, grad, differentiate)

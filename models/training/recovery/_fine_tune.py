@@ -19,6 +19,7 @@ from models.training._data import Data
 from models.training._distributed import process_group_for
 from models.training._loop import cross_entropy, evaluate
 from models.training._metric import Metric
+from models.training._quick import QuickProducts
 from models.training._score import FEW_IMAGES, Score
 from models.training._state import TrainingState
 from models.training.recovery._recipe import FineTuning
@@ -173,11 +174,12 @@ def _one_epoch(
     """One pass, or what is left of the last; what went wrong, or None."""
     state.forward.train()
     for images, labels in epoch_batches(state, data.train):
-        loss = objective(state, images, labels)
-        value = float(loss.detach())
-        if not math.isfinite(value):
-            return f"the loss became {value} at step {state.step + 1}"
-        state.descend(loss)
+        with QuickProducts():
+            loss = objective(state, images, labels)
+            value = float(loss.detach())
+            if not math.isfinite(value):
+                return f"the loss became {value} at step {state.step + 1}"
+            state.descend(loss)
         advance(status=f"loss {value:.3f}")
         problem = watch.look(value)
         if problem is not None:

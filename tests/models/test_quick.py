@@ -1,0 +1,188 @@
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+import models.training._quick as quick
+from models.training import QuickProducts
+
+
+@pytest.fixture
+def taken(monkeypatch):
+    """How many convolutions were computed as products."""
+    calls = []
+    apply = quick.ProductConv2d.apply
+    monkeypatch.setattr(
+        quick.ProductConv2d, "apply", lambda *args: (calls.append(1), apply(*args))[1]
+    )
+    return calls
+
+
+def gradients(network, x, *, is_quick, low=False, format=torch.contiguous_format):
+    network, x = network.to(memory_format=format), x.detach().to(memory_format=format)
+    x.requires_grad_()
+    mode = QuickProducts() if is_quick else torch.enable_grad()
+    with mode:
+        with torch.autocast("cpu", torch.bfloat16, enabled=low):
+            y = network(x)
+        y.float().square().mean().backward()
+    found = [y.detach(), x.grad, *(p.grad for p in network.parameters())]
+    network.zero_grad(set_to_none=True)
+    return found
+
+
+def difference(network, x, **options):
+    """The largest relative change of any gradient, or of the output."""
+    quickly, slowly = (gradients(network, x, is_quick=q, **options) for q in (True, False))
+    assert [t.dtype for t in quickly] == [t.dtype for t in slowly]
+    return max(
+        float((a - b).float().norm() / b.float().norm())
+        for a, b in zip(quickly, slowly, strict=True)
+    )
+
+
+def images(channels, size, batch=2):
+    return torch.randn(batch, channels, size, size, generator=torch.Generator().manual_seed(3))
+
+
+@pytest.fixture(autouse=True)
+def _seeded():
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        yield
+
+
+CONVOLUTIONS = {
+    "plain": (nn.Conv2d(256, 256, 3, padding=1), 2, True),
+    "no bias, stride": (nn.Conv2d(256, 256, 3, stride=2, padding=1, bias=False), 3, True),
+    "uneven": (nn.Conv2d(256, 300, (3, 2), stride=(2, 1), padding=(2, 0)), 3, False),
+    "dilation": (nn.Conv2d(256, 256, 3, padding=2, dilation=2), 2, True),
+    "same": (nn.Conv2d(256, 256, 3, padding="same"), 2, True),
+    "same, even kernel": (nn.Conv2d(256, 256, 4, padding="same"), 2, False),
+    "valid": (nn.Conv2d(256, 256, 3, padding="valid"), 3, True),
+    "mirrored": (nn.Conv2d(256, 256, 3, padding=1, padding_mode="reflect"), 2, True),
+    "groups": (nn.Conv2d(512, 512, 3, padding=1, groups=2), 2, False),
+    "large image": (nn.Conv2d(64, 64, 3, padding=1), 8, False),
+}
+
+
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
+@pytest.mark.parametrize("name", CONVOLUTIONS)
+@pytest.mark.parametrize("low", [False, True])
+@pytest.mark.parametrize("format", [torch.contiguous_format, torch.channels_last])
+def test_every_convolution_trains_as_in_pytorch(name, low, format, taken):
+    layer, size, is_taken = CONVOLUTIONS[name]
+    x = images(layer.in_channels, size)
+    assert difference(layer, x, low=low, format=format) < (2e-2 if low else 1e-5)
+    if name != "uneven":
+        assert bool(taken) == is_taken
+
+
+def test_networks_may_view_what_a_convolution_gives(taken):
+    class Viewing(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv2d(256, 256, 3, padding=1)
+
+        def forward(self, x):
+            return self.conv(x).view(len(x), -1)
+
+    assert difference(Viewing(), images(256, 2)) < 1e-5
+    assert taken
+
+
+@pytest.mark.parametrize("reentrant", [False, True])
+def test_checkpointed_modules_train(reentrant, taken):
+    class Checkpointed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv2d(256, 256, 3, padding=1)
+
+        def forward(self, x):
+            return checkpoint(self.conv, x, use_reentrant=reentrant)
+
+    assert difference(Checkpointed(), images(256, 2)) < 1e-5
+    assert len(taken) == 2
+
+
+def test_checkpointed_attention_trains():
+    def attention(x):
+        return F.scaled_dot_product_attention(x, x, x)
+
+    x = torch.randn(2, 2, 9, 8, requires_grad=True)
+    (expected,) = torch.autograd.grad(attention(x).square().sum(), x)
+    with QuickProducts():
+        checkpoint(attention, x, use_reentrant=False).square().sum().backward()
+    torch.testing.assert_close(x.grad, expected)
+
+
+def test_transformed_functions_are_left_to_pytorch(taken):
+    layer = nn.Conv2d(256, 256, 3, padding=1)
+    x = images(256, 2)
+
+    def loss(weight):
+        return F.conv2d(x, weight, padding=1).square().mean()
+
+    expected = torch.func.grad(loss)(layer.weight)
+    with QuickProducts():
+        torch.testing.assert_close(torch.func.grad(loss)(layer.weight), expected)
+        torch.func.vmap(loss)(layer.weight.expand(2, -1, -1, -1, -1))
+    assert not taken
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda x, w: F.conv2d(x),
+        lambda x, w: F.conv2d(x, w[:, 1:]),
+        lambda x, w: F.conv2d(x, w, padding=-1),
+        lambda x, w: F.conv2d(x, w, stride=2, padding="same"),
+        lambda x, w: F.conv2d(x, w, padding=(1, 1, 1)),
+        lambda x, w: F.conv2d(x, w.double(), padding=1),
+        lambda x, w: F.conv2d(x, w),
+    ],
+)
+def test_what_pytorch_refuses_is_refused_in_its_words(call):
+    x, w = images(256, 2), torch.randn(256, 256, 3, 3)
+    with pytest.raises(Exception) as expected:
+        call(x, w)
+    with pytest.raises(expected.type) as found, QuickProducts():
+        call(x, w)
+    assert str(found.value) == str(expected.value)
+
+
+def test_a_single_image_without_a_batch_and_other_types_are_taken_as_by_pytorch(taken):
+    layer = nn.Conv2d(256, 256, 3, padding=1)
+    assert difference(layer, images(256, 2)[0], format=torch.preserve_format) < 1e-5
+    assert difference(layer.double(), images(256, 2).double()) < 1e-9
+    assert not taken
+
+
+@pytest.mark.parametrize("tokens", [5, 17, 129])
+@pytest.mark.parametrize("low", [False, True])
+@pytest.mark.parametrize("causal", [False, True])
+def test_attention_trains_as_in_pytorch(tokens, low, causal):
+    class Attention(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.qkv = nn.Linear(16, 48)
+
+        def forward(self, x):
+            q, k, v = self.qkv(x).view(len(x), -1, 3, 2, 8).permute(2, 0, 3, 1, 4)
+            return F.scaled_dot_product_attention(q, k, v, is_causal=causal)
+
+    x = torch.randn(3, tokens, 16, generator=torch.Generator().manual_seed(3))
+    limit = 3e-2 if low else 1e-5
+    assert difference(Attention(), x, low=low, format=torch.preserve_format) < limit
+
+
+@pytest.mark.parametrize(("tokens", "backward"), [(128, 0), (129, 1)])
+@pytest.mark.parametrize("batch_first", [False, True])
+def test_only_attention_among_few_tokens_is_taken_apart(tokens, backward, batch_first):
+    attention = nn.MultiheadAttention(16, 2, batch_first=batch_first)
+    x = torch.randn(tokens, 2, 16).transpose(0, int(not batch_first)).transpose(0, 1)
+    with torch.profiler.profile() as profile, QuickProducts():
+        attention(x, x, x, need_weights=False)[0].sum().backward()
+    fused = "aten::_scaled_dot_product_flash_attention_for_cpu_backward"
+    assert sum(event.key == fused for event in profile.key_averages()) == backward
