@@ -1,5 +1,5 @@
 /* Which kernels this processor runs. AXDSE_MAX_ISA=portable|avx2|avx512|amx holds them back, for
- * tests. */
+ * tests; ARM has portable ones and neon. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,7 +10,7 @@ static const Kernels *choose(void)
 {
     const char *limit = getenv("AXDSE_MAX_ISA");
     int most = 3;
-    if (limit)
+    if (limit && *limit)
         most = !strcmp(limit, "amx") ? 3 : !strcmp(limit, "avx512") ? 2 : !strcmp(limit, "avx2");
 #ifdef AXDSE_X86
     __builtin_cpu_init();
@@ -26,6 +26,11 @@ static const Kernels *choose(void)
     }
     if (most >= 1 && __builtin_cpu_supports("avx2"))
         return &kernels_avx2;
+#endif
+#ifdef AXDSE_NEON
+    const Kernels *neon = !limit || strcmp(limit, "portable") ? kernels_neon() : 0;
+    if (neon)
+        return neon;
 #endif
     (void)most;
     return &kernels_portable;

@@ -17,6 +17,10 @@
     ((defined(__clang__) && __clang_major__ >= 12) || (!defined(__clang__) && __GNUC__ >= 11))
 #define AXDSE_AMX 1
 #endif
+#if defined(__aarch64__) && defined(__GNUC__) && \
+    (defined(__ARM_FEATURE_DOTPROD) || !defined(__clang__))
+#define AXDSE_NEON 1
+#endif
 
 #define LANES 16      /* columns of one packed panel of the second operand */
 #define MAX_ROWS 64   /* most rows of one tile */
@@ -140,8 +144,12 @@ extern const Kernels kernels_portable;
 extern const Kernels kernels_avx2;
 extern const Kernels kernels_avx512;
 #endif
+/* NULL where they cannot be used. */
 #ifdef AXDSE_AMX
-const Kernels *kernels_amx(void); /* NULL where they cannot be used */
+const Kernels *kernels_amx(void);
+#endif
+#ifdef AXDSE_NEON
+const Kernels *kernels_neon(void);
 #endif
 const Kernels *kernels(void);
 
