@@ -37,7 +37,7 @@ def kernels() -> ctypes.CDLL:
 
 
 def isa() -> str:
-    """Instruction set in use: amx, avx512, avx2, neon, portable; or none without compiled kernels."""
+    """Instruction set: amx, avx512, avx2, neon, portable; or none without compiled kernels."""
     library = kernels_or_none()
     return "none" if library is None else str(library.axdse_isa().decode())
 
