@@ -1,5 +1,6 @@
 """The compiled kernels: loaded at first use, never built then."""
 
+from luts._native._dequantise import native_dequantised
 from luts._native._library import MissingKernelsWarning, isa, kernels_or_none, max_depth
 from luts._native._lookup import native_lookup, native_pad, scalar_loop
 from luts._native._product import (
@@ -17,6 +18,7 @@ __all__ = [
     "kernels_or_none",
     "max_depth",
     "native_batched",
+    "native_dequantised",
     "native_layer",
     "native_lookup",
     "native_pack",

@@ -68,6 +68,11 @@ def _declared(library: ctypes.CDLL) -> ctypes.CDLL:
         ctypes.c_void_p,
         ctypes.c_int64,
     ]
+    library.axdse_dequantise.argtypes = [
+        *(ctypes.c_void_p, ctypes.c_int64, ctypes.c_double, ctypes.c_void_p, ctypes.c_int64),
+        *(ctypes.c_double, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64),
+    ]
+    library.axdse_dequantise.restype = ctypes.c_int64
     for name in ("product", "lookup", "quantise", "pad"):
         getattr(library, f"axdse_{name}").restype = None
     assert library.axdse_job_bytes() == ctypes.sizeof(ProductJob)

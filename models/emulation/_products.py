@@ -7,14 +7,18 @@ ICLR 2020, arXiv 1902.08153, Eq. 3, relative to the scale.
 
 Where the forward ran under autocast, the products of the backward are taken in its precision; the
 circuit's own sums are exact integers in either case.
+
+What a float product keeps for backward is kept here as well: the activations as they came, which
+the layer before often keeps anyhow. Their codes are made once more in backward.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
 import torch
 
-from luts import MAX_CODE, Scaling, quantise
+from luts import MAX_CODE, Dequantised, quantise
 from models.emulation._conv_gradients import Convolution, conv2d_gradients
 from models.emulation._slopes import Slopes, SlopeTerms
 
@@ -35,7 +39,7 @@ class LinearProduct(torch.autograd.Function):
         site: Any,
     ) -> torch.Tensor:
         """Through the circuit."""
-        return _forward(ctx, site, x, site.selection().linear, channel_dim=-1)
+        return _forward(ctx, site, x, site.selection().linear)
 
     @staticmethod
     def backward(ctx: Any, grad: torch.Tensor) -> Any:
@@ -67,7 +71,7 @@ class ConvProduct(torch.autograd.Function):
         site: Any,
     ) -> torch.Tensor:
         """Through the circuit."""
-        return _forward(ctx, site, x, site.selection().convolve, channel_dim=-3)
+        return _forward(ctx, site, x, site.selection().convolve)
 
     @staticmethod
     def backward(ctx: Any, grad: torch.Tensor) -> Any:
@@ -92,58 +96,34 @@ class MatmulProduct(torch.autograd.Function):
         ctx: Any, x: torch.Tensor, y: torch.Tensor, log_scale: torch.Tensor | None, site: Any
     ) -> torch.Tensor:
         """Through the circuit."""
-        x_scale, y_scale = site.x_scale.clone()
-        x_codes, y_codes = quantise(x, x_scale), quantise(y, y_scale)
-        sums = site.selection().batched(x_codes, y_codes)
-        ctx.slopes = site.slopes()
-        ctx.precision = _autocast_dtype(x)
-        ctx.learns_scale = site.log_scale is not None
-        residuals = (
-            (_residual(x, x_codes, x_scale), _residual(y, y_codes, y_scale))
-            if ctx.learns_scale
-            else (_inside(x, x_scale), _inside(y, y_scale))
-        )
-        ctx.save_for_backward(x_codes, y_codes, x_scale, y_scale, *residuals)
-        if ctx.learns_scale:
-            ctx.inside = _inside(x, x_scale), _inside(y, y_scale)
-        output: torch.Tensor = site.scaling().apply(sums, channel_dim=-1)
+        _note(ctx, site, x)
+        ctx.save_for_backward(x, y, site.x_scale.clone())
+        output: torch.Tensor = site.selection().batched(x, y, site.scaling())
         return output
 
     @staticmethod
     def backward(ctx: Any, grad: torch.Tensor) -> Any:
         """By slopes."""
-        x_codes, y_codes, x_scale, y_scale, *kept = ctx.saved_tensors
-        slopes: Slopes = ctx.slopes
-
-        def differentiate(
-            grad: torch.Tensor, x: torch.Tensor, y: torch.Tensor, wanted: tuple[bool, ...]
-        ) -> tuple[torch.Tensor | None, ...]:
-            return (
-                grad @ y.transpose(-2, -1) if wanted[0] else None,
-                x.transpose(-2, -1) @ grad if wanted[1] else None,
+        x, y, scales = ctx.saved_tensors
+        needs_x, needs_y = (needed or ctx.learns_scale for needed in ctx.needs_input_grad[:2])
+        first = _Activation(x, scales[0:1], ctx.precision, clips=needs_x)
+        second = _Activation(y, scales[1:2], ctx.precision, clips=needs_y)
+        lowered, low = grad.to(ctx.precision), ctx.precision
+        grad_x = grad_y = grad_scales = None
+        if needs_x:
+            grad_x = _gradient(
+                *(ctx.slopes.along_x, first, second),
+                lambda y: (lowered @ y.to(low).transpose(-2, -1)).float(),
             )
-
-        differentiate = _in_precision(differentiate, ctx.precision)
-        grad_x = _sum_of_terms(
-            slopes.along_x,
-            x_codes,
-            y_codes,
-            y_scale,
-            lambda y: differentiate(grad, x_codes, y, (True, False))[0],
-        )
-        grad_y = _sum_of_terms(
-            _turned(slopes.along_w),
-            y_codes,
-            x_codes,
-            x_scale,
-            lambda x: differentiate(grad, x, y_codes, (False, True))[1],
-        )
-        if not ctx.learns_scale:
-            return grad_x * kept[0], grad_y * kept[1], None, None
-        scales = torch.stack(
-            [_scale_gradient(grad_x, kept[0], x_scale), _scale_gradient(grad_y, kept[1], y_scale)]
-        )
-        return grad_x * ctx.inside[0], grad_y * ctx.inside[1], scales, None
+        if needs_y:
+            grad_y = _gradient(
+                *(_turned(ctx.slopes.along_w), second, first),
+                lambda x: (x.to(low).transpose(-2, -1) @ lowered).float(),
+            )
+        if ctx.learns_scale:
+            assert grad_x is not None and grad_y is not None
+            grad_scales = torch.cat([first.scale_gradient(grad_x), second.scale_gradient(grad_y)])
+        return first.passed_(grad_x), second.passed_(grad_y), grad_scales, None
 
 
 def by_code(values: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
@@ -151,44 +131,72 @@ def by_code(values: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
     return values[codes.view(torch.uint8).long()]
 
 
+class _Weight:
+    """A weight in backward: its codes, and what they stand for."""
+
+    def __init__(self, codes: torch.Tensor, scale: torch.Tensor) -> None:
+        self.codes = codes
+        self.scale = scale.view(-1, *[1] * (codes.dim() - 1))
+
+    @functools.cached_property
+    def values(self) -> torch.Tensor:
+        return self.codes * self.scale
+
+
+class _Activation:
+    """An activation in backward.
+
+    Args:
+        x: what the layer was given.
+        scale: of its codes, one element.
+        dtype: of the products.
+        clips: whether its gradient is wanted.
+    """
+
+    def __init__(
+        self, x: torch.Tensor, scale: torch.Tensor, dtype: torch.dtype, *, clips: bool
+    ) -> None:
+        self.x, self.scale = x.detach(), scale
+        self._dequantised = Dequantised.of(x, scale, dtype, clips=clips)
+        self.values = self._dequantised.values
+
+    @functools.cached_property
+    def codes(self) -> torch.Tensor:
+        return quantise(self.x, self.scale)
+
+    def passed_(self, grad: torch.Tensor | None) -> torch.Tensor | None:
+        """The gradient without what was clipped."""
+        return None if grad is None else self._dequantised.passed_(grad)
+
+    def scale_gradient(self, grad: torch.Tensor) -> torch.Tensor:
+        """Of the logarithm of the scale, damped as LSQ does by the number of values.
+
+        ``round(x/s) − x/s`` is the change of a quantised value with the scale, ±127 if clipped.
+        """
+        is_inside = self.x.abs() <= (MAX_CODE + 0.5) * self.scale
+        residual = self.codes - torch.where(is_inside, self.x / self.scale, 0.0)
+        damping: float = (residual.numel() * MAX_CODE) ** 0.5
+        return (grad * residual).sum() * self.scale / damping
+
+
 def _forward(
-    ctx: Any,
-    site: Any,
-    x: torch.Tensor,
-    product: Callable[[torch.Tensor, Any], torch.Tensor],
-    *,
-    channel_dim: int,
+    ctx: Any, site: Any, x: torch.Tensor, product: Callable[..., torch.Tensor]
 ) -> torch.Tensor:
-    """Codes of both operands, kept for backward, and their scaled ``product``."""
-    codes = quantise(x, site.x_scale)
+    """The scaled ``product``; operands are kept for backward."""
     w_codes, w_scale, operand = site.fresh()
-    _save(ctx, site, x, codes, w_codes, w_scale)
-    scaling: Scaling = site.scaling(w_scale)
-    return scaling.apply(product(codes, operand), channel_dim=channel_dim)
+    _note(ctx, site, x)
+    ctx.save_for_backward(x, site.x_scale.clone(), w_codes, w_scale)
+    return product(x, operand, site.scaling(w_scale))
 
 
-def _save(
-    ctx: Any,
-    site: Any,
-    x: torch.Tensor,
-    codes: torch.Tensor,
-    w_codes: torch.Tensor,
-    w_scale: torch.Tensor,
-) -> None:
+def _note(ctx: Any, site: Any, x: torch.Tensor) -> None:
+    """What backward has to know; saved scales are copies, as learnt ones change in place."""
+    kind = x.device.type
+    is_low = torch.is_autocast_enabled(kind)
     ctx.site = site
     ctx.slopes = site.slopes()
-    ctx.precision = _autocast_dtype(x)
+    ctx.precision = torch.get_autocast_dtype(kind) if is_low else torch.float32
     ctx.learns_scale = site.log_scale is not None
-    # The scale is cloned, as a learnt one changes in place when the layer is called again.
-    scale = site.x_scale.clone()
-    inside = _inside(x, scale) if ctx.needs_input_grad[0] or ctx.learns_scale else None
-    residual = _residual(x, codes, scale) if ctx.learns_scale else None
-    ctx.save_for_backward(codes, scale, w_codes, w_scale, inside, residual)
-
-
-def _autocast_dtype(x: torch.Tensor) -> torch.dtype:
-    kind = x.device.type
-    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else torch.float32
 
 
 def _in_precision(differentiate: Differentiate, dtype: torch.dtype) -> Differentiate:
@@ -207,86 +215,56 @@ def _in_precision(differentiate: Differentiate, dtype: torch.dtype) -> Different
 
 def _backward(ctx: Any, grad: torch.Tensor, differentiate: Differentiate) -> Any:
     differentiate = _in_precision(differentiate, ctx.precision)
-    codes, x_scale, w_codes, w_scale, inside, residual = ctx.saved_tensors
+    x, x_scale, w_codes, w_scale = ctx.saved_tensors
     slopes: Slopes = ctx.slopes
-    per_channel = w_scale.view(-1, *[1] * (w_codes.dim() - 1))
-    needs_x = ctx.needs_input_grad[0] or ctx.learns_scale
-    x_values, w_values = codes * x_scale, w_codes * per_channel
-    grad_x, grad_w, grad_offset = differentiate(
-        grad,
-        x_values,
-        w_values,
-        (needs_x and slopes.along_x is None, slopes.along_w is None, True),
-    )
+    wants_x, wants_w, wants_offset = ctx.needs_input_grad[:3]
+    needs_x = wants_x or ctx.learns_scale
+    first = _Activation(x, x_scale, ctx.precision, clips=wants_x)
+    second = _Weight(w_codes, w_scale)
+    straight = needs_x and slopes.along_x is None, wants_w and slopes.along_w is None, wants_offset
+    grad_x, grad_w, grad_offset = differentiate(grad, first.values, second.values, straight)
     if needs_x and slopes.along_x is not None:
-        grad_x = _sum_of_terms(
-            slopes.along_x,
-            codes,
-            w_codes,
-            per_channel,
-            lambda w: differentiate(grad, x_values, w, (True, False, False))[0],
+        grad_x = _gradient(
+            *(slopes.along_x, first, second),
+            lambda w: differentiate(grad, first.values, w, (True, False, False))[0],
         )
-    if slopes.along_w is not None:
-        grad_w = _sum_of_terms(
-            _turned(slopes.along_w),
-            w_codes,
-            codes,
-            x_scale,
-            lambda x: differentiate(grad, x, w_values, (False, True, False))[1],
+    if wants_w and slopes.along_w is not None:
+        grad_w = _gradient(
+            *(_turned(slopes.along_w), second, first),
+            lambda x: differentiate(grad, x, second.values, (False, True, False))[1],
         )
     grad_scale = None
     if ctx.learns_scale:
         assert grad_x is not None
-        grad_scale = _scale_gradient(grad_x, residual, x_scale[0]).view(1)
-    if not ctx.needs_input_grad[0]:
-        return None, grad_w, grad_offset, grad_scale, None
-    assert grad_x is not None
-    return grad_x.mul_(inside), grad_w, grad_offset, grad_scale, None
+        grad_scale = first.scale_gradient(grad_x)
+    return first.passed_(grad_x) if wants_x else None, grad_w, grad_offset, grad_scale, None
 
 
 def _turned(terms: SlopeTerms | None) -> SlopeTerms | None:
     return None if terms is None else SlopeTerms(terms.v, terms.u)
 
 
-def _sum_of_terms(
+def _gradient(
     terms: SlopeTerms | None,
-    own: torch.Tensor,
-    other: torch.Tensor,
-    other_scale: torch.Tensor,
+    own: _Weight | _Activation,
+    other: _Weight | _Activation,
     backward: Callable[[torch.Tensor], torch.Tensor | None],
 ) -> torch.Tensor:
     """``Σ_r u_r[own] · backward(scale · v_r[other])``: gradient of the operand ``own``."""
     if terms is None:
-        whole = backward(other * other_scale)
+        whole = backward(other.values)
         assert whole is not None
         return whole
     total: torch.Tensor | None = None
     for term in range(terms.count):
         if terms.v is None:
-            values = other_scale.expand(other.shape)
+            values = other.scale.expand(other.codes.shape)
         else:
-            values = by_code(terms.v[term], other) * other_scale
+            values = by_code(terms.v[term], other.codes) * other.scale
         part = backward(values)
         assert part is not None
         if terms.u is not None:
-            part = part * by_code(terms.u[term], own)
+            part = part * by_code(terms.u[term], own.codes)
         total = part if total is None else total.add_(part)
     assert total is not None
     return total
-
-
-def _inside(x: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
-    return x.abs() <= (MAX_CODE + 0.5) * scale
-
-
-def _residual(x: torch.Tensor, codes: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
-    """Change of the quantised value with the scale: ``round(x/s) − x/s``, or ±127 if clipped."""
-    return codes - torch.where(_inside(x, scale), x / scale, 0.0)
-
-
-def _scale_gradient(
-    grad_x: torch.Tensor, residual: torch.Tensor, scale: torch.Tensor
-) -> torch.Tensor:
-    """Of the logarithm of the scale, damped as LSQ does by the number of values."""
-    damping: float = (residual.numel() * MAX_CODE) ** 0.5
-    return (grad_x * residual).sum() * scale / damping
