@@ -1,6 +1,7 @@
 """How a layer lays its window over its input."""
 
 import dataclasses
+import functools
 
 Pair = tuple[int, int]
 
@@ -22,6 +23,7 @@ class Geometry:
     dilation: Pair = (1, 1)
     groups: int = 1
 
+    @functools.lru_cache(maxsize=1024)  # noqa: B019 - windows are few and small
     def out_size(self, height: int, width: int) -> Pair:
         """Rows and columns of the output; 0 where the window does not fit."""
         sizes = zip(

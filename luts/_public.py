@@ -11,10 +11,11 @@ from luts._ignored_bits import ignored_bits
 from luts._matmul import matmul, matmul_reference
 from luts._multiplier import FIGURES, MAX_K, Multiplier
 from luts._native import MissingKernelsWarning, isa, scalar_loop
+from luts._pool import max_pool
 from luts._quantise import MAX_CODE, Dequantised, quantise
 from luts._select import Selection, check_sum, select
 from luts._selftest import check_machine
-from luts._task import Scaling, Task
+from luts._task import Emitted, Epilogue, Scaling, Task
 from luts.errors import InputError
 from luts.loading import Imported, Layout, MismatchWarning, load
 
@@ -26,6 +27,8 @@ __all__ = [
     "Arithmetic",
     "Catalog",
     "Dequantised",
+    "Emitted",
+    "Epilogue",
     "ErrorMetrics",
     "Factorisation",
     "Geometry",
@@ -52,6 +55,7 @@ __all__ = [
     "load",
     "matmul",
     "matmul_reference",
+    "max_pool",
     "quantise",
     "rounded_codes",
     "scalar_loop",

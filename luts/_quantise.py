@@ -92,3 +92,8 @@ def _is_native(x: torch.Tensor, scale: torch.Tensor) -> bool:
         and x.numel() > 0
         and kernels_or_none() is not None
     )
+
+
+def codes_of(x: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
+    """``x`` if it is codes already, else its codes."""
+    return x if x.dtype == torch.int8 else quantise(x, scale)

@@ -10,7 +10,7 @@ import torch
 from luts._arithmetic import Arithmetic
 from luts._multiplier import Multiplier
 from luts._shapes import check_convolution, check_linear, check_product
-from luts._task import Scaling, Task
+from luts._task import Emitted, Epilogue, Scaling, Task
 from luts.backends import BACKENDS, LOOKUP, NATIVE, REFERENCE, TRITON, Backend
 from luts.backends._native import cheapest_terms
 from luts.errors import InputError
@@ -72,6 +72,46 @@ class Selection:
         rows = x.reshape(math.prod(x.shape[:-1]), x.shape[-1], 1, 1)
         y = self.backend.layer(rows, prepared, self.arithmetic, self.task, scaling)
         return y[:, :, 0, 0].reshape(*x.shape[:-1], self.task.out_channels)
+
+    def emit_convolved(
+        self, codes: torch.Tensor, prepared: Any, scaling: Scaling, epilogue: Epilogue
+    ) -> Emitted:
+        """What `convolve` gives for codes, int8 ``(batch, in, rows, columns)``; then ``epilogue``.
+
+        Raises:
+            RuntimeError: PyTorch would not convolve this either.
+        """
+        check_convolution(codes, self.task, scaled=False)
+        if codes.numel() == 0 or self.task.out_channels == 0:
+            size = self.task.geometry.out_size(*codes.shape[2:])
+            shape = len(codes), self.task.out_channels, *size
+            return epilogue.apply(_nothing(shape, codes, scaling, channel_dim=-3))
+        return self.backend.emit(codes, prepared, self.arithmetic, self.task, scaling, epilogue)
+
+    def emit_linear(
+        self, codes: torch.Tensor, prepared: Any, scaling: Scaling, epilogue: Epilogue
+    ) -> Emitted:
+        """What `linear` gives for codes, int8 ``(…, in)``; then ``epilogue``.
+
+        Raises:
+            RuntimeError: PyTorch would not multiply these either.
+        """
+        check_linear(codes, self.task, scaled=False)
+        shape = *codes.shape[:-1], self.task.out_channels
+        if codes.numel() == 0 or self.task.out_channels == 0:
+            return epilogue.apply(_nothing(shape, codes, scaling, channel_dim=-1))
+        rows, added = math.prod(codes.shape[:-1]), epilogue.added
+        if added is not None:
+            epilogue = dataclasses.replace(
+                epilogue, added=added.reshape(rows, self.task.out_channels, 1, 1)
+            )
+        pixels = codes.reshape(rows, codes.shape[-1], 1, 1)
+        task = self.task
+        given = self.backend.emit(pixels, prepared, self.arithmetic, task, scaling, epilogue)
+        return Emitted(
+            None if given.values is None else given.values[:, :, 0, 0].reshape(shape),
+            None if given.codes is None else given.codes[:, :, 0, 0].reshape(shape),
+        )
 
     def batched(
         self, x: torch.Tensor, y: torch.Tensor, scaling: Scaling | None = None

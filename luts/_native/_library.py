@@ -6,7 +6,7 @@ import importlib.machinery
 import warnings
 from pathlib import Path
 
-from luts._native._structures import Lookup, ProductJob
+from luts._native._structures import Lookup, MaxPool, ProductJob
 
 
 class MissingKernelsWarning(RuntimeWarning):
@@ -50,10 +50,11 @@ def max_depth() -> int:
 
 def _declared(library: ctypes.CDLL) -> ctypes.CDLL:
     library.axdse_isa.restype = ctypes.c_char_p
-    for name in ("max_depth", "job_bytes", "lookup_bytes"):
+    for name in ("max_depth", "job_bytes", "lookup_bytes", "max_pool_bytes"):
         getattr(library, f"axdse_{name}").restype = ctypes.c_int64
     library.axdse_product.argtypes = [ctypes.POINTER(ProductJob)]
     library.axdse_lookup.argtypes = [ctypes.POINTER(Lookup)]
+    library.axdse_max_pool.argtypes = [ctypes.POINTER(MaxPool)]
     library.axdse_quantise.argtypes = [
         ctypes.c_void_p,
         ctypes.c_int64,
@@ -73,8 +74,9 @@ def _declared(library: ctypes.CDLL) -> ctypes.CDLL:
         *(ctypes.c_double, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64),
     ]
     library.axdse_dequantise.restype = ctypes.c_int64
-    for name in ("product", "lookup", "quantise", "pad"):
+    for name in ("product", "lookup", "quantise", "pad", "max_pool"):
         getattr(library, f"axdse_{name}").restype = None
     assert library.axdse_job_bytes() == ctypes.sizeof(ProductJob)
     assert library.axdse_lookup_bytes() == ctypes.sizeof(Lookup)
+    assert library.axdse_max_pool_bytes() == ctypes.sizeof(MaxPool)
     return library

@@ -17,6 +17,9 @@ from luts._staircase import CircuitTerms
 
 LANES = 16
 
+MOST_JOBS = 64
+"""Kept for one layer; inputs of ever other shapes are no leak."""
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Packed:
@@ -28,6 +31,7 @@ class Packed:
         channels: input channels.
         columns: output channels of one group.
         w, planes, offsets: the packed arrays.
+        jobs: what the kernels are told, by shape and strides of the input.
     """
 
     terms: CircuitTerms
@@ -37,6 +41,11 @@ class Packed:
     w: torch.Tensor
     planes: torch.Tensor | None
     offsets: torch.Tensor
+    jobs: dict[tuple[int, ...], ProductJob] = dataclasses.field(default_factory=dict)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without addresses, which hold for one copy alone."""
+        return {**self.__dict__, "jobs": {}}
 
     @property
     def out_channels(self) -> int:
@@ -136,16 +145,95 @@ def native_layer(
         ``(batch, out, out rows, out columns)`` in channels-last memory: float32, or int32 sums.
     """
     check_operand(x, dims=4)
-    need(x.shape[1] == packed.channels, "channels", x.shape[1], packed.channels)
-    check_factors(scale, packed.out_channels)
-    check_factors(bias, packed.out_channels)
-    if x.shape[1] > 1 and x.stride(1) != 1:
+    out = _empty(x, packed, torch.int32 if scale is None else torch.float32)
+    _run_layer(x, packed, out, x_scale=x_scale, scale=scale, bias=bias)
+    return out.permute(0, 3, 1, 2)
+
+
+def native_emit(
+    codes: torch.Tensor,
+    *,
+    packed: Packed,
+    scale: torch.Tensor,
+    bias: torch.Tensor | None,
+    added: torch.Tensor | None,
+    adds_rectified: bool,
+    codes_scale: float | None,
+    is_rectified: bool,
+    keeps_values: bool,
+) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+    """A layer's output ``y = sums · scale + bias + added`` and the next layer's codes of it.
+
+    Args:
+        codes: int8 of shape ``(batch, channels, rows, columns)``.
+        packed: the weight.
+        scale: factor of the sums of each output channel, float32 of shape ``(out,)``.
+        bias: float32 of shape ``(out,)``, or None.
+        added: float32 of the output's shape, or None.
+        adds_rectified: ``max(added, 0)`` is added.
+        codes_scale: value of one of the next layer's codes; None for no codes.
+        is_rectified: codes are those of ``max(y, 0)``.
+        keeps_values: ``y`` is wanted.
+
+    Returns:
+        ``y`` and the codes, each ``(batch, out, out rows, out columns)`` in channels-last memory,
+        or None where not asked for.
+    """
+    check_operand(codes, dims=4, codes_only=True)
+    out = _empty(codes, packed, torch.float32) if keeps_values else None
+    emitted = None if codes_scale is None else _empty(codes, packed, torch.int8)
+    if added is not None:
+        size = packed.geometry.out_size(*codes.shape[2:])
+        shape = (codes.shape[0], packed.out_channels, *size)
+        check_operand(added, dims=4)
+        need(added.dtype == torch.float32, "what is added", added.dtype, torch.float32)
+        need(tuple(added.shape) == shape, "what is added", tuple(added.shape), shape)
+        added = added.permute(0, 2, 3, 1).contiguous()
+    if out is None and emitted is None:
+        return None, None
+    _run_layer(
+        codes,
+        packed,
+        out,
+        x_scale=1.0,
+        scale=scale,
+        bias=bias,
+        added=added,
+        added_is_rectified=adds_rectified,
+        codes=emitted,
+        codes_are_rectified=is_rectified,
+        codes_scale=codes_scale or 0.0,
+    )
+    values = None if out is None else out.permute(0, 3, 1, 2)
+    return values, None if emitted is None else emitted.permute(0, 3, 1, 2)
+
+
+def _empty(x: torch.Tensor, packed: Packed, kind: torch.dtype) -> torch.Tensor:
+    """Room for a layer's output: ``(batch, out rows, out columns, out)``."""
+    size = packed.geometry.out_size(*x.shape[2:])
+    return torch.empty(x.shape[0], *size, packed.out_channels, dtype=kind)
+
+
+def _run_layer(x: torch.Tensor, packed: Packed, out: torch.Tensor | None, **epilogue: Any) -> None:
+    check_factors(epilogue["scale"], packed.out_channels)
+    check_factors(epilogue["bias"], packed.out_channels)
+    if x.stride(1) != 1 and x.shape[1] > 1:
         x = x.contiguous(memory_format=torch.channels_last)
+    key = (*x.shape, *x.stride(), torch.get_num_threads())
+    known = packed.jobs.get(key)
+    if known is None:
+        if len(packed.jobs) >= MOST_JOBS:
+            packed.jobs.clear()
+        known = packed.jobs[key] = _layer_job(x, packed)
+    _run(ProductJob.from_buffer_copy(known), x, out, **epilogue)
+
+
+def _layer_job(x: torch.Tensor, packed: Packed) -> ProductJob:
+    """All but what changes from call to call."""
+    need(x.shape[1] == packed.channels, "channels", x.shape[1], packed.channels)
     batch, channels, height, width = x.shape
     out_h, out_w = packed.geometry.out_size(height, width)
     n = packed.out_channels
-    kind = torch.int32 if scale is None else torch.float32
-    out = torch.empty(batch, out_h, out_w, n, dtype=kind)
     strides = x.stride()
     if height == width == 1 and packed.geometry == POINT:
         # Many images of one pixel are one image of many rows, which is read at once.
@@ -159,8 +247,7 @@ def native_layer(
     job.w_planes = None if packed.planes is None else packed.planes.data_ptr()
     job.columns = packed.columns
     job.out_inner, job.out_pixel = out_h * out_w * n, n
-    _run(job, x, out, x_scale=x_scale, scale=scale, bias=bias)
-    return out.permute(0, 3, 1, 2)
+    return job
 
 
 def native_batched(
@@ -253,12 +340,19 @@ def _job(terms: CircuitTerms, geometry: Geometry, channels: int, width: int) -> 
     return job
 
 
-def _run(job: ProductJob, x: torch.Tensor, out: torch.Tensor, **scales: Any) -> None:
-    factor, bias = scales["scale"], scales["bias"]
+def _run(job: ProductJob, x: torch.Tensor, out: torch.Tensor | None, **epilogue: Any) -> None:
+    factor, bias = epilogue["scale"], epilogue["bias"]
     factor = None if factor is None else factor.contiguous()
     bias = None if bias is None else bias.contiguous()
-    job.x, job.x_is_codes, job.x_scale = x.data_ptr(), x.dtype == torch.int8, scales["x_scale"]
-    job.out, job.out_is_sums = out.data_ptr(), factor is None
-    job.scale = None if factor is None else factor.data_ptr()
-    job.bias = None if bias is None else bias.data_ptr()
+    job.x, job.x_is_codes, job.x_scale = x.data_ptr(), x.dtype == torch.int8, epilogue["x_scale"]
+    job.out, job.out_is_sums = _pointer(out), factor is None
+    job.scale, job.bias = _pointer(factor), _pointer(bias)
+    job.added, job.codes = _pointer(epilogue.get("added")), _pointer(epilogue.get("codes"))
+    job.added_is_rectified = epilogue.get("added_is_rectified", False)
+    job.codes_are_rectified = epilogue.get("codes_are_rectified", False)
+    job.codes_scale = epilogue.get("codes_scale", 1.0)
     kernels().axdse_product(ctypes.byref(job))
+
+
+def _pointer(tensor: torch.Tensor | None) -> int | None:
+    return None if tensor is None else tensor.data_ptr()

@@ -27,6 +27,17 @@ class ProductJob(ctypes.Structure):
         *v *v_masks second_plane
         *out out_is_sums out_outer out_inner out_pixel *scale *bias
         ~x_scale ~second_scale threads
+        *added added_is_rectified *codes codes_are_rectified ~codes_scale
+    """)
+
+
+class MaxPool(ctypes.Structure):
+    """One pooling of codes: ``MaxPool`` of src/native.h."""
+
+    _fields_ = _fields("""
+        *x batch height width channels
+        kernel_h kernel_w stride_h stride_w padding_h padding_w dilation_h dilation_w
+        out_h out_w *out threads
     """)
 
 

@@ -6,8 +6,8 @@ from typing import Any
 import torch
 
 from luts._arithmetic import Arithmetic
-from luts._quantise import quantise
-from luts._task import Scaling, Task
+from luts._quantise import codes_of, quantise
+from luts._task import Emitted, Epilogue, Scaling, Task
 
 
 class Backend(abc.ABC):
@@ -15,6 +15,7 @@ class Backend(abc.ABC):
 
     A layer's weight is prepared once and used many times. First operands are float32, which is
     quantised, when a scaling is given; otherwise they are int8 codes, and the result is int32 sums.
+    A layer takes codes with a scaling too.
     """
 
     name: str
@@ -53,6 +54,19 @@ class Backend(abc.ABC):
             task: the layer.
             scaling: how to quantise and scale; None for codes and sums.
         """
+
+    # One parameter more than `layer`, and as plain.
+    def emit(  # noqa: PLR0913
+        self,
+        codes: torch.Tensor,
+        prepared: Any,
+        arithmetic: Arithmetic,
+        task: Task,
+        scaling: Scaling,
+        epilogue: Epilogue,
+    ) -> Emitted:
+        """What `layer` gives for ``codes``, and then ``epilogue``."""
+        return epilogue.apply(self.layer(codes, prepared, arithmetic, task, scaling))
 
     @abc.abstractmethod
     def batched(
@@ -106,7 +120,7 @@ class MatrixBackend(Backend):
         scaling: Scaling | None,
     ) -> torch.Tensor:
         """Unfold, multiply, scale."""
-        codes = x if scaling is None else quantise(x, scaling.x)
+        codes = x if scaling is None else codes_of(x, scaling.x)
         windows = _windows(codes, task)
         batch, rows, columns = windows.shape[:3]
         parts = windows.chunk(task.geometry.groups, dim=3)

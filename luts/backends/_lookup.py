@@ -6,7 +6,7 @@ import torch
 from luts._arithmetic import Arithmetic
 from luts._geometry import POINT
 from luts._native import isa, native_lookup, native_pad
-from luts._quantise import quantise
+from luts._quantise import codes_of, quantise
 from luts._task import Scaling, Task
 from luts.backends._base import Backend
 
@@ -46,14 +46,14 @@ class LookupBackend(Backend):
         factor = None if scaling is None else scaling.factor
         bias = None if scaling is None else scaling.offset
         if _is_columns(task) and x.is_contiguous(memory_format=torch.channels_last):
-            codes = x if scaling is None else quantise(x, scaling.x)
+            codes = x if scaling is None else codes_of(x, scaling.x)
             pixels = codes.permute(0, 2, 3, 1)
             rows, columns = pixels.reshape(-1, task.channels), prepared[None, :, None]
             y = native_lookup(columns, rows, arithmetic, scale=factor, bias=bias)
             return y.view(*pixels.shape[:3], task.out_channels).permute(0, 3, 1, 2)
         weights = prepared.t().contiguous() if _is_columns(task) else prepared
         if x.shape[2:] == (1, 1) and task.geometry == POINT:
-            codes = x if scaling is None else quantise(x, scaling.x)
+            codes = x if scaling is None else codes_of(x, scaling.x)
             columns = codes.flatten(1).t().contiguous()[None, :, None]
             y = native_lookup(
                 columns, weights, arithmetic, transposed=True, scale=factor, bias=bias

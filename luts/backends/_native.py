@@ -10,12 +10,13 @@ from luts._native import (
     isa,
     max_depth,
     native_batched,
+    native_emit,
     native_layer,
     native_pack,
 )
-from luts._quantise import quantise
+from luts._quantise import codes_of, quantise
 from luts._staircase import CircuitTerms, terms_of
-from luts._task import Scaling, Task
+from luts._task import Emitted, Epilogue, Scaling, Task
 from luts.backends._base import Backend
 
 MIN_COLUMNS = 4
@@ -64,12 +65,36 @@ class NativeBackend(Backend):
         if scaling is None:
             return native_layer(x, prepared)
         return native_layer(
-            x if x.dtype == torch.float32 else quantise(x, scaling.x),
+            x if x.dtype == torch.float32 else codes_of(x, scaling.x),
             prepared,
             x_scale=scaling.x.item(),
             scale=scaling.factor,
             bias=scaling.offset,
         )
+
+    # The parameters are those of the base class.
+    def emit(  # noqa: PLR0913
+        self,
+        codes: torch.Tensor,
+        prepared: Packed,
+        arithmetic: Arithmetic,
+        task: Task,
+        scaling: Scaling,
+        epilogue: Epilogue,
+    ) -> Emitted:
+        """One call, which writes no more than is wanted."""
+        values, emitted = native_emit(
+            codes,
+            packed=prepared,
+            scale=scaling.factor,
+            bias=scaling.offset,
+            added=epilogue.added,
+            adds_rectified=epilogue.adds_rectified,
+            codes_scale=epilogue.codes_scale,
+            is_rectified=epilogue.is_rectified,
+            keeps_values=epilogue.keeps_values,
+        )
+        return Emitted(values, emitted)
 
     def batched(
         self, x: torch.Tensor, y: torch.Tensor, arithmetic: Arithmetic, scaling: Scaling | None

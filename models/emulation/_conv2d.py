@@ -1,12 +1,14 @@
 """A convolution through a multiplier."""
 
-from typing import Protocol
+import functools
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from luts import Geometry, Scaling, Task
+from models.emulation._fusion import is_codes, taken, values_of
 from models.emulation._layers import EmulatedWeightSite
 from models.emulation._plain import SameConv2d, has_channels_last, look_like_, pad_same
 from models.emulation._products import ConvProduct
@@ -51,12 +53,17 @@ class EmulatedConv2d(EmulatedWeightSite, nn.Conv2d):
         self.pads_same = isinstance(source, SameConv2d)
         self.keeps_format = False
         self.follower: tuple[Follower] | None = None
+        self._task: tuple[Any, Task] | None = None
 
     def task(self) -> Task:
         """What this layer asks of a backend."""
-        sizes = _pair(self.kernel_size), _pair(self.stride), self.edge, _pair(self.dilation)
-        geometry = Geometry(*sizes, self.groups)
-        return Task(self.weight.device, self.in_channels, len(self.weight), geometry)
+        weight = self.weight
+        sizes = self.kernel_size, self.stride, self.edge, self.dilation, self.groups
+        key = weight.device, self.in_channels, weight.shape[0], *sizes
+        if self._task is None or self._task[0] != key:
+            pairs = _pair(self.kernel_size), _pair(self.stride), self.edge, _pair(self.dilation)
+            self._task = key, Task(*key[:3], Geometry(*pairs, self.groups))
+        return self._task[1]
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """``(B, C, H, W)`` → ``(B, out, H', W')``, or one item without B."""
@@ -79,23 +86,49 @@ class EmulatedConv2d(EmulatedWeightSite, nn.Conv2d):
         mode = "constant" if self.padding_mode == "zeros" else self.padding_mode
         return F.pad(x, self.pads, mode=mode)
 
+    def takes_codes(self) -> bool:
+        """Whether it can be given codes just now, and nobody would see them."""
+        return super().takes_codes() and not self.pads_same and not any(self.pads)
+
     def _convolved(self, x: torch.Tensor, *, folds: bool) -> torch.Tensor:
-        x = self.unevenly_padded(x)
-        if self.observed(x):
+        given, x = x, taken(x, self)
+        fed_codes = is_codes(x, given)
+        if not fed_codes:
+            given = x = self.unevenly_padded(x)
+        if not fed_codes and self.observed(x):
             rest = (self.stride, self.edge, self.dilation, self.groups)
             return F.conv2d(x, self.weight, self.bias, *rest)
         self.sync_scale_()
         if self.learns(x):
             return self._formatted(x, self.watched(self.learning(ConvProduct, x)))
+        self.fed(x, given)
         w_scale, operand = self.prepared()
-        scaling = self.scaling(w_scale)
-        folds = folds and self.watcher is None and not self._forward_hooks
-        if folds and self.follower is not None:
+        scaling, follower = self.scaling(w_scale), None
+        if folds and self.watcher is None and not self._forward_hooks and self.follower is not None:
             (follower,) = self.follower
-            if follower.is_foldable():
-                y = self.selection().convolve(x, operand, follower.folded(scaling))
-                return follower.expect(self._formatted(x, y))
-        return self._formatted(x, self.watched(self.selection().convolve(x, operand, scaling)))
+            if not follower.is_foldable():
+                # What follows is not what was seen when it was found out who reads this.
+                follower, folds = None, False
+        if follower is not None:
+            scaling = follower.folded(scaling)
+        y = self._scaled(x, given, operand, scaling, fuses=folds)
+        return y if follower is None else follower.expect(y)
+
+    def _scaled(
+        self, x: torch.Tensor, given: torch.Tensor, operand: Any, scaling: Scaling, *, fuses: bool
+    ) -> torch.Tensor:
+        selection = self.selection()
+        size = selection.task.geometry.out_size(*x.shape[2:])
+        shape = x.shape[0], selection.task.out_channels, *size
+        fuses = fuses and self.fuses(shape)
+        if not fuses and not is_codes(x, given):
+            return self._formatted(x, self.watched(selection.convolve(x, operand, scaling)))
+        emit = functools.partial(selection.emit_convolved, self.codes(x), operand, scaling)
+        if not fuses:
+            return self._formatted(given, self.watched(values_of(emit)))
+        first = self.keeps_format and not has_channels_last(given)
+        assert self.fusion is not None
+        return self.fusion.output(self, emit, scaling, shape, is_channels_first=first)
 
     def _formatted(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         return y if not self.keeps_format or has_channels_last(x) else y.contiguous()

@@ -20,12 +20,15 @@ from models.emulation._drop_in import (
     keep_formats_,
 )
 from models.emulation._expose import check_precision, exposed
-from models.emulation._fold import Switch, fold_batchnorms_
+from models.emulation._fold import fold_batchnorms_
+from models.emulation._fuse import fuse_
+from models.emulation._fusion import Switch
 from models.emulation._layers import EmulatedSite, EmulatedWeightSite, computing_in_float
 from models.emulation._quantise import WEIGHT_SCALES, WeightScales
 from models.emulation._recorder import Recorder
 from models.emulation._site import Sites
 from models.emulation._sites import recorded, warn_of
+from models.emulation._site_output import plain_leaves
 from models.emulation._slopes import Gradient
 from models.networks import Batch, Inputs, batches_of, check_experts
 
@@ -66,7 +69,7 @@ class EmulatedNetwork(nn.Module):
                 if not layer.computes_in_float:
                     layer.prepared()
         with self.folding():
-            return self.network(*args, **kwargs)
+            return plain_leaves(self.network(*args, **kwargs))
 
     @contextlib.contextmanager
     def folding(self) -> Iterator[None]:
@@ -76,6 +79,15 @@ class EmulatedNetwork(nn.Module):
             yield
         finally:
             self._folding.is_on = False
+
+    @contextlib.contextmanager
+    def unfused(self) -> Iterator[None]:
+        """Inside, float32 goes from site to site; for comparison, as the results are the same."""
+        before, self._folding.fuses = self._folding.fuses, False
+        try:
+            yield
+        finally:
+            self._folding.fuses = before
 
     @property
     def wrapped(self) -> nn.Module:
@@ -162,25 +174,39 @@ class EmulatedNetwork(nn.Module):
             self.load_state_dict(state)
 
     def plan(self) -> "Plan":
-        """Which backend computes each site, and why; printing it gives a table."""
+        """Which backend computes each site, and why, and what it gives in inference.
+
+        Printing it gives a table.
+        """
         rows = []
         for site in self.sites:
-            selection = self.layer(site.name).selection()
-            choice = str(self.assignment.choices[site.name])
-            rows.append(
-                PlanRow(site.name, site.kind, choice, selection.backend.name, selection.reason)
-            )
+            layer = self.layer(site.name)
+            selection, choice = layer.selection(), str(self.assignment.choices[site.name])
+            fusion = layer.fusion if isinstance(layer, EmulatedWeightSite) else None
+            gives = "float32" if fusion is None else str(fusion)
+            backend = selection.backend.name
+            rows.append(PlanRow(site.name, site.kind, choice, backend, gives, selection.reason))
         return Plan(tuple(rows))
 
 
 @dataclasses.dataclass(frozen=True)
 class PlanRow:
-    """How one site is computed."""
+    """How one site is computed.
+
+    Attributes:
+        site: its name.
+        kind: of site.
+        choice: circuit and operands.
+        backend: that multiplies.
+        gives: what goes to those that read it, where its output is large enough for that to pay.
+        reason: for the backend.
+    """
 
     site: str
     kind: str
     choice: str
     backend: str
+    gives: str
     reason: str
 
 
@@ -263,5 +289,6 @@ def emulate(
         layer.scales_of = weight_scales
     with computing_in_float(emulated):
         check_agreement(network, emulated, batches[0].rows(slice(2)))
+    fuse_(copied, batches[0].rows(slice(2)), folding)
     emulated.assign_(assignment, catalog=catalog)
     return emulated

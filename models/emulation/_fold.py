@@ -6,7 +6,6 @@ where something else reads what the convolution gives, or when a layer is called
 BatchNorm computes for itself.
 """
 
-import dataclasses
 import weakref
 from collections import Counter
 from collections.abc import Callable
@@ -19,18 +18,18 @@ from torch.utils._pytree import tree_leaves
 
 from luts import Scaling
 from models.emulation._conv2d import EmulatedConv2d
+from models.emulation._fusion import Switch
 from models.networks import Inputs, every_expert_sees_everything
 
 
 class FoldableBatchNorm2d(nn.BatchNorm2d):
     """`torch.nn.BatchNorm2d` that passes on what the convolution before it has normalised."""
 
-    switch: "Switch"
-    _normalised: "weakref.ref[torch.Tensor] | None" = None
+    switch: Switch
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         """``(B, C, H, W)`` → the same shape."""
-        normalised, self._normalised = self._normalised, None
+        normalised: weakref.ref[torch.Tensor] | None = self.__dict__.pop("_normalised", None)
         if normalised is not None and normalised() is input:
             return input
         return super().forward(input)
@@ -45,28 +44,20 @@ class FoldableBatchNorm2d(nn.BatchNorm2d):
 
     def folded(self, scaling: Scaling) -> Scaling:
         """``scaling`` followed by this."""
-        assert self.running_mean is not None and self.running_var is not None
-        gain = (self.running_var + self.eps).rsqrt_()
-        if self.weight is not None:
-            gain = gain * self.weight.detach()
-        shift = -self.running_mean
-        shift = shift if scaling.offset is None else shift + scaling.offset
-        offset = shift * gain
-        if self.bias is not None:
-            offset = offset + self.bias.detach()
+        mean, variance, weight, bias = self.running_mean, self.running_var, self.weight, self.bias
+        assert mean is not None and variance is not None
+        gain = (variance + self.eps).rsqrt_()
+        if weight is not None:
+            gain.mul_(weight.detach())
+        offset = (-mean if scaling.offset is None else scaling.offset - mean).mul_(gain)
+        if bias is not None:
+            offset.add_(bias.detach())
         return Scaling(scaling.x, scaling.factor * gain, offset)
 
     def expect(self, normalised: torch.Tensor) -> torch.Tensor:
         """``normalised``, which the next forward passes on unchanged if it is given that tensor."""
-        self._normalised = weakref.ref(normalised)
+        self.__dict__["_normalised"] = weakref.ref(normalised)  # it is no parameter or module
         return normalised
-
-
-@dataclasses.dataclass
-class Switch:
-    """Whether the whole network is running, and not a layer by itself."""
-
-    is_on: bool = False
 
 
 @torch.no_grad()

@@ -6,6 +6,7 @@ bias are applied in float32. The gradient is straight-through unless `use_gradie
 """
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -13,11 +14,22 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from luts import EXACT, Arithmetic, Scaling, Selection, Task, catalog, quantise, select
+from luts import (
+    EXACT,
+    Arithmetic,
+    Scaling,
+    Selection,
+    Task,
+    catalog,
+    quantise,
+    select,
+)
 from luts.errors import InputError
+from models.emulation._fusion import Fusion, is_codes, taken, values_of
 from models.emulation._plain import look_like_
 from models.emulation._products import LinearProduct, by_code
 from models.emulation._quantise import Observer, WeightScales, weight_scale
+from models.emulation._site_output import SiteOutput
 from models.emulation._slopes import Gradient, Slopes, slopes_of
 
 Guard = Callable[[], contextlib.AbstractContextManager[None]]
@@ -112,11 +124,11 @@ class EmulatedSite(nn.Module):
         self.sync_scale_()
         self.log_scale = nn.Parameter(self.x_scale.log()) if learn else None
 
-    @torch.no_grad()
     def sync_scale_(self) -> None:
         """Take the scales from what was learnt."""
         if self.log_scale is not None:
-            self.x_scale.copy_(self.log_scale.exp())
+            with torch.no_grad():
+                self.x_scale.copy_(self.log_scale.exp())
 
     def slopes(self) -> Slopes:
         """The slopes that backward uses."""
@@ -156,9 +168,10 @@ class EmulatedSite(nn.Module):
     def selection(self) -> Selection:
         """The backend that computes here, and why."""
         task = self.task()
-        if self._selection is None or self._selection.task != task:
-            self._selection = select(self.arithmetic, task)
-        return self._selection
+        selection = self._selection
+        if selection is None or (selection.task is not task and selection.task != task):
+            self._selection = selection = select(self.arithmetic, task)
+        return selection
 
 
 @contextlib.contextmanager
@@ -186,6 +199,7 @@ class EmulatedWeightSite(EmulatedSite):
         scales_of: what has a scale of its own: a channel of the weight, or only the whole.
         watcher: if set, called with every output's channel means, shape ``(out,)``; what it
             returns is added to `correction` and to the output at hand.
+        fusion: what it does for those that read its output; None before that was found out.
     """
 
     channel_dim = -1
@@ -200,6 +214,7 @@ class EmulatedWeightSite(EmulatedSite):
         self.register_buffer("weight_factor", torch.ones(len(weight)))
         self.scales_of: WeightScales = "channel"
         self.watcher: Callable[[torch.Tensor], torch.Tensor | None] | None = None
+        self.fusion: Fusion | None = None
         self._prepared: tuple[Any, ...] | None = None
 
     def assign_(self, arithmetic: Arithmetic) -> None:
@@ -247,6 +262,32 @@ class EmulatedWeightSite(EmulatedSite):
             return y
         self.correction += change
         return y + change.view(-1, *[1] * (-self.channel_dim - 1))
+
+    def takes_codes(self) -> bool:
+        """Whether it can be given codes just now, and nobody would see them."""
+        return not (self.computes_in_float or self.observers or self._forward_pre_hooks)
+
+    def fuses(self, shape: tuple[int, ...]) -> bool:
+        """Whether it can give codes of this shape just now, and nobody would see them."""
+        fusion = self.fusion
+        if fusion is None or self.training or self.watcher is not None or self._forward_hooks:
+            return False
+        return fusion.is_at_work(shape)
+
+    def codes(self, x: torch.Tensor) -> torch.Tensor:
+        """``x`` as codes, if it is not."""
+        return x if x.dtype == torch.int8 else quantise(x, self.x_scale)
+
+    def fed(self, x: torch.Tensor, source: torch.Tensor) -> None:
+        """Show what it multiplies to those who compare.
+
+        Args:
+            x: codes, or what becomes codes.
+            source: what it was called with.
+        """
+        if self.fusion is not None and self.fusion.switch.fed is not None:
+            site = source.source.site if isinstance(source, SiteOutput) else None
+            self.fusion.switch.fed.append((self.codes(x), site))
 
     def weight_codes(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Codes that the circuit gets, int8 of the weight's shape, and scales, shape ``(out,)``."""
@@ -316,10 +357,21 @@ class EmulatedLinear(EmulatedWeightSite, nn.Linear):  # type: ignore[misc]
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """``(…, in)`` → ``(…, out)``."""
-        if self.observed(x):
+        given, x = x, taken(x, self)
+        if not is_codes(x, given) and self.observed(x):
             return F.linear(x, self.weight, self.bias)
         self.sync_scale_()
         if self.learns(x):
             return self.watched(self.learning(LinearProduct, x))
+        self.fed(x, given)
         w_scale, operand = self.prepared()
-        return self.watched(self.selection().linear(x, operand, self.scaling(w_scale)))
+        scaling, selection = self.scaling(w_scale), self.selection()
+        shape = *x.shape[:-1], self.out_features
+        fuses = self.fuses(shape)
+        if not fuses and not is_codes(x, given):
+            return self.watched(selection.linear(x, operand, scaling))
+        emit = functools.partial(selection.emit_linear, self.codes(x), operand, scaling)
+        if not fuses:
+            return self.watched(values_of(emit))
+        assert self.fusion is not None
+        return self.fusion.output(self, emit, scaling, shape, is_channels_first=True)

@@ -1,37 +1,14 @@
 /* AVX-512: VNNI for products, BITALG for the staircase of bits, VBMI for table look-ups. */
-#include "native.h"
+#include "avx512.h"
 
 #ifdef AXDSE_X86
-#include <immintrin.h>
 #include <math.h>
-
-#define TARGET \
-    __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512bitalg,avx512vbmi")))
-#define INLINE TARGET static inline __attribute__((always_inline))
 
 static inline int32_t load32(const uint8_t *p)
 {
     int32_t value;
     __builtin_memcpy(&value, p, 4);
     return value;
-}
-
-/* round(x / scale), half to even, clamped to ±127; a NaN becomes 0.
- *
- * x·(1/scale) is within 2^-21.9 of the quotient, relatively, so that it rounds the same way unless
- * it lies within 1e-4 of a half; only then is the division made. */
-INLINE __m512i quantise16(__m512 x, __m512 scale, __m512 reciprocal, int always)
-{
-    const __m512 top = _mm512_set1_ps(127.0f), bottom = _mm512_set1_ps(-127.0f);
-    __m512 q = _mm512_mul_ps(x, reciprocal);
-    q = _mm512_min_ps(_mm512_max_ps(q, _mm512_set1_ps(-200.0f)), _mm512_set1_ps(200.0f));
-    __m512 off = _mm512_abs_ps(_mm512_sub_ps(
-        q, _mm512_roundscale_ps(q, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)));
-    if (__builtin_expect(always ||
-                             _mm512_cmp_ps_mask(off, _mm512_set1_ps(0.4999f), _CMP_GT_OQ), 0))
-        q = _mm512_div_ps(x, scale);
-    q = _mm512_min_ps(_mm512_max_ps(q, bottom), top);
-    return _mm512_maskz_cvtps_epi32(_mm512_cmp_ps_mask(x, x, _CMP_ORD_Q), q);
 }
 
 TARGET static void quantise(const float *x, int64_t n, float scale, uint8_t *codes)
@@ -370,5 +347,6 @@ const Kernels kernels_avx512 = {
     .name = "avx512", .quantise = quantise, .mask = mask_codes, .map = map_codes,
     .planes = bit_plane, .tile = tile, .panels = 4, .rows = {TILE_ROWS, TILE_ROWS, 6, 6},
     .correct = correct, .pack_planes = pack_planes, .store = store, .lookup = lookup,
-    .takes_signs = 1};
+    .takes_signs = 1,
+    .emit = emit_avx512, .greater = greater_avx512};
 #endif

@@ -61,7 +61,26 @@ typedef struct {
     const float *scale, *bias;
     double x_scale, second_scale;
     int64_t threads;
+    /* Beside `out`, or in its place where that is NULL: codes for the next layer, at the same
+     * offsets. `added`, too, lies as `out` does. With y = sum·scale + bias + added, out is y and
+     * codes are those of max(y, 0), or of y. */
+    const float *added;          /* or NULL */
+    int64_t added_is_rectified;  /* max(added, 0) is added */
+    uint8_t *codes;              /* or NULL */
+    int64_t codes_are_rectified;
+    double codes_scale;
 } ProductJob;
+
+/* The greatest of every window of codes whose channels lie next to each other. */
+typedef struct {
+    const int8_t *x;             /* batch × height × width × channels */
+    int64_t batch, height, width, channels;
+    int64_t kernel_h, kernel_w, stride_h, stride_w;
+    int64_t padding_h, padding_w, dilation_h, dilation_w;
+    int64_t out_h, out_w;
+    int8_t *out;                 /* batch × out_h × out_w × channels */
+    int64_t threads;
+} MaxPool;
 
 /* Rows × panels of one register tile. */
 typedef struct {
@@ -137,6 +156,11 @@ typedef struct {
                   const int64_t *outputs, float *out);
     void (*lookup)(const Lookup *, const Columns *, const uint8_t *row_codes, int32_t *sums);
     int takes_signs;
+    /* `store` for a job with codes or something added; scales, biases and rows begin at `column`. */
+    void (*emit)(const ProductJob *, const int32_t *sums, int rows, int64_t n, int64_t column,
+                 const int64_t *outputs);
+    /* best = max(best, other), codes. */
+    void (*greater)(const int8_t *other, int64_t n, int8_t *best);
 } Kernels;
 
 extern const Kernels kernels_portable;
@@ -165,6 +189,10 @@ int64_t run_bytes(const ProductJob *);
 int64_t runs_of(const ProductJob *);
 int64_t packed_dwords(const ProductJob *);      /* of the inner dimension, all terms */
 int64_t packed_plane_words(const ProductJob *); /* of one bit plane */
+
+/* emit.c: `Kernels.emit` with what each instruction set has already. */
+void emit_by(const Kernels *, const ProductJob *, const int32_t *sums, int rows, int64_t n,
+             int64_t column, const int64_t *outputs);
 
 /* pack.c: packs the codes of one batch, whose rows run along k or along n. */
 void pack_second(const ProductJob *, const uint8_t *codes, int along_k, int8_t *w,

@@ -195,6 +195,10 @@ static void store_rows(const Plan *plan, const Tile *tile, int rows, const int64
                        int64_t column, int64_t n)
 {
     const ProductJob *job = plan->job;
+    if (job->codes || job->added) {
+        plan->kernels->emit(job, tile->sums, rows, n, column, outputs);
+        return;
+    }
     if (!job->out_is_sums) {
         plan->kernels->store(tile->sums, rows, n, job->scale + column,
                              job->bias ? job->bias + column : 0, outputs,
