@@ -210,6 +210,16 @@ static void store_rows(const Plan *plan, const Tile *tile, int rows, const int64
                (size_t)n * sizeof(int32_t));
 }
 
+/* Where the results of a tile will go is fetched while it is computed. */
+static void fetch_outputs(const ProductJob *job, int rows, const int64_t *outputs, int64_t column,
+                          int64_t n)
+{
+    const float *out = job->out;
+    for (int m = 0; out && m < rows; m++)
+        for (int64_t i = 0; i < n; i += LANES)
+            __builtin_prefetch(out + outputs[m] + column + i, 1);
+}
+
 static void run_tiles(const Plan *plan, Tile *tile, int64_t n_pixels, const int32_t *pixels,
                       const int64_t *outputs)
 {
@@ -229,6 +239,7 @@ static void run_tiles(const Plan *plan, Tile *tile, int64_t n_pixels, const int3
             for (int64_t m = 0; m < n_pixels; m += tall) {
                 int rows = (int)min64(n_pixels - m, tall);
                 tile->rows = pixels + m;
+                fetch_outputs(job, rows, outputs + m, g * job->columns + column, n);
                 plan->kernels->tile(tile, rows, wide);
                 if (job->depth)
                     plan->kernels->correct(tile, rows, wide);
