@@ -7,7 +7,10 @@ import tempfile
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import nn
 
@@ -15,8 +18,11 @@ from studies.emulation_speed._subjects import MakeBatch
 from studies.emulation_speed._timing import Run
 
 OPSET = 18
+IR_VERSION = 9
 INPUT = "images"
-FLOAT, INT8 = "onnxruntime float32", "onnxruntime int8"
+FLOAT = "onnxruntime float32"
+INT8, SIGNED = "onnxruntime int8", "onnxruntime int8, signed activations"
+Codes = npt.NDArray[np.int8] | npt.NDArray[np.uint8]
 NEEDED = ("onnx", "onnxscript", "onnxruntime")
 
 
@@ -29,7 +35,8 @@ def onnxruntime_methods(net: nn.Module, make_batch: MakeBatch, x: torch.Tensor) 
     """Inference of a batch by onnxruntime, by name, on as many threads as PyTorch has.
 
     Quantised by onnxruntime's own tool: QDQ, a scale per output channel, static ranges of one
-    batch.
+    batch. Which activations are quicker, unsigned or signed, depends on the processor, so that both
+    are there.
 
     Args:
         net: the network.
@@ -52,15 +59,65 @@ def onnxruntime_methods(net: nn.Module, make_batch: MakeBatch, x: torch.Tensor) 
             verbose=False,
         )
         quant_pre_process(str(exported), str(simple))
-        quantize_static(
-            str(simple),
-            str(quantised),
-            _OneBatch(make_batch(len(x))),
-            per_channel=True,
-            activation_type=QuantType.QInt8,
-            weight_type=QuantType.QInt8,
-        )
-        return {FLOAT: _session(exported, x), INT8: _session(quantised, x)}
+        methods = {FLOAT: _session(exported.read_bytes(), x.numpy())}
+        for name, kind in ((INT8, QuantType.QUInt8), (SIGNED, QuantType.QInt8)):
+            quantize_static(
+                str(simple),
+                str(quantised),
+                _OneBatch(make_batch(len(x))),
+                per_channel=True,
+                activation_type=kind,
+                weight_type=QuantType.QInt8,
+            )
+            methods[name] = _session(quantised.read_bytes(), x.numpy())
+        return methods
+
+
+def convolutions_of_codes(x: torch.Tensor, w: torch.Tensor, stride: int) -> dict[str, Run]:
+    """Onnxruntime's convolution of codes to codes, a scale per output channel, by name.
+
+    Args:
+        x: ``(batch, in, rows, columns)``, int8; 128 more where activations are unsigned.
+        w: ``(out, in, 3, 3)``, int8; padding 1.
+        stride: in both directions.
+    """
+    codes = x.permute(0, 2, 3, 1).contiguous().numpy()
+    unsigned = (codes.astype(np.int16) + 128).astype(np.uint8)
+    return {
+        name: _session(_convolution(values, w.numpy(), stride), values)
+        for name, values in ((INT8, unsigned), (SIGNED, codes))
+    }
+
+
+def _convolution(x: Codes, w: Codes, stride: int) -> bytes:
+    """The model, with the channels last, which its kernels are quicker with."""
+    from onnx import helper, numpy_helper
+
+    values = {
+        "w": w,
+        "x_scale": np.float32(1),
+        "w_scale": np.full(len(w), 1e-3, dtype=np.float32),
+        "y_scale": np.float32(1),
+        "zero": x.dtype.type(128 if x.dtype == np.uint8 else 0),
+        "w_zero": np.zeros(len(w), dtype=np.int8),
+    }
+    operands = [INPUT, "x_scale", "zero", "w", "w_scale", "w_zero", "y_scale", "zero"]
+    how = {"strides": [stride] * 2, "pads": [1] * 4, "kernel_shape": [3, 3], "channels_last": 1}
+    domain = "com.microsoft"
+    node = helper.make_node("QLinearConv", operands, ["y"], domain=domain)
+    node.attribute.extend(helper.make_attribute(name, value) for name, value in how.items())
+    size = (x.shape[1] - 1) // stride + 1
+    kind = helper.np_dtype_to_tensor_dtype(x.dtype)
+    graph = helper.make_graph(
+        [node],
+        "convolution",
+        [helper.make_tensor_value_info(INPUT, kind, x.shape)],
+        [helper.make_tensor_value_info("y", kind, (len(x), size, size, len(w)))],
+        [numpy_helper.from_array(np.asarray(value), name) for name, value in values.items()],
+    )
+    versions = [helper.make_opsetid("", OPSET), helper.make_opsetid(domain, 1)]
+    model = helper.make_model(graph, opset_imports=versions, ir_version=IR_VERSION)
+    return bytes(model.SerializeToString())
 
 
 class _OneBatch:
@@ -74,15 +131,13 @@ class _OneBatch:
         return next(self._batches, None)
 
 
-def _session(path: Path, x: torch.Tensor) -> Run:
+def _session(model: bytes, x: npt.NDArray[Any]) -> Run:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
-    session = onnxruntime.InferenceSession(
-        path.read_bytes(), options, providers=["CPUExecutionProvider"]
-    )
-    feed = {INPUT: x.numpy()}
+    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    feed = {INPUT: x}
     return lambda: session.run(None, feed)
 
 

@@ -11,7 +11,8 @@ from luts.console import Reporter
 from studies._pace import training_step
 from studies.emulation_speed import _methods
 from studies.emulation_speed._memory import peak_mb
-from studies.emulation_speed._onnxruntime import INT8, missing, onnxruntime_methods
+from studies.emulation_speed._onnxruntime import FLOAT, missing, onnxruntime_methods
+from studies.emulation_speed._products import product_methods
 from studies.emulation_speed._subjects import (
     NETWORKS,
     SpeedStudy,
@@ -19,6 +20,7 @@ from studies.emulation_speed._subjects import (
     kind_of,
     layers,
     network,
+    products,
 )
 from studies.emulation_speed._timing import Run, interleaved
 
@@ -30,14 +32,14 @@ def measure(parts: list[str], study: SpeedStudy, reporter: Reporter) -> pd.DataF
     """A row per part, subject and method.
 
     Returns:
-        Columns ``part`` (layers, networks, training or memory), ``subject`` (layer shape or
-        network), ``batch`` (images), ``method`` (a float method, the scalar loop, onnxruntime's
-        int8, or a circuit), ``kind`` (float, loop, int8, table or the number of terms),
-        ``computed_by`` (backends at work), ``median_ms``, ``low_ms`` and ``high_ms`` (median and
-        quartiles; 0 for memory), ``peak_mb`` (peak memory; 0 for times), ``vs_float32`` (speed
-        relative to the fastest float32 of PyTorch; time or memory relative to it, for training and
-        memory), ``vs_loop`` and ``vs_int8`` (speed relative to the scalar table loop and to
-        onnxruntime's int8; 0 where that was not run).
+        Columns ``part`` (of `PARTS`), ``subject`` (layer shape or network), ``batch`` (images),
+        ``method`` (a float method, the scalar loop, int8 elsewhere, or a circuit), ``kind`` (float,
+        loop, int8, table or the number of terms), ``computed_by`` (backends at work),
+        ``median_ms``, ``low_ms`` and ``high_ms`` (median and quartiles; 0 for memory), ``peak_mb``
+        (peak memory; 0 for times), ``vs_float32`` (speed relative to the fastest float32 of
+        PyTorch; time or memory relative to it, for training and memory), ``vs_loop`` and
+        ``vs_int8`` (speed relative to the scalar table loop, and to the fastest int8 of
+        onnxruntime, or of PyTorch for linear products; 0 where that was not run).
     """
     rows = [row for part in parts for row in PARTS[part](study, reporter)]
     times = ["median_ms", "low_ms", "high_ms"]
@@ -57,6 +59,16 @@ def _layers(study: SpeedStudy, reporter: Reporter) -> Rows:
     return rows
 
 
+def _products(study: SpeedStudy, reporter: Reporter) -> Rows:
+    rows: Rows = []
+    factored = {name: each for name, each in circuits().items() if kind_of(each) != "table"}
+    for layer in reporter.track(products(), "products"):
+        batch = layer.shape[0] if layer.kind == "linear" else study.product_batch
+        methods = product_methods(layer, batch, factored)
+        rows += _timed("products", layer.name, batch, methods, study)
+    return rows
+
+
 def _networks(study: SpeedStudy, reporter: Reporter) -> Rows:
     rows: Rows = []
     absent = missing()
@@ -69,7 +81,7 @@ def _networks(study: SpeedStudy, reporter: Reporter) -> Rows:
             reporter.note(f"onnxruntime is not timed: {', '.join(absent)} is not installed")
         else:
             for label, run in onnxruntime_methods(net, make_batch, x).items():
-                kind = "int8" if label == INT8 else "float"
+                kind = "float" if label == FLOAT else "int8"
                 methods[label] = _methods.Method(run, kind, "onnxruntime")
         rows += _timed("networks", name, len(x), methods, study)
     return rows
@@ -109,7 +121,13 @@ def _memory(study: SpeedStudy, reporter: Reporter) -> Rows:
     return rows
 
 
-PARTS = {"layers": _layers, "networks": _networks, "training": _training, "memory": _memory}
+PARTS = {
+    "layers": _layers,
+    "products": _products,
+    "networks": _networks,
+    "training": _training,
+    "memory": _memory,
+}
 
 
 def _inference(
@@ -134,6 +152,7 @@ def _timed(
         times = interleaved({name: method.run for name, method in methods.items()}, rounds)
     median = times["median_ms"]
     fastest = median[median.index.str.startswith("float32")].min()
+    int8 = min((median[name] for name in median.index if methods[name].kind == "int8"), default=0.0)
     table = times.assign(
         part=part,
         subject=subject,
@@ -142,7 +161,7 @@ def _timed(
         computed_by=[methods[name].computed_by for name in times.index],
         vs_float32=median / fastest if part == "training" else fastest / median,
         vs_loop=median.get(_methods.LOOP, 0.0) / median,
-        vs_int8=median.get(INT8, 0.0) / median,
+        vs_int8=int8 / median,
     )
     rows = table.rename_axis("method").reset_index().to_dict("records")
     return [{str(name): value for name, value in row.items()} for row in rows]

@@ -28,6 +28,7 @@ class SpeedStudy:
     repetitions: Annotated[int, setting("interleaved rounds", ge=1)]
     loop_repetitions: Annotated[int, setting("of them with the slow baseline", ge=1)]
     layer_batch: Annotated[int, setting("images of a single layer", ge=1)]
+    product_batch: Annotated[int, setting("images of a convolution of codes", ge=1)]
     batch: Annotated[Mapping[str, int], setting("images by network", ge=1)]
     memory_batch: Annotated[int, setting("images where memory is measured", ge=1)]
     vit_image_size: Annotated[int, setting("height and width", unit="pixels", ge=1)]
@@ -86,6 +87,15 @@ def layers(tokens: int) -> list[Layer]:
         Layer("vgg11_bn", "linear", (1, 512, 512)),
         *(Layer("vit_small", "linear", (tokens, *sizes)) for sizes in linears),
         *(Layer("vit_small", "attention", shape) for shape in products),
+    ]
+
+
+def products() -> list[Layer]:
+    """What products of codes are timed on: large linear layers, and every convolution."""
+    linears = [(1536, 384, 4096), (2080, 384, 1536)]
+    return [
+        *(Layer("product", "linear", sizes) for sizes in linears),
+        *(layer for layer in layers(1) if layer.kind == "conv"),
     ]
 
 
