@@ -11,40 +11,19 @@ static inline int32_t load32(const uint8_t *p)
     return value;
 }
 
-/* Four times `quantise16` with one branch, by fewer instructions: what is clamped before it is
- * rounded needs no care, and what a NaN or a value near a half is found among is done anew. */
-INLINE __m512i quantise64(const float *x, __m512 scale, __m512 reciprocal)
-{
-    const __m512 top = _mm512_set1_ps(127.0f), bottom = _mm512_set1_ps(-127.0f);
-    const __m512 near_half = _mm512_set1_ps(0.4999f);
-    const __m512i in_order = _mm512_set_epi32(15, 11, 7, 3, 14, 10, 6, 2, 13, 9, 5, 1, 12, 8, 4, 0);
-    __mmask16 doubtful = 0;
-    __m512i q[4];
-    for (int v = 0; v < 4; v++) {
-        /* A NaN as second operand is what minimum and maximum give. */
-        __m512 y = _mm512_mul_ps(_mm512_loadu_ps(x + 16 * v), reciprocal);
-        y = _mm512_max_ps(bottom, _mm512_min_ps(top, y));
-        doubtful |= _mm512_cmp_ps_mask(_mm512_abs_ps(_mm512_reduce_ps(y, 0)), near_half,
-                                       _CMP_NLE_UQ);
-        q[v] = _mm512_cvtps_epi32(y);
-    }
-    if (__builtin_expect(doubtful, 0))
-        for (int v = 0; v < 4; v++)
-            q[v] = quantise16(_mm512_loadu_ps(x + 16 * v), scale, reciprocal, 0);
-    __m512i packed = _mm512_packs_epi16(_mm512_packs_epi32(q[0], q[1]),
-                                        _mm512_packs_epi32(q[2], q[3]));
-    return _mm512_permutexvar_epi32(in_order, packed);
-}
-
 TARGET static void quantise(const float *x, int64_t n, float scale, uint8_t *codes)
 {
+    enum { AHEAD = 256 }; /* without which large arrays take twice as long */
     const __m512 s = _mm512_set1_ps(scale), r = _mm512_set1_ps(1.0f / scale);
     int always = !(isnormal(scale) && isnormal(1.0f / scale));
     int64_t i = 0;
-    for (; i + 64 <= n && !always; i += 64) {
-        for (int l = 0; l < 4; l++)
-            _mm_prefetch((const char *)(x + i + 256 + 16 * l), _MM_HINT_T0);
-        _mm512_storeu_si512(codes + i, quantise64(x + i, s, r));
+    for (; i + 64 <= n; i += 64) {
+        __m512 four[4];
+        for (int v = 0; v < 4; v++) {
+            _mm_prefetch((const char *)(x + i + AHEAD + 16 * v), _MM_HINT_T0);
+            four[v] = _mm512_loadu_ps(x + i + 16 * v);
+        }
+        _mm512_storeu_si512(codes + i, quantise64(four, s, r, always));
     }
     for (; i < n; i += 16) {
         __mmask16 used = n - i >= 16 ? 0xffff : (__mmask16)((1u << (n - i)) - 1);

@@ -210,14 +210,18 @@ static void store_rows(const Plan *plan, const Tile *tile, int rows, const int64
                (size_t)n * sizeof(int32_t));
 }
 
-/* Where the results of a tile will go is fetched while it is computed. */
+/* What a tile's results meet in memory is fetched while they are computed. */
 static void fetch_outputs(const ProductJob *job, int rows, const int64_t *outputs, int64_t column,
                           int64_t n)
 {
-    const float *out = job->out;
-    for (int m = 0; out && m < rows; m++)
-        for (int64_t i = 0; i < n; i += LANES)
-            __builtin_prefetch(out + outputs[m] + column + i, 1);
+    const float *out = job->out, *added = job->added;
+    for (int m = 0; m < rows; m++)
+        for (int64_t i = column; i < column + n; i += LANES) {
+            if (out)
+                __builtin_prefetch(out + outputs[m] + i, 1);
+            if (added)
+                __builtin_prefetch(added + outputs[m] + i);
+        }
 }
 
 static void run_tiles(const Plan *plan, Tile *tile, int64_t n_pixels, const int32_t *pixels,
