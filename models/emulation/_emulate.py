@@ -24,11 +24,11 @@ from models.emulation._fold import fold_batchnorms_
 from models.emulation._fuse import fuse_
 from models.emulation._fusion import Switch
 from models.emulation._layers import EmulatedSite, EmulatedWeightSite, computing_in_float
+from models.emulation._lazy import plain_leaves
 from models.emulation._quantise import WEIGHT_SCALES, WeightScales
 from models.emulation._recorder import Recorder
 from models.emulation._site import Sites
 from models.emulation._sites import recorded, warn_of
-from models.emulation._site_output import plain_leaves
 from models.emulation._slopes import Gradient
 from models.networks import Batch, Inputs, batches_of, check_experts
 
