@@ -237,6 +237,9 @@ def emulate(
 ) -> EmulatedNetwork:
     """An emulated copy of ``network``; the original stays as it is.
 
+    In inference, codes go from site to site where nothing else reads them. That is proved on the
+    first two calibration inputs: every code and every output must be the same in every bit.
+
     A layer that no calibration input reaches is no site, and refuses, in evaluation mode, an input
     that does. A warning says what is no site if that is more than 0.5 % of all products.
 

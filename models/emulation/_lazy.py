@@ -21,6 +21,7 @@ class Lazy(torch.Tensor):
 
     @classmethod
     def of(cls, shape: Any, strides: Any, dtype: torch.dtype, device: torch.device) -> Any:
+        """One that looks like this."""
         return torch.Tensor._make_wrapper_subclass(  # type: ignore[attr-defined]
             cls, shape, strides=strides, dtype=dtype, device=device
         )
