@@ -21,7 +21,10 @@ def max_pool(
 
     Args:
         codes: int8 of shape ``(batch, channels, rows, columns)``.
-        kernel, stride, padding, dilation: rows, columns.
+        kernel: rows, columns of a window.
+        stride: between windows.
+        padding: rows above and below, columns left and right.
+        dilation: between what belongs to a window.
         ceil_mode: the last window may reach beyond the padded image.
     """
     rest = stride, padding, dilation

@@ -10,7 +10,6 @@ from luts._native._library import kernels
 from luts._native._structures import MaxPool
 
 
-# What a pooling is made of.
 def native_max_pool(
     codes: torch.Tensor, *, kernel: Pair, stride: Pair, padding: Pair, dilation: Pair, size: Pair
 ) -> torch.Tensor:
@@ -18,7 +17,10 @@ def native_max_pool(
 
     Args:
         codes: int8 of shape ``(batch, channels, rows, columns)``.
-        kernel, stride, padding, dilation: rows, columns.
+        kernel: rows, columns of a window.
+        stride: between windows.
+        padding: rows above and below, columns left and right.
+        dilation: between what belongs to a window.
         size: rows and columns of the output.
 
     Returns:

@@ -150,7 +150,8 @@ def native_layer(
     return out.permute(0, 3, 1, 2)
 
 
-def native_emit(
+# One parameter a field of what `luts.Epilogue` says.
+def native_emit(  # noqa: PLR0913
     codes: torch.Tensor,
     *,
     packed: Packed,

@@ -55,8 +55,7 @@ class Backend(abc.ABC):
             scaling: how to quantise and scale; None for codes and sums.
         """
 
-    # One parameter more than `layer`, and as plain.
-    def emit(  # noqa: PLR0913
+    def emit(
         self,
         codes: torch.Tensor,
         prepared: Any,

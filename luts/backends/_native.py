@@ -72,8 +72,7 @@ class NativeBackend(Backend):
             bias=scaling.offset,
         )
 
-    # The parameters are those of the base class.
-    def emit(  # noqa: PLR0913
+    def emit(
         self,
         codes: torch.Tensor,
         prepared: Packed,

@@ -24,11 +24,11 @@ from models.emulation._fold import fold_batchnorms_
 from models.emulation._fuse import fuse_
 from models.emulation._fusion import Switch
 from models.emulation._layers import EmulatedSite, EmulatedWeightSite, computing_in_float
+from models.emulation._lazy import plain_leaves
 from models.emulation._quantise import WEIGHT_SCALES, WeightScales
 from models.emulation._recorder import Recorder
 from models.emulation._site import Sites
 from models.emulation._sites import recorded, warn_of
-from models.emulation._site_output import plain_leaves
 from models.emulation._slopes import Gradient
 from models.networks import Batch, Inputs, batches_of, check_experts
 
@@ -236,6 +236,9 @@ def emulate(
     catalog: Catalog = catalog,
 ) -> EmulatedNetwork:
     """An emulated copy of ``network``; the original stays as it is.
+
+    In inference, codes go from site to site where nothing else reads them. That is proved on the
+    first two calibration inputs: every code and every output must be the same in every bit.
 
     A layer that no calibration input reaches is no site, and refuses, in evaluation mode, an input
     that does. A warning says what is no site if that is more than 0.5 % of all products.

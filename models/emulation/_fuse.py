@@ -15,7 +15,8 @@ from torch.utils._pytree import tree_leaves
 
 from models.emulation._fusion import Fusion, Switch
 from models.emulation._layers import EmulatedLinear, EmulatedWeightSite
-from models.emulation._site_output import Reads, plain_leaves
+from models.emulation._lazy import plain_leaves
+from models.emulation._site_output import Reads
 from models.networks import Inputs, every_expert_sees_everything
 
 Fed = list[tuple[torch.Tensor, Any]]

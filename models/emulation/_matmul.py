@@ -6,6 +6,7 @@ import torch
 
 from luts import Scaling, Task, check_sum
 from models.emulation._layers import EmulatedSite
+from models.emulation._lazy import plain
 from models.emulation._products import MatmulProduct
 from models.emulation._site import SiteKind
 
@@ -25,6 +26,7 @@ class EmulatedMatmul(EmulatedSite):
 
     def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         """``(…, M, K)`` times ``(…, K, N)`` → ``(…, M, N)``."""
+        x, y = plain(x), plain(y)
         if self.observed(x, y):
             return x @ y
         check_sum(x.shape[-1], self.arithmetic.multiplier, "an attention product")

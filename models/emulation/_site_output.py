@@ -12,9 +12,9 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 import torch
-from torch.utils._pytree import tree_leaves, tree_map
 
 from luts import Emitted, Epilogue, max_pool
+from models.emulation._lazy import Lazy, plain
 
 aten: Any = torch.ops.aten
 
@@ -103,58 +103,6 @@ class Operation:
 
 
 RELU = Operation(torch.relu)
-
-
-class Lazy(torch.Tensor):
-    """A tensor that is computed when something reads it."""
-
-    _plain: torch.Tensor | None = None
-    _compute: Callable[[], torch.Tensor]
-    __torch_function__: Any = torch._C._disabled_torch_function_impl
-
-    @classmethod
-    def _of(cls, shape: Any, strides: Any, dtype: torch.dtype, device: torch.device) -> Any:
-        return torch.Tensor._make_wrapper_subclass(  # type: ignore[attr-defined]
-            cls, shape, strides=strides, dtype=dtype, device=device
-        )
-
-    def plain(self) -> torch.Tensor:
-        """The tensor itself."""
-        if self._plain is None:
-            self._plain = self._compute()
-        return self._plain
-
-    @classmethod
-    def __torch_dispatch__(  # type: ignore[override]
-        cls, func: Any, types: Any, args: Any = (), kwargs: Any = None
-    ) -> Any:
-        """What is known keeps it lazy; anything else reads it."""
-        known = _KNOWN.get(func)
-        if known is not None:
-            result = known(*args, **(kwargs or {}))
-            if result is not NotImplemented:
-                return result
-        return _read(func, args, kwargs or {})
-
-    def __deepcopy__(self, memo: Any) -> torch.Tensor:
-        return self.plain().clone()
-
-    def __repr__(self, **options: Any) -> str:  # type: ignore[override]
-        return repr(self.plain())
-
-
-def _passed_on(name: str) -> Callable[..., Any]:
-    def method(self: Lazy, *args: Any, **kwargs: Any) -> Any:
-        return getattr(self.plain(), name)(*args, **kwargs)
-
-    return method
-
-
-for _name in (
-    *("numpy", "tolist", "data_ptr", "storage", "untyped_storage", "storage_offset"),
-    *("__array__", "__dlpack__", "__dlpack_device__", "__reduce_ex__", "__format__"),
-):
-    setattr(Lazy, _name, _passed_on(_name))
 
 
 class SiteOutput(Lazy):
@@ -276,7 +224,7 @@ def _never(epilogue: Epilogue) -> Emitted:
 
 def _new(source: Source, shape: Any, device: torch.device) -> SiteOutput:
     strides = _strides(shape, is_channels_first=source.is_channels_first)
-    made: SiteOutput = SiteOutput._of(shape, strides, torch.float32, device)
+    made: SiteOutput = SiteOutput.of(shape, strides, torch.float32, device)
     made.source = source
     return made
 
@@ -304,35 +252,6 @@ def site_output(source: Source, shape: Any, device: torch.device) -> SiteOutput:
         made.emitted = source.emit(source.epilogue())
         made.codes = made.emitted.codes
     return made
-
-
-def plain(x: torch.Tensor) -> torch.Tensor:
-    """``x``, or the tensor that it stands for."""
-    return x.plain() if isinstance(x, Lazy) else x
-
-
-def plain_leaves(tree: Any) -> Any:
-    """``tree`` with the tensors that are stood for."""
-    if any(isinstance(leaf, Lazy) for leaf in tree_leaves(tree)):
-        return tree_map(lambda leaf: plain(leaf) if isinstance(leaf, Lazy) else leaf, tree)
-    return tree
-
-
-def _read(func: Any, args: Any, kwargs: Any) -> Any:
-    """Call ``func`` of the tensors themselves; what it changed in place stays who it is."""
-    known: dict[int, Lazy] = {}
-
-    def opened(leaf: Any) -> Any:
-        if not isinstance(leaf, Lazy):
-            return leaf
-        tensor = leaf.plain()
-        known[id(tensor)] = leaf
-        return tensor
-
-    result = func(*tree_map(opened, args), **tree_map(opened, kwargs))
-    if isinstance(result, torch.Tensor):
-        return known.get(id(result), result)
-    return result
 
 
 def _is_open(x: Any) -> bool:
@@ -377,7 +296,7 @@ def _max_pool_with_indices(x: Any, *args: Any, **kwargs: Any) -> Any:
     pooled = _max_pool(x, *args, **kwargs)
     if pooled is NotImplemented:
         return pooled
-    indices: Lazy = Lazy._of(pooled.shape, pooled.stride(), torch.int64, x.device)
+    indices: Lazy = Lazy.of(pooled.shape, pooled.stride(), torch.int64, x.device)
     indices._compute = lambda: aten.max_pool2d_with_indices(x.plain(), *args, **kwargs)[1]  # type: ignore[method-assign]
     return pooled, indices
 
@@ -411,7 +330,7 @@ def _dropout(x: Any, p: Any, train: Any) -> Any:
     return NotImplemented if train else x
 
 
-_KNOWN: dict[Any, Callable[..., Any]] = {
+SiteOutput.known = {
     aten.relu.default: _relu,
     aten.relu_.default: _relu_,
     aten.max_pool2d.default: _max_pool,
