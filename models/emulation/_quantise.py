@@ -30,7 +30,11 @@ def weight_scale(weight: torch.Tensor, of: WeightScales = "channel") -> torch.Te
         of: ``"channel"``: each represents its own largest weight. ``"tensor"``: all represent the
             largest of the layer.
     """
-    largest = weight.detach().abs().flatten(1).amax(dim=1)
+    weight = weight.detach()
+    if weight.numel() == 0:
+        largest = weight.abs().flatten(1).amax(dim=1)
+    else:
+        largest = torch.linalg.vector_norm(weight, torch.inf, list(range(1, weight.dim())))
     if of == "tensor" and len(largest):
         largest = largest.max().expand_as(largest)
     return positive_scale(largest)
@@ -41,7 +45,7 @@ def positive_scale(largest: torch.Tensor) -> torch.Tensor:
     scale = largest.float() / MAX_CODE
     # A scale so small that it is subnormal would divide to infinity.
     tiny = torch.finfo(torch.float32).tiny
-    return torch.where(scale < tiny, torch.ones_like(scale), scale)
+    return torch.where(scale < tiny, 1.0, scale)
 
 
 class Observer:
