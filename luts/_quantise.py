@@ -11,6 +11,7 @@ import torch
 from luts._native import (
     kernels_or_none,
     native_dequantised,
+    native_largest_of_rows,
     native_quantise,
     native_quantise_rows,
 )
@@ -30,6 +31,18 @@ def quantise(x: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
     if _is_native_by_rows(x, scale):
         return native_quantise_rows(x.detach(), scale.flatten())
     return (x / scale).round_().clamp_(-MAX_CODE, MAX_CODE).nan_to_num_(0.0).to(torch.int8)
+
+
+def largest_magnitudes(x: torch.Tensor) -> torch.Tensor:
+    """The largest magnitude of each ``x[i]``, shape ``(len(x),)``; NaN where one is a NaN.
+
+    Args:
+        x: floats of at least two dimensions.
+    """
+    x = x.detach()
+    if _has_kernels(x):
+        return native_largest_of_rows(x)
+    return x.abs().flatten(1).amax(dim=1)
 
 
 @dataclasses.dataclass(frozen=True)

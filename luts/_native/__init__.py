@@ -3,7 +3,7 @@
 from luts._native._dequantise import native_dequantised
 from luts._native._library import MissingKernelsWarning, isa, kernels_or_none, max_depth
 from luts._native._lookup import native_lookup, native_pad, scalar_loop
-from luts._native._pack import native_quantise_rows
+from luts._native._pack import native_largest_of_rows, native_quantise_rows
 from luts._native._product import (
     Packed,
     native_batched,
@@ -20,6 +20,7 @@ __all__ = [
     "max_depth",
     "native_batched",
     "native_dequantised",
+    "native_largest_of_rows",
     "native_layer",
     "native_lookup",
     "native_pack",

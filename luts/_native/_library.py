@@ -82,7 +82,8 @@ def _declared(library: ctypes.CDLL) -> ctypes.CDLL:
     library.axdse_pack_layer.argtypes = [
         *(ctypes.POINTER(ProductJob), pointer, size, pointer, pointer, pointer)
     ]
-    for name in ("quantise_rows", "packed_size", "pack_layer"):
+    library.axdse_largest_of_rows.argtypes = [pointer, ctypes.c_int64, ctypes.c_int64, pointer]
+    for name in ("quantise_rows", "largest_of_rows", "packed_size", "pack_layer"):
         getattr(library, f"axdse_{name}").restype = None
     for name in ("product", "lookup", "quantise", "pad"):
         getattr(library, f"axdse_{name}").restype = None

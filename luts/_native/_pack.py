@@ -47,15 +47,33 @@ def native_quantise_rows(x: torch.Tensor, scales: torch.Tensor) -> torch.Tensor:
     Returns:
         int8 of the shape of ``x``, and in its memory format.
     """
-    need(x.dtype == torch.float32, "what is quantised", x.dtype, torch.float32)
-    need(x.device.type == "cpu", "what is quantised", x.device, "on the processor")
+    x = _rows_in_memory(x)
     need(scales.shape == x.shape[:1], "scales", tuple(scales.shape), "one a row")
     codes = torch.empty_like(x, dtype=torch.int8)
-    row = x[0].numel() if len(x) else 0
-    if codes.stride(0) != row:
-        codes = torch.empty(x.shape, dtype=torch.int8)
-    if codes.stride() != x.stride():
-        x = torch.empty_like(codes, dtype=torch.float32).copy_(x)
     scales = scales.float().contiguous()
-    kernels().axdse_quantise_rows(x.data_ptr(), len(x), row, scales.data_ptr(), codes.data_ptr())
+    kernels().axdse_quantise_rows(
+        x.data_ptr(), len(x), x[0].numel(), scales.data_ptr(), codes.data_ptr()
+    )
     return codes
+
+
+def native_largest_of_rows(x: torch.Tensor) -> torch.Tensor:
+    """The largest magnitude of each ``x[i]``, float32 of shape ``(len(x),)``; a NaN is larger.
+
+    Args:
+        x: float32 on the CPU, not empty.
+    """
+    x = _rows_in_memory(x)
+    largest = torch.empty(len(x))
+    kernels().axdse_largest_of_rows(x.data_ptr(), len(x), x[0].numel(), largest.data_ptr())
+    return largest
+
+
+def _rows_in_memory(x: torch.Tensor) -> torch.Tensor:
+    """``x``, of which each ``x[i]`` fills one piece of memory, and these follow each other."""
+    need(x.dtype == torch.float32, "rows", x.dtype, torch.float32)
+    need(x.device.type == "cpu", "rows", x.device, "on the processor")
+    need(x.numel() > 0, "rows", tuple(x.shape), "not empty")
+    if x.is_contiguous() or (x.dim() == 4 and x.is_contiguous(memory_format=torch.channels_last)):
+        return x
+    return x.contiguous()

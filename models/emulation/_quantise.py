@@ -9,7 +9,7 @@ from typing import Literal, get_args
 
 import torch
 
-from luts import MAX_CODE
+from luts import MAX_CODE, largest_magnitudes
 from luts.errors import InputError, suggest
 
 CalibrationMethod = Literal["max", "percentile", "mse"]
@@ -30,11 +30,7 @@ def weight_scale(weight: torch.Tensor, of: WeightScales = "channel") -> torch.Te
         of: ``"channel"``: each represents its own largest weight. ``"tensor"``: all represent the
             largest of the layer.
     """
-    weight = weight.detach()
-    if weight.numel() == 0:
-        largest = weight.abs().flatten(1).amax(dim=1)
-    else:
-        largest = torch.linalg.vector_norm(weight, torch.inf, list(range(1, weight.dim())))
+    largest = largest_magnitudes(weight)
     if of == "tensor" and len(largest):
         largest = largest.max().expand_as(largest)
     return positive_scale(largest)

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from luts import Arithmetic, Geometry, catalog, quantise
+from luts import Arithmetic, Geometry, catalog, largest_magnitudes, quantise
 from luts._native import isa, native_pack
 from luts._native._product import padded_channels
 from luts._staircase import CircuitTerms, terms_of
@@ -106,4 +106,23 @@ def test_codes_by_rows_are_those_of_the_rows(shape, seed, channels_last):
     by_row = scale.view(-1, *[1] * (x.dim() - 1))
     expected = (x / by_row).round().clamp(-127, 127).nan_to_num(0.0).to(torch.int8)
     assert torch.equal(quantise(x, by_row), expected)
-    assert torch.equal(quantise(x.transpose(1, -1), by_row), expected.transpose(1, -1))
+    if x.dim() > 2:
+        assert torch.equal(quantise(x.mT, by_row), expected.mT)
+
+
+@given(
+    shape=st.sampled_from([(1, 1), (5, 7), (16, 3, 3, 3), (4, 40, 1, 1), (3, 2, 5)]),
+    seed=st.integers(0, 999),
+    channels_last=st.booleans(),
+)
+def test_largest_magnitudes_are_those_of_the_rows(shape, seed, channels_last):
+    x = torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+    special = (torch.nan, torch.inf, -torch.inf, -9.0, 1e-40)[seed % 5]
+    x[seed % len(x)].view(-1)[0] = special
+    if channels_last and x.dim() == 4:
+        x = x.contiguous(memory_format=torch.channels_last)
+    expected = x.abs().flatten(1).amax(dim=1)
+    assert torch.equal(largest_magnitudes(x).nan_to_num(-1.0), expected.nan_to_num(-1.0))
+    if x.dim() > 2:
+        assert torch.equal(largest_magnitudes(x.mT).nan_to_num(-1.0), expected.nan_to_num(-1.0))
+    assert largest_magnitudes(x.double()).dtype == torch.float64

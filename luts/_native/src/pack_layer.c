@@ -3,6 +3,21 @@
 
 #include "native.h"
 
+/* The largest magnitude of each row; not a number where a value is none. */
+void axdse_largest_of_rows(const float *x, int64_t rows, int64_t n, float *largest)
+{
+    for (int64_t row = 0; row < rows; row++, x += n) {
+        uint32_t most = 0; /* bits of magnitudes lie in their order, those of NaN above all */
+        for (int64_t i = 0; i < n; i++) {
+            uint32_t bits;
+            memcpy(&bits, x + i, 4);
+            bits &= 0x7fffffff;
+            most = bits > most ? bits : most;
+        }
+        memcpy(largest + row, &most, 4);
+    }
+}
+
 /* Codes of rows that follow each other, each under a scale of its own. */
 void axdse_quantise_rows(const float *x, int64_t rows, int64_t n, const float *scales,
                          uint8_t *codes)
