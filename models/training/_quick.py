@@ -12,18 +12,18 @@ from torch.overrides import TorchFunctionMode
 
 from models.emulation._conv_gradients import Convolution, ProductConv2d, products_are_quicker
 
-# The backward of the fused kernel is slow for few tokens, in bfloat16 up to four times; forward and
-# backward together take equally long at about 160 tokens in bfloat16 and 130 in float32.
+# The fused kernel's backward is slow in bfloat16 for few tokens, up to four times; forward and
+# backward together take equally long at about 160. In float32 there is no difference for few.
 _FEW_TOKENS = 128
 
 
 class QuickProducts(TorchFunctionMode):
     """Inside, convolutions and attention are computed in the way that trains faster on a CPU.
 
-    Convolutions of small images with large weights become matrix products, and attention among few
-    tokens is taken apart. Results differ in rounding only. Whatever this does not know, it leaves
-    to PyTorch, as it does everything on another device. Backward belongs inside as well, since
-    checkpointed modules run forward again there.
+    Convolutions of small images with large weights become matrix products, and bfloat16 attention
+    among few tokens is taken apart. Results differ in rounding only. Whatever this does not know,
+    it leaves to PyTorch, as it does everything on another device. Backward belongs inside as well,
+    since checkpointed modules run forward again there.
     """
 
     def __torch_function__(
@@ -45,12 +45,18 @@ class QuickProducts(TorchFunctionMode):
 
 def _few_keys(query: Tensor, key: Tensor, *_: Any, **__: Any) -> bool:
     """Of attention among ``(…, tokens, features)``."""
-    return key.device.type == "cpu" and key.dim() > 1 and key.shape[-2] <= _FEW_TOKENS
+    return _is_low(key) and key.dim() > 1 and key.shape[-2] <= _FEW_TOKENS
 
 
 def _few_items(query: Tensor, key: Tensor, *_: Any, **__: Any) -> bool:
     """Of attention of `nn.MultiheadAttention`, among ``(tokens, …, features)``."""
-    return key.device.type == "cpu" and len(key) <= _FEW_TOKENS
+    return _is_low(key) and len(key) <= _FEW_TOKENS
+
+
+def _is_low(key: Tensor) -> bool:
+    """Whether a product with ``key`` is one of bfloat16 on a CPU."""
+    dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else key.dtype
+    return key.device.type == "cpu" and dtype == torch.bfloat16
 
 
 _FEW: dict[Callable[..., Any], Callable[..., bool]] = {
