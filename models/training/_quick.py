@@ -33,7 +33,10 @@ class QuickProducts(TorchFunctionMode):
         kwargs = kwargs or {}
         if func is F.conv2d:
             return _conv2d(*args, **kwargs)
-        if func in (Tensor.backward, torch.autograd.backward) and _has_gradients(args[0]):
+        if func is Tensor.backward:
+            with self:  # PyTorch leaves the mode while it asks the mode
+                return torch.autograd.backward(*args, **_renamed(kwargs))
+        if func is torch.autograd.backward and all(t.requires_grad for t in args[0]):
             with self:
                 return _backward(*args, **kwargs)
         few = _FEW.get(func)
@@ -65,26 +68,14 @@ _FEW: dict[Callable[..., Any], Callable[..., bool]] = {
 }
 
 
-def _has_gradients(tensors: Tensor | Sequence[Tensor]) -> bool:
-    return all(t.requires_grad for t in ([tensors] if isinstance(tensors, Tensor) else tensors))
+def _renamed(options: dict[str, Any]) -> dict[str, Any]:
+    """Arguments of `Tensor.backward` as those of `torch.autograd.backward`."""
+    return {("grad_tensors" if n == "gradient" else n): value for n, value in options.items()}
 
 
-def _backward(
-    tensors: Tensor | Sequence[Tensor],
-    gradient: Any = None,
-    retain_graph: bool | None = None,
-    create_graph: bool = False,
-    grad_tensors: Any = None,
-    inputs: Any = None,
-) -> None:
-    """`torch.autograd.backward` within the mode, which PyTorch leaves while it asks the mode.
-
-    It does not ask where it is given edges of the graph in the place of tensors.
-    """
-    tensors = [tensors] if isinstance(tensors, Tensor) else tensors
-    gradient = grad_tensors if gradient is None else gradient
-    edges = [get_gradient_edge(tensor) for tensor in tensors]
-    torch.autograd.backward(edges, gradient, retain_graph, create_graph, inputs=inputs)
+def _backward(tensors: Sequence[Tensor], **options: Any) -> None:
+    """`torch.autograd.backward`, given edges of the graph: for tensors it would ask the mode."""
+    torch.autograd.backward([get_gradient_edge(tensor) for tensor in tensors], **options)
 
 
 def _conv2d(*args: Any, **kwargs: Any) -> Tensor:

@@ -117,6 +117,29 @@ def test_checkpointed_attention_trains():
     torch.testing.assert_close(x.grad, expected, rtol=0.05, atol=0.02)
 
 
+@pytest.mark.parametrize(
+    "backward",
+    [
+        lambda y, g: y.backward(g),
+        lambda y, g: y.backward(gradient=g, retain_graph=True),
+        lambda y, g: y.sum().backward(),
+        lambda y, g: torch.autograd.backward(y, g),
+        lambda y, g: torch.autograd.backward([y, y.sum()], grad_tensors=[g, None]),
+    ],
+)
+def test_backward_takes_what_it_takes_in_pytorch(backward):
+    x = torch.arange(3.0, requires_grad=True)
+    found = []
+    for mode in (QuickProducts(), torch.enable_grad()):
+        x.grad = None
+        with mode:
+            backward(x.square(), torch.tensor([1.0, 2.0, 3.0]))
+        found.append(x.grad)
+    assert torch.equal(*found)
+    with QuickProducts(), pytest.raises(RuntimeError, match="does not require grad"):
+        torch.ones(()).backward()
+
+
 def test_transformed_functions_are_left_to_pytorch(taken):
     layer = nn.Conv2d(256, 256, 3, padding=1)
     x = images(256, 2)
