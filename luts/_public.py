@@ -12,7 +12,7 @@ from luts._matmul import matmul, matmul_reference
 from luts._multiplier import FIGURES, MAX_K, Multiplier
 from luts._native import MissingKernelsWarning, isa, scalar_loop
 from luts._pool import max_pool
-from luts._quantise import MAX_CODE, Dequantised, quantise
+from luts._quantise import MAX_CODE, Dequantised, largest_magnitudes, quantise
 from luts._select import Selection, check_sum, select
 from luts._selftest import check_machine
 from luts._task import Emitted, Epilogue, Scaling, Task
@@ -52,6 +52,7 @@ __all__ = [
     "families",
     "ignored_bits",
     "isa",
+    "largest_magnitudes",
     "load",
     "matmul",
     "matmul_reference",

@@ -8,7 +8,13 @@ import dataclasses
 
 import torch
 
-from luts._native import kernels_or_none, native_dequantised, native_quantise
+from luts._native import (
+    kernels_or_none,
+    native_dequantised,
+    native_largest_of_rows,
+    native_quantise,
+    native_quantise_rows,
+)
 
 MAX_CODE = 127
 
@@ -22,7 +28,21 @@ def quantise(x: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
     """
     if _is_native(x, scale):
         return native_quantise(x.detach(), scale.item())
+    if _is_native_by_rows(x, scale):
+        return native_quantise_rows(x.detach(), scale.flatten())
     return (x / scale).round_().clamp_(-MAX_CODE, MAX_CODE).nan_to_num_(0.0).to(torch.int8)
+
+
+def largest_magnitudes(x: torch.Tensor) -> torch.Tensor:
+    """The largest magnitude of each ``x[i]``, shape ``(len(x),)``; NaN where one is a NaN.
+
+    Args:
+        x: floats of at least two dimensions.
+    """
+    x = x.detach()
+    if _has_kernels(x):
+        return native_largest_of_rows(x)
+    return x.abs().flatten(1).amax(dim=1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,13 +105,17 @@ class Dequantised:
 
 
 def _is_native(x: torch.Tensor, scale: torch.Tensor) -> bool:
-    return (
-        scale.numel() == 1
-        and x.dtype == torch.float32
-        and x.device.type == "cpu"
-        and x.numel() > 0
-        and kernels_or_none() is not None
-    )
+    return scale.numel() == 1 and _has_kernels(x)
+
+
+def _is_native_by_rows(x: torch.Tensor, scale: torch.Tensor) -> bool:
+    by_row = x.dim() == scale.dim() and scale.shape == (len(x), *[1] * (x.dim() - 1))
+    return by_row and scale.dtype == torch.float32 and _has_kernels(x)
+
+
+def _has_kernels(x: torch.Tensor) -> bool:
+    on_cpu = x.dtype == torch.float32 and x.device.type == "cpu"
+    return on_cpu and x.numel() > 0 and kernels_or_none() is not None
 
 
 def codes_of(x: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:

@@ -74,6 +74,18 @@ def _declared(library: ctypes.CDLL) -> ctypes.CDLL:
         *(ctypes.c_double, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64),
     ]
     library.axdse_dequantise.restype = ctypes.c_int64
+    pointer = ctypes.c_void_p
+    library.axdse_quantise_rows.argtypes = [
+        *(pointer, ctypes.c_int64, ctypes.c_int64, pointer, pointer)
+    ]
+    size = ctypes.POINTER(ctypes.c_int64)
+    library.axdse_packed_size.argtypes = [ctypes.POINTER(ProductJob), size, size]
+    library.axdse_pack_layer.argtypes = [
+        *(ctypes.POINTER(ProductJob), pointer, size, pointer, pointer, pointer)
+    ]
+    library.axdse_largest_of_rows.argtypes = [pointer, ctypes.c_int64, ctypes.c_int64, pointer]
+    for name in ("quantise_rows", "largest_of_rows", "packed_size", "pack_layer"):
+        getattr(library, f"axdse_{name}").restype = None
     for name in ("product", "lookup", "quantise", "pad", "max_pool"):
         getattr(library, f"axdse_{name}").restype = None
     assert library.axdse_job_bytes() == ctypes.sizeof(ProductJob)

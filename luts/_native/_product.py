@@ -7,15 +7,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-import torch.nn.functional as F
 
 from luts._geometry import POINT, Geometry
 from luts._native._checks import check_factors, check_inner, check_operand, check_unit, need
 from luts._native._library import kernels
+from luts._native._pack import packed_weight
 from luts._native._structures import ProductJob
 from luts._staircase import CircuitTerms
-
-LANES = 16
 
 MOST_JOBS = 64
 """Kept for one layer; inputs of ever other shapes are no leak."""
@@ -71,55 +69,21 @@ def native_pack(w: torch.Tensor, terms: CircuitTerms, geometry: Geometry = POINT
     need(w.shape[2:] == geometry.kernel, "the weight's window", w.shape[2:], geometry.kernel)
     need(len(w) % groups == 0, "output channels", len(w), f"a multiple of {groups} groups")
     check_inner(w[0].numel() if len(w) else 0)
-    out, per_group, rows, columns = w.shape
-    neighbours = groups == 1 and geometry.dilation[1] == 1
-    codes = w.permute(0, 2, 3, 1).reshape(groups, out // groups, rows, columns, per_group)
-    depth = padded_channels(per_group, terms) if neighbours else per_group
-    runs = (rows, columns * depth) if neighbours else (rows * columns, depth)
-
-    def in_runs(values: torch.Tensor, multiple: int) -> torch.Tensor:
-        values = F.pad(values, (0, depth - per_group)).reshape(groups, out // groups, *runs)
-        return F.pad(values, (0, -runs[1] % multiple)).flatten(2)
-
-    factors = _applied(codes, terms)
-    w_rows = torch.cat([in_runs(values, 4) for values in factors], dim=2)
-    w_rows = F.pad(w_rows, (0, 0, 0, -w_rows.shape[1] % LANES))
-    offsets = w_rows.sum(dim=2, dtype=torch.int32) * -128
-    dwords = w_rows.shape[2] // 4
-    packed = (
-        w_rows.view(groups, w_rows.shape[1] // LANES, LANES, dwords, 4).transpose(2, 3).contiguous()
-    )
+    out, per_group, *_ = w.shape
+    job = _job(terms, geometry, per_group * groups, width=1)
+    job.columns = out // groups
+    job.v, job.v_masks = terms.v_bytes.ctypes.data, _address(terms.masks[1])
+    job.second_plane = terms.second_plane
+    packed, planes, offsets = packed_weight(job, w)
     return Packed(
         terms=terms,
         geometry=geometry,
         channels=per_group * groups,
         columns=out // groups,
         w=packed,
-        planes=_planes(in_runs(codes, 32), terms) if terms.depth else None,
-        offsets=offsets.contiguous(),
+        planes=planes if terms.depth else None,
+        offsets=offsets,
     )
-
-
-def _applied(codes: torch.Tensor, terms: CircuitTerms) -> list[torch.Tensor]:
-    masks = terms.factors.v_masks
-    if masks is not None:
-        return [codes & (m - 256 if m > 127 else m) for m in masks]
-    index = codes.contiguous().numpy().view(np.uint8)
-    return [torch.from_numpy(v[index]) for v in terms.factors.v]
-
-
-def _planes(codes: torch.Tensor, terms: CircuitTerms) -> torch.Tensor:
-    """Bit planes, 32 inner indices per word: ``(groups, panels, words, depth, lanes)``."""
-    groups = codes.shape[0]
-    codes = F.pad(codes, (0, 0, 0, -codes.shape[1] % LANES)).contiguous()
-    as_bytes = codes.numpy().view(np.uint8)
-    planes = [
-        np.packbits((as_bytes >> (terms.second_plane + q)) & 1, axis=2, bitorder="little")
-        for q in range(terms.depth)
-    ]
-    words = torch.from_numpy(np.stack(planes, axis=2)).view(torch.int32)
-    words = words.view(groups, codes.shape[1] // LANES, LANES, terms.depth, words.shape[-1])
-    return words.permute(0, 1, 4, 3, 2).contiguous()
 
 
 def native_layer(

@@ -26,10 +26,22 @@ from models.emulation._slopes import Slopes, SlopeTerms
 Differentiate = Callable[..., tuple[torch.Tensor | None, ...]]
 
 
+def _unwatched(function: Callable[..., Any]) -> Callable[..., Any]:
+    """``function``, whose thousands of small operations no mode is asked about."""
+
+    @functools.wraps(function)
+    def run(*args: Any) -> Any:
+        with torch._C.DisableTorchFunction():
+            return function(*args)
+
+    return run
+
+
 class LinearProduct(torch.autograd.Function):
     """``(…, in)`` times a weight ``(out, in)``, plus an offset."""
 
     @staticmethod
+    @_unwatched
     def forward(
         ctx: Any,
         x: torch.Tensor,
@@ -42,6 +54,7 @@ class LinearProduct(torch.autograd.Function):
         return _forward(ctx, site, x, site.selection().linear)
 
     @staticmethod
+    @_unwatched
     def backward(ctx: Any, grad: torch.Tensor) -> Any:
         """By slopes."""
 
@@ -62,6 +75,7 @@ class ConvProduct(torch.autograd.Function):
     """``(B, C, H, W)`` convolved with a weight, plus an offset."""
 
     @staticmethod
+    @_unwatched
     def forward(
         ctx: Any,
         x: torch.Tensor,
@@ -74,6 +88,7 @@ class ConvProduct(torch.autograd.Function):
         return _forward(ctx, site, x, site.selection().convolve)
 
     @staticmethod
+    @_unwatched
     def backward(ctx: Any, grad: torch.Tensor) -> Any:
         """By slopes."""
         site = ctx.site
@@ -92,6 +107,7 @@ class MatmulProduct(torch.autograd.Function):
     """``(…, M, K)`` times ``(…, K, N)``, both of them activations."""
 
     @staticmethod
+    @_unwatched
     def forward(
         ctx: Any, x: torch.Tensor, y: torch.Tensor, log_scale: torch.Tensor | None, site: Any
     ) -> torch.Tensor:
@@ -102,6 +118,7 @@ class MatmulProduct(torch.autograd.Function):
         return output
 
     @staticmethod
+    @_unwatched
     def backward(ctx: Any, grad: torch.Tensor) -> Any:
         """By slopes."""
         x, y, scales = ctx.saved_tensors

@@ -9,7 +9,7 @@ from typing import Literal, get_args
 
 import torch
 
-from luts import MAX_CODE
+from luts import MAX_CODE, largest_magnitudes
 from luts.errors import InputError, suggest
 
 CalibrationMethod = Literal["max", "percentile", "mse"]
@@ -30,7 +30,7 @@ def weight_scale(weight: torch.Tensor, of: WeightScales = "channel") -> torch.Te
         of: ``"channel"``: each represents its own largest weight. ``"tensor"``: all represent the
             largest of the layer.
     """
-    largest = weight.detach().abs().flatten(1).amax(dim=1)
+    largest = largest_magnitudes(weight)
     if of == "tensor" and len(largest):
         largest = largest.max().expand_as(largest)
     return positive_scale(largest)
@@ -41,7 +41,7 @@ def positive_scale(largest: torch.Tensor) -> torch.Tensor:
     scale = largest.float() / MAX_CODE
     # A scale so small that it is subnormal would divide to infinity.
     tiny = torch.finfo(torch.float32).tiny
-    return torch.where(scale < tiny, torch.ones_like(scale), scale)
+    return torch.where(scale < tiny, 1.0, scale)
 
 
 class Observer:

@@ -12,18 +12,18 @@ from torch.overrides import TorchFunctionMode
 
 from models.emulation._conv_gradients import Convolution, ProductConv2d, products_are_quicker
 
-# The backward of the fused kernel is slow for few tokens, in bfloat16 up to four times; forward and
-# backward together take equally long at about 160 tokens in bfloat16 and 130 in float32.
+# The fused kernel's backward is slow in bfloat16 for few tokens, up to four times; forward and
+# backward together take equally long at about 160. In float32 there is no difference for few.
 _FEW_TOKENS = 128
 
 
 class QuickProducts(TorchFunctionMode):
     """Inside, convolutions and attention are computed in the way that trains faster on a CPU.
 
-    Convolutions of small images with large weights become matrix products, and attention among few
-    tokens is taken apart. Results differ in rounding only. Whatever this does not know, it leaves
-    to PyTorch, as it does everything on another device. Backward belongs inside as well, since
-    checkpointed modules run forward again there.
+    Convolutions of small images with large weights become matrix products, and bfloat16 attention
+    among few tokens is taken apart. Results differ in rounding only. Whatever this does not know,
+    it leaves to PyTorch, as it does everything on another device. Backward belongs inside as well,
+    since checkpointed modules run forward again there.
     """
 
     def __torch_function__(
@@ -33,7 +33,10 @@ class QuickProducts(TorchFunctionMode):
         kwargs = kwargs or {}
         if func is F.conv2d:
             return _conv2d(*args, **kwargs)
-        if func in (Tensor.backward, torch.autograd.backward) and _has_gradients(args[0]):
+        if func is Tensor.backward:
+            with self:  # PyTorch leaves the mode while it asks the mode
+                return torch.autograd.backward(*args, **_renamed(kwargs))
+        if func is torch.autograd.backward and all(t.requires_grad for t in args[0]):
             with self:
                 return _backward(*args, **kwargs)
         few = _FEW.get(func)
@@ -45,12 +48,18 @@ class QuickProducts(TorchFunctionMode):
 
 def _few_keys(query: Tensor, key: Tensor, *_: Any, **__: Any) -> bool:
     """Of attention among ``(…, tokens, features)``."""
-    return key.device.type == "cpu" and key.dim() > 1 and key.shape[-2] <= _FEW_TOKENS
+    return _is_low(key) and key.dim() > 1 and key.shape[-2] <= _FEW_TOKENS
 
 
 def _few_items(query: Tensor, key: Tensor, *_: Any, **__: Any) -> bool:
     """Of attention of `nn.MultiheadAttention`, among ``(tokens, …, features)``."""
-    return key.device.type == "cpu" and len(key) <= _FEW_TOKENS
+    return _is_low(key) and len(key) <= _FEW_TOKENS
+
+
+def _is_low(key: Tensor) -> bool:
+    """Whether a product with ``key`` is one of bfloat16 on a CPU."""
+    dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else key.dtype
+    return key.device.type == "cpu" and dtype == torch.bfloat16
 
 
 _FEW: dict[Callable[..., Any], Callable[..., bool]] = {
@@ -59,26 +68,14 @@ _FEW: dict[Callable[..., Any], Callable[..., bool]] = {
 }
 
 
-def _has_gradients(tensors: Tensor | Sequence[Tensor]) -> bool:
-    return all(t.requires_grad for t in ([tensors] if isinstance(tensors, Tensor) else tensors))
+def _renamed(options: dict[str, Any]) -> dict[str, Any]:
+    """Arguments of `Tensor.backward` as those of `torch.autograd.backward`."""
+    return {("grad_tensors" if n == "gradient" else n): value for n, value in options.items()}
 
 
-def _backward(
-    tensors: Tensor | Sequence[Tensor],
-    gradient: Any = None,
-    retain_graph: bool | None = None,
-    create_graph: bool = False,
-    grad_tensors: Any = None,
-    inputs: Any = None,
-) -> None:
-    """`torch.autograd.backward` within the mode, which PyTorch leaves while it asks the mode.
-
-    It does not ask where it is given edges of the graph in the place of tensors.
-    """
-    tensors = [tensors] if isinstance(tensors, Tensor) else tensors
-    gradient = grad_tensors if gradient is None else gradient
-    edges = [get_gradient_edge(tensor) for tensor in tensors]
-    torch.autograd.backward(edges, gradient, retain_graph, create_graph, inputs=inputs)
+def _backward(tensors: Sequence[Tensor], **options: Any) -> None:
+    """`torch.autograd.backward`, given edges of the graph: for tensors it would ask the mode."""
+    torch.autograd.backward([get_gradient_edge(tensor) for tensor in tensors], **options)
 
 
 def _conv2d(*args: Any, **kwargs: Any) -> Tensor:

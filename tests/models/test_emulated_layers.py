@@ -183,6 +183,39 @@ def test_gradient_is_that_of_the_exact_product_of_dequantised_operands(kind, low
         torch.testing.assert_close(layer.bias.grad, bias.grad, **closeness)
 
 
+@pytest.mark.parametrize("source", [nn.Linear(6, 4), nn.Conv2d(6, 4, 3, padding=1)])
+@pytest.mark.parametrize("frozen", ["weight", "bias", "input"])
+def test_what_is_frozen_gets_no_gradient_and_changes_no_other(source, frozen):
+    layer = (EmulatedLinear if isinstance(source, nn.Linear) else EmulatedConv2d)(source)
+    layer.x_scale.fill_(0.01)
+    shape = (5, 6) if isinstance(source, nn.Linear) else (2, 6, 4, 4)
+    x = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+
+    def gradients(*names):
+        held = {"weight": layer.weight, "bias": layer.bias, "input": x}
+        for name, tensor in held.items():
+            tensor.grad = None
+            tensor.requires_grad_(name in names)
+        layer(x).square().sum().backward()
+        return {name: held[name].grad for name in held}
+
+    everything = gradients("weight", "bias", "input")
+    rest = {"weight", "bias", "input"} - {frozen}
+    some = gradients(*rest)
+    layer.requires_grad_()
+    assert some[frozen] is None
+    assert all(torch.equal(some[name], everything[name]) for name in rest)
+
+
+def test_an_input_that_is_changed_before_backward_is_noticed():
+    """As in PyTorch, whose layers keep their inputs as well."""
+    layer, x = EmulatedLinear(nn.Linear(6, 4)), torch.randn(3, 6)
+    y = layer(x)
+    x.add_(1)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        y.sum().backward()
+
+
 def test_prepared_weights_follow_the_weights():
     layer = EmulatedLinear(nn.Linear(8, 3))
     x = torch.randn(4, 8)

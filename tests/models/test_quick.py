@@ -110,11 +110,34 @@ def test_checkpointed_attention_trains():
     def attention(x):
         return F.scaled_dot_product_attention(x, x, x)
 
-    x = torch.randn(2, 2, 9, 8, requires_grad=True)
+    x = torch.randn(2, 2, 9, 8, dtype=torch.bfloat16, requires_grad=True)
     (expected,) = torch.autograd.grad(attention(x).square().sum(), x)
     with QuickProducts():
         checkpoint(attention, x, use_reentrant=False).square().sum().backward()
-    torch.testing.assert_close(x.grad, expected)
+    torch.testing.assert_close(x.grad, expected, rtol=0.05, atol=0.02)
+
+
+@pytest.mark.parametrize(
+    "backward",
+    [
+        lambda y, g: y.backward(g),
+        lambda y, g: y.backward(gradient=g, retain_graph=True),
+        lambda y, g: y.sum().backward(),
+        lambda y, g: torch.autograd.backward(y, g),
+        lambda y, g: torch.autograd.backward([y, y.sum()], grad_tensors=[g, None]),
+    ],
+)
+def test_backward_takes_what_it_takes_in_pytorch(backward):
+    x = torch.arange(3.0, requires_grad=True)
+    found = []
+    for mode in (QuickProducts(), torch.enable_grad()):
+        x.grad = None
+        with mode:
+            backward(x.square(), torch.tensor([1.0, 2.0, 3.0]))
+        found.append(x.grad)
+    assert torch.equal(*found)
+    with QuickProducts(), pytest.raises(RuntimeError, match="does not require grad"):
+        torch.ones(()).backward()
 
 
 def test_transformed_functions_are_left_to_pytorch(taken):
@@ -177,12 +200,16 @@ def test_attention_trains_as_in_pytorch(tokens, low, causal):
     assert difference(Attention(), x, low=low, format=torch.preserve_format) < limit
 
 
-@pytest.mark.parametrize(("tokens", "backward"), [(128, 0), (129, 1)])
+@pytest.mark.parametrize(
+    ("tokens", "low", "backward"), [(128, True, 0), (129, True, 1), (128, False, 1)]
+)
 @pytest.mark.parametrize("batch_first", [False, True])
-def test_only_attention_among_few_tokens_is_taken_apart(tokens, backward, batch_first):
+def test_only_low_attention_among_few_tokens_is_taken_apart(tokens, low, backward, batch_first):
     attention = nn.MultiheadAttention(16, 2, batch_first=batch_first)
-    x = torch.randn(tokens, 2, 16).transpose(0, int(not batch_first)).transpose(0, 1)
+    x = torch.randn(2, tokens, 16) if batch_first else torch.randn(tokens, 2, 16)
     with torch.profiler.profile() as profile, QuickProducts():
-        attention(x, x, x, need_weights=False)[0].sum().backward()
+        with torch.autocast("cpu", torch.bfloat16, enabled=low):
+            y = attention(x, x, x, need_weights=False)[0]
+        y.sum().backward()
     fused = "aten::_scaled_dot_product_flash_attention_for_cpu_backward"
     assert sum(event.key == fused for event in profile.key_averages()) == backward
