@@ -108,7 +108,8 @@ class Fusion:
         else:
             scales = self._scales(scaling)
             source.scale = scales[0] if scales else None
-            source.is_rectified, source.adds = self.is_rectified, self.adds
+            source.is_rectified, source.pools = self.is_rectified, self.pools
+            source.adds = self.adds
             # Those that read by another scale than the first are given float32.
             source.keeps_values = self.keeps_values or len(set(scales)) > 1
         return site_output(source, shape, scaling.factor.device)
