@@ -118,9 +118,12 @@ class EmulatedConv2d(EmulatedWeightSite, nn.Conv2d):
         self, x: torch.Tensor, given: torch.Tensor, operand: Any, scaling: Scaling, *, fuses: bool
     ) -> torch.Tensor:
         selection = self.selection()
-        size = selection.task.geometry.out_size(*x.shape[2:])
-        shape = x.shape[0], selection.task.out_channels, *size
-        fuses = fuses and self.fuses(shape)
+        shape: tuple[int, ...] = ()
+        if fuses and x.dim() == 4 and x.shape[1] == self.in_channels:
+            size = selection.task.geometry.out_size(*x.shape[2:])
+            shape = x.shape[0], selection.task.out_channels, *size
+        # What does not fit is refused at once, not where its output is read.
+        fuses = min(shape, default=0) > 0 and self.fuses(shape)
         if not fuses and not is_codes(x, given):
             return self._formatted(x, self.watched(selection.convolve(x, operand, scaling)))
         emit = functools.partial(selection.emit_convolved, self.codes(x), operand, scaling)

@@ -2,12 +2,13 @@
 
 import dataclasses
 import math
+import sys
 from collections.abc import Callable
 from typing import Any
 
 import torch
 
-from luts import Emitted, Epilogue, Scaling
+from luts import Emitted, Epilogue, Scaling, isa
 from models.emulation._site_output import Reader, Reads, SiteOutput, Source, site_output
 
 Emit = Callable[[Epilogue], Emitted]
@@ -15,6 +16,14 @@ Emit = Callable[[Epilogue], Emitted]
 LEAST_ELEMENTS = 2**16
 """Of an output for which a stand-in pays: Python takes its time to make one, a few dozen
 microseconds, in which the processor goes over so many floats."""
+
+VECTORISED = ("amx", "avx512")
+"""Kernels that emit codes as fast as sums. With the others it was measured not to pay."""
+
+
+def least_elements() -> int:
+    """Elements of an output from which giving codes pays on this processor."""
+    return LEAST_ELEMENTS if isa() in VECTORISED else sys.maxsize
 
 
 @dataclasses.dataclass
@@ -33,7 +42,7 @@ class Switch:
 
     is_on: bool = False
     fuses: bool = True
-    least: int = LEAST_ELEMENTS
+    least: int = dataclasses.field(default_factory=least_elements)
     reads: list[tuple[Any, Reads]] | None = None
     fed: list[tuple[torch.Tensor, Any]] | None = None
 
@@ -108,7 +117,8 @@ class Fusion:
         else:
             scales = self._scales(scaling)
             source.scale = scales[0] if scales else None
-            source.is_rectified, source.adds = self.is_rectified, self.adds
+            source.is_rectified, source.pools = self.is_rectified, self.pools
+            source.adds = self.adds
             # Those that read by another scale than the first are given float32.
             source.keeps_values = self.keeps_values or len(set(scales)) > 1
         return site_output(source, shape, scaling.factor.device)

@@ -272,7 +272,7 @@ class EmulatedWeightSite(EmulatedSite):
         fusion = self.fusion
         if fusion is None or self.training or self.watcher is not None or self._forward_hooks:
             return False
-        return fusion.is_at_work(shape)
+        return self.x_scale.is_cpu and fusion.is_at_work(shape)
 
     def codes(self, x: torch.Tensor) -> torch.Tensor:
         """``x`` as codes, if it is not."""
@@ -367,7 +367,8 @@ class EmulatedLinear(EmulatedWeightSite, nn.Linear):  # type: ignore[misc]
         w_scale, operand = self.prepared()
         scaling, selection = self.scaling(w_scale), self.selection()
         shape = *x.shape[:-1], self.out_features
-        fuses = self.fuses(shape)
+        # What does not fit is refused at once, not where its output is read.
+        fuses = x.shape[-1:] == (self.in_features,) and self.fuses(shape)
         if not fuses and not is_codes(x, given):
             return self.watched(selection.linear(x, operand, scaling))
         emit = functools.partial(selection.emit_linear, self.codes(x), operand, scaling)

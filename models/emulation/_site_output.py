@@ -67,6 +67,7 @@ class Source:
         emit: multiplies, and does what an epilogue says.
         scale: value of one code of its readers; None if there are none.
         is_rectified: its readers take codes after a ReLU.
+        pools: codes may be pooled, as none stands for what is no number.
         adds: something is expected to be added.
         keeps_values: float32 is wanted too.
         is_channels_first: what it gives lies in memory with its channels first.
@@ -77,6 +78,7 @@ class Source:
     emit: Callable[[Epilogue], Emitted]
     scale: float | None = None
     is_rectified: bool = False
+    pools: bool = False
     adds: bool = False
     keeps_values: bool = False
     is_channels_first: bool = True
@@ -283,7 +285,7 @@ def _max_pool(
         return NotImplemented
     arguments = (*sizes, ceil_mode)
     pooling = Operation(torch.max_pool2d, arguments)
-    if x.codes is not None:
+    if x.codes is not None and x.source.pools:
         codes = max_pool(x.codes, *sizes, ceil_mode=ceil_mode)
         return x.after(pooling, codes.shape, codes)
     if x.source.reads is None:
@@ -320,10 +322,12 @@ def _add_(x: Any, y: Any, *, alpha: Any = 1) -> Any:
 
 
 def _can_add(x: Any, y: Any) -> bool:
-    if not isinstance(x, SiteOutput) or not x.is_pending or not isinstance(y, torch.Tensor):
+    if not isinstance(x, SiteOutput) or not x.is_pending:
+        return False
+    if type(y) not in (torch.Tensor, torch.nn.Parameter, SiteOutput):
         return False
     is_alike = x.shape == y.shape and y.dtype == torch.float32 and x.device == y.device
-    return is_alike and x is not y and not y.requires_grad
+    return is_alike and x is not y and y.layout == torch.strided and not y.requires_grad
 
 
 def _dropout(x: Any, p: Any, train: Any) -> Any:
