@@ -16,8 +16,8 @@ from torch import nn
 from luts import EXACT, Arithmetic, Scaling, Selection, Task, catalog, quantise, select
 from luts.errors import InputError
 from models.emulation._plain import look_like_
-from models.emulation._products import LinearProduct, by_code
-from models.emulation._quantise import Observer, WeightScales, weight_scale
+from models.emulation._products import LinearProduct
+from models.emulation._quantise import Observer, WeightScales, mapped_codes, weight_scale
 from models.emulation._slopes import Gradient, Slopes, slopes_of
 
 Guard = Callable[[], contextlib.AbstractContextManager[None]]
@@ -246,7 +246,8 @@ class EmulatedWeightSite(EmulatedSite):
         if change is None:
             return y
         self.correction += change
-        return y + change.view(-1, *[1] * (-self.channel_dim - 1))
+        change = change.view(-1, *[1] * (-self.channel_dim - 1))
+        return y + change if y.requires_grad else y.add_(change)
 
     def weight_codes(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Codes that the circuit gets, int8 of the weight's shape, and scales, shape ``(out,)``."""
@@ -266,7 +267,7 @@ class EmulatedWeightSite(EmulatedSite):
         return quantise(weight, scale.view(-1, *[1] * (weight.dim() - 1))), scale
 
     def _mapped(self, codes: torch.Tensor) -> torch.Tensor:
-        return codes if self.weight_map is None else by_code(self.weight_map, codes)
+        return codes if self.weight_map is None else mapped_codes(codes, self.weight_map)
 
     def fresh(self) -> tuple[torch.Tensor, torch.Tensor, Any]:
         """Meant codes, scales, and the backend's operand, of the weight as it is now."""

@@ -7,7 +7,6 @@ from luts.console import SILENT, Reporter
 from luts.errors import InputError
 from models.emulation import (
     EmulatedNetwork,
-    EmulatedWeightSite,
     choose_operand_order,
     correct_bias_,
     set_operand_order_,
@@ -164,8 +163,9 @@ class _RecoveryRun:
     def tune_weights(self) -> StepReport:
         for site in self.emulated.sites:
             self.reference.tune_(self.emulated, site, self.recipe)
-        layers = [self.emulated.layer(site.name) for site in self.emulated.sites]
-        changed = sum(isinstance(m, EmulatedWeightSite) and m.maps_any_code() for m in layers)
+        changed = sum(
+            self.reference.replaces_codes(self.emulated, site) for site in self.emulated.sites
+        )
         if not changed:
             return "no weight code has a better one", False
         return f"codes replaced in {changed} layers", False

@@ -3,6 +3,8 @@
 import dataclasses
 from collections.abc import Mapping
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from models.emulation import (
@@ -82,6 +84,9 @@ class Reference:
     )
 
     weight_codes: dict[str, CodeCounts] = dataclasses.field(default_factory=dict, repr=False)
+    _occurring: dict[str, npt.NDArray[np.bool_]] = dataclasses.field(
+        default_factory=dict, repr=False
+    )
 
     @classmethod
     def of(
@@ -167,6 +172,19 @@ class Reference:
         if isinstance(layer, EmulatedWeightSite):
             shares = self.histograms[site.name][0]
             tune_layer_(layer, shares, criterion=recipe.criterion, known=self.weight_maps)
+
+    def replaces_codes(self, emulated: EmulatedNetwork, site: Site) -> bool:
+        """Whether `tune_` gave a site another code for some weight than the one that is meant."""
+        layer = emulated.layer(site.name)
+        if not isinstance(layer, EmulatedWeightSite) or layer.weight_map is None:
+            return False
+        if site.name not in self.weight_codes or not bool((layer.weight_factor == 1).all()):
+            return layer.maps_any_code()
+        if site.name not in self._occurring:
+            counts, _ = self.weight_codes[site.name]
+            self._occurring[site.name] = np.asarray(counts.any(axis=0))
+        used = layer.weight_map.cpu().numpy().view(np.uint8)
+        return bool((self._occurring[site.name] & (used != np.arange(len(used)))).any())
 
     def corrected(self, recipe: Recovery) -> frozenset[str]:
         """Layers whose bias is corrected, if any is: BatchNorm undoes that in those before it."""
