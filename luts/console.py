@@ -38,7 +38,7 @@ SECONDS_BETWEEN_LINES = 20.0
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 """Of glibc's malloc.h."""
 MOST_OF_OLD_GLIBC = 2**25
-"""The largest threshold that versions before 2.35 or so take."""
+"""The largest threshold that older versions take."""
 
 
 class Parser(argparse.ArgumentParser):

@@ -36,6 +36,7 @@ from models.training.recovery._batchnorm import (
     transport_,
 )
 from models.training.recovery._recipe import Recovery
+from models.training.recovery._state import KeptStates
 
 HISTOGRAM_IMAGES = 128
 """Images whose codes are counted: even so few give a layer millions of codes."""
@@ -67,6 +68,7 @@ class Reference:
             the histogram alone, not on what the other sites compute.
         rescalings: scales that were found to err least, by site, arithmetic and recipe; likewise.
         weight_codes: how often each occurs, by site.
+        recovered: what recoveries have left, by the assignment's digest and the recipe.
     """
 
     images: torch.Tensor | Inputs
@@ -84,6 +86,7 @@ class Reference:
     )
 
     weight_codes: dict[str, CodeCounts] = dataclasses.field(default_factory=dict, repr=False)
+    recovered: KeptStates = dataclasses.field(default_factory=KeptStates, repr=False)
     _occurring: dict[str, npt.NDArray[np.bool_]] = dataclasses.field(
         default_factory=dict, repr=False
     )
