@@ -19,7 +19,14 @@ from dse.results import (
 )
 from dse.study import ALL, IN_MEMORY, SearchConfig, check, located, open_storage
 from luts import FIGURES, Layout, catalog
-from luts.console import Parser, Reporter, Terminal, quieten_libraries, run
+from luts.console import (
+    Parser,
+    Reporter,
+    Terminal,
+    keep_freed_memory,
+    quieten_libraries,
+    run,
+)
 from luts.errors import InputError
 from luts.loading import add_files, files_named
 from luts.settings import add_settings, given_settings, settings_of
@@ -30,6 +37,7 @@ from models import ARCHITECTURES
 def main() -> None:
     """Search one topology or all, as the command line asks."""
     arguments = _parser().parse_args()
+    keep_freed_memory()
     quieten_libraries()
     reporter = Reporter(quiet=arguments.quiet)
     folder = _resumed(arguments) if arguments.resume else _new(arguments, reporter)

@@ -13,6 +13,7 @@ from typing import Protocol
 
 from dse.problem import Outcome, Pending
 from dse.scoring._evaluate import Evaluator
+from luts.console import keep_freed_memory
 from luts.errors import InputError
 
 MOST_DEATHS = 3
@@ -97,6 +98,7 @@ _scorer: Scorer | None = None
 def _start(make: Callable[[], Scorer], threads: int) -> None:
     global _scorer
     threading.Thread(target=_end_with_parent, name="end with parent", daemon=True).start()
+    keep_freed_memory()
     # What there is to warn of, the process that hands out trials has said.
     warnings.simplefilter("ignore")
     import torch

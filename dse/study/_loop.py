@@ -1,8 +1,9 @@
 """The loop of every search: ask, score, tell, until the budget is spent."""
 
 import contextlib
+import gc
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from dse.problem import Trial
 from dse.samplers import SpaceExhausted
@@ -32,7 +33,8 @@ def run_trials(study: SearchStudy, workers: Workers, budget: int, advance: Advan
         Processor seconds that asking for trials took.
     """
     try:
-        return _Loop(study, workers, budget, advance).run()
+        with _older_objects_left_alone():
+            return _Loop(study, workers, budget, advance).run()
     except BaseException:
         study.stop_waiting()
         for pending in workers.busy:
@@ -41,6 +43,24 @@ def run_trials(study: SearchStudy, workers: Workers, budget: int, advance: Advan
         raise
     finally:
         workers.close()
+
+
+@contextlib.contextmanager
+def _older_objects_left_alone() -> Iterator[None]:
+    """Inside, Python's collector looks for garbage among new objects only.
+
+    Each trial makes enough of them for it to go through all that the libraries ever made: 3 % of
+    the time of a trial of ResNet-20.
+    """
+    if gc.get_freeze_count():  # by the user
+        yield
+        return
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 class _Loop:

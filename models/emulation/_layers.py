@@ -27,8 +27,8 @@ from luts import (
 from luts.errors import InputError
 from models.emulation._fusion import Fusion, is_codes, taken, values_of
 from models.emulation._plain import look_like_
-from models.emulation._products import LinearProduct, by_code
-from models.emulation._quantise import Observer, WeightScales, weight_scale
+from models.emulation._products import LinearProduct
+from models.emulation._quantise import Observer, WeightScales, mapped_codes, weight_scale
 from models.emulation._site_output import SiteOutput
 from models.emulation._slopes import Gradient, Slopes, slopes_of
 
@@ -261,7 +261,8 @@ class EmulatedWeightSite(EmulatedSite):
         if change is None:
             return y
         self.correction += change
-        return y + change.view(-1, *[1] * (-self.channel_dim - 1))
+        change = change.view(-1, *[1] * (-self.channel_dim - 1))
+        return y + change if y.requires_grad else y.add_(change)
 
     def takes_codes(self) -> bool:
         """Whether it can be given codes just now, and nobody would see them."""
@@ -307,7 +308,7 @@ class EmulatedWeightSite(EmulatedSite):
         return quantise(weight, scale.view(-1, *[1] * (weight.dim() - 1))), scale
 
     def _mapped(self, codes: torch.Tensor) -> torch.Tensor:
-        return codes if self.weight_map is None else by_code(self.weight_map, codes)
+        return codes if self.weight_map is None else mapped_codes(codes, self.weight_map)
 
     def fresh(self) -> tuple[torch.Tensor, torch.Tensor, Any]:
         """Meant codes, scales, and the backend's operand, of the weight as it is now."""

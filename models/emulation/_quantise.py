@@ -44,6 +44,21 @@ def positive_scale(largest: torch.Tensor) -> torch.Tensor:
     return torch.where(scale < tiny, 1.0, scale)
 
 
+def mapped_codes(codes: torch.Tensor, weight_map: torch.Tensor) -> torch.Tensor:
+    """``weight_map[code]`` for every code.
+
+    Args:
+        codes: int8 of any shape.
+        weight_map: int8 of shape ``(256,)``, on the same device.
+    """
+    if codes.device.type != "cpu" or codes.numel() == 0:
+        return weight_map[codes.view(torch.uint8).long()]
+    # Indexing takes an int64 for every code; Python translates bytes six times as fast.
+    meant = bytearray(codes.contiguous().numpy())
+    used = meant.translate(weight_map.numpy().tobytes())
+    return torch.frombuffer(used, dtype=torch.int8).view(codes.shape)
+
+
 class Observer:
     """Collects an activation's magnitudes and says which scale represents them.
 

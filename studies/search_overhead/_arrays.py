@@ -42,7 +42,9 @@ def measure(config: ArraySettings, folder: Path, reporter: Reporter) -> pd.DataF
         folder: where the studies lie meanwhile.
         reporter: shows the progress.
     """
-    problem = _problem(config)
+    macs = 1000 * np.exp(np.random.default_rng(0).normal(size=config.sites))
+    sites = tuple(Site(f"layer{i}", "linear", int(m), 64) for i, m in enumerate(macs))
+    problem = _problem(sites, config.multipliers)
     truth = _distortion(problem, spread=0.5, seed=1)
     rows = []
     with reporter.bar("ask", len(config.samplers)) as advance:
@@ -74,18 +76,47 @@ def _asked(name: str, problem: dse.Problem, truth: Matrix, trials: int, folder: 
         started = time.process_time()
         pending = study.ask()
         took.append(1000 * (time.process_time() - started))
-        error = truth[np.arange(problem.size), pending.codes].sum()
-        loss = 0.4 + float(np.log1p(30 * error))
-        study.tell(pending, dse.Outcome(Score(float(np.exp(-loss)), loss, 100), "made up", 0.0))
+        study.tell(pending, _made_up(problem, truth, pending))
     study.close()
     return np.array(took)
 
 
-def _problem(config: ArraySettings) -> dse.Problem:
-    """Published figures, made-up sizes of sites and distortions, dominated choices left out."""
-    macs = 1000 * np.exp(np.random.default_rng(0).normal(size=config.sites))
-    sites = tuple(Site(f"layer{i}", "linear", int(m), 64) for i, m in enumerate(macs))
-    space = dse.SearchSpace.of(sites, luts.catalog.names(config.multipliers))
+def _made_up(problem: dse.Problem, truth: Matrix, pending: dse.Pending) -> dse.Outcome:
+    error = truth[np.arange(problem.size), pending.codes].sum()
+    loss = 0.4 + float(np.log1p(30 * error))
+    return dse.Outcome(Score(float(np.exp(-loss)), loss, 100), "made up", 0.0)
+
+
+def searched(
+    name: str, sites: tuple[Site, ...], multipliers: str, trials: int, database: Path
+) -> tuple[dse.Trial, ...]:
+    """The trials of a search with made-up scores: published circuits, screened ones, the sampler's.
+
+    Args:
+        name: of the sampler.
+        sites: of the network.
+        multipliers: set or names of the catalogue.
+        trials: how many.
+        database: the study's file.
+    """
+    problem = _problem(sites, multipliers)
+    truth = _distortion(problem, spread=0.5, seed=1)
+    sampler = dse.sampler_for(name, problem, seed=0, budget=trials)
+    study = dse.SearchStudy(database, problem, sampler)
+    published = set(luts.catalog.names("mul8s"))
+    fixed = [c for c, choice in enumerate(problem.space.choices) if choice.multiplier in published]
+    study.seed(dse.first_trials(problem, fixed))
+    for _ in range(trials):
+        pending = study.ask()
+        study.tell(pending, _made_up(problem, truth, pending))
+    found = tuple(study.trials())
+    study.close()
+    return found
+
+
+def _problem(sites: tuple[Site, ...], multipliers: str) -> dse.Problem:
+    """Published figures, made-up distortions, dominated choices left out."""
+    space = dse.SearchSpace.of(sites, luts.catalog.names(multipliers))
     problem = dse.Problem.of(space, CostModel(Workload(sites), space.every_choice))
     distortion = _distortion(problem, spread=0.35, seed=0)
     costs = zip(distortion, problem.energy, strict=True)

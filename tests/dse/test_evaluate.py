@@ -68,6 +68,21 @@ def test_scores_do_not_depend_on_what_was_scored_before(evaluator):
     assert evaluator.exact_validation.images == 96
 
 
+def test_the_same_assignment_is_recovered_once(evaluator, data, monkeypatch):
+    assignment = fixed(evaluator, "mul8s_1L1G")
+    first = evaluator.recovered(assignment)
+    evaluator.recovered(fixed(evaluator, "mul8s_1KR3"))
+    monkeypatch.setattr("models.training.recovery._recover.correct_bias_", None)
+    monkeypatch.setattr("models.training.recovery._reference.recalibrate_", None)
+    again = evaluator.recovered(assignment)
+    kept, put_back = first.state_dict(), again.state_dict()
+    assert kept.keys() == put_back.keys()
+    assert all(torch.equal(kept[key], put_back[key]) for key in kept)
+    assert torch.equal(first(data.test.images), again(data.test.images))
+    with pytest.raises(TypeError):
+        evaluator.recovered(fixed(evaluator, "mul8s_1L2H"))
+
+
 def test_plain_networks_get_scales_tuned_codes_and_bias_correction(data):
     evaluator = Evaluator(network(batchnorm=False), data, calibration_images=64)
     emulated = evaluator.recovered(fixed(evaluator, "mul8s_1KR3"))

@@ -1,6 +1,7 @@
 """The loop of a search among other processes, on a cheap stand-in for scoring."""
 
 import contextlib
+import gc
 import time
 import types
 
@@ -31,6 +32,16 @@ def two(tmp_path):
         for study in made:
             stack.callback(study.close)
         yield made
+
+
+@pytest.mark.parametrize("by_user", [False, True])
+def test_the_collector_passes_over_what_was_there_before(two, monkeypatch, by_user):
+    frozen = []
+    monkeypatch.setattr(gc, "get_freeze_count", lambda: int(by_user))
+    monkeypatch.setattr(gc, "freeze", lambda: frozen.append("freeze"))
+    monkeypatch.setattr(gc, "unfreeze", lambda: frozen.append("unfreeze"))
+    work(two[0], 2)
+    assert frozen == ([] if by_user else ["freeze", "unfreeze"])
 
 
 def age_beats(study):

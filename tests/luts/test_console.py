@@ -1,6 +1,8 @@
 """Progress and warnings of commands: seen while they matter, and not over and over."""
 
 import io
+import os
+import sys
 import threading
 import time
 import warnings
@@ -103,3 +105,35 @@ def test_a_command_says_a_warning_once_and_in_one_line(capsys):
     assert ended.value.code == 0
     assert capsys.readouterr().err == "warning: sites do 90 % of the products\nwarning: another\n"
     assert warnings.showwarning is shown
+
+
+class _CLibrary:
+    def __init__(self):
+        self.said = []
+
+    def mallopt(self, *said):
+        self.said.append(said)
+        return 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc's")
+@pytest.mark.parametrize(
+    "setting", [None, "MALLOC_ARENA_MAX", "MALLOC_TRIM_THRESHOLD_", "GLIBC_TUNABLES"]
+)
+def test_freed_memory_is_kept_unless_the_user_has_set_something_about_it(monkeypatch, setting):
+    for name in [n for n in os.environ if n.startswith(("MALLOC_", "GLIBC_TUNABLES"))]:
+        monkeypatch.delenv(name)
+    if setting:
+        monkeypatch.setenv(setting, "1")
+    library = _CLibrary()
+    monkeypatch.setattr(console.ctypes, "CDLL", lambda name: library)
+    console.keep_freed_memory()
+    assert bool(library.said) is (setting is None)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc's")
+def test_another_c_library_is_left_alone(monkeypatch):
+    for name in [n for n in os.environ if n.startswith(("MALLOC_", "GLIBC_TUNABLES"))]:
+        monkeypatch.delenv(name)
+    monkeypatch.setattr(console.ctypes, "CDLL", lambda name: object())
+    console.keep_freed_memory()

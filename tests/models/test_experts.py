@@ -5,7 +5,8 @@ import pytest
 import torch
 from torch import nn
 
-from models import Routing, expert_work, measure_routing, uniform_routing
+import luts
+from models import Routing, emulate, expert_work, measure_routing, uniform_routing
 from models.networks import (
     HardMoE,
     SoftMoE,
@@ -40,6 +41,31 @@ def test_dispatch_sums_the_chosen_experts_with_their_gates():
     assert torch.allclose(layer.dispatch(items, chosen, gates), expected, atol=1e-6)
     assert layer.work.tolist() == [4, 3, 3]
     assert (layer.items, layer.outputs) == (5, WIDTH)
+
+
+@pytest.mark.parametrize("order", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("top_k", [1, 2])
+def test_dispatch_without_a_gradient_gives_the_same_bits_in_the_same_order(order, top_k):
+    experts = [nn.Conv2d(WIDTH, 6, 3, padding=1) for _ in range(EXPERTS)]
+    layer = HardMoE(experts, features=WIDTH, granularity="image", top_k=top_k).eval()
+    layer.to(memory_format=order)
+    items = torch.randn(9, WIDTH, 5, 5).contiguous(memory_format=order)
+    chosen = torch.rand(9, EXPERTS).topk(top_k, dim=1).indices
+    gates = torch.rand(9, top_k)
+    expected = layer.dispatch(items, chosen, gates)
+    with torch.no_grad():
+        found = layer.dispatch(items, chosen, gates)
+    assert torch.equal(found, expected.detach())
+    assert found.stride() == expected.stride()
+
+
+@torch.no_grad()
+def test_convolutions_before_experts_keep_the_quicker_order_of_memory():
+    experts = [nn.Conv2d(WIDTH, WIDTH, 3, padding=1) for _ in range(EXPERTS)]
+    layer = HardMoE(experts, features=WIDTH, granularity="image")
+    network = nn.Sequential(nn.Conv2d(3, WIDTH, 3), layer).eval()
+    emulated = emulate(network, luts.EXACT, calibration=torch.randn(16, 3, 7, 7))
+    assert not any(convolution.keeps_format for convolution in emulated.weighted[:1])
 
 
 def test_no_items_give_no_items():

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from luts import InputError
 from models.emulation import CALIBRATION_METHODS, quantise, weight_scale
-from models.emulation._quantise import Observer
+from models.emulation._quantise import Observer, mapped_codes
 
 
 def test_rounds_half_to_even_and_clamps_to_127():
@@ -34,6 +34,20 @@ def test_a_scale_of_the_whole_weight_represents_its_largest():
     weight = torch.tensor([[1.0, -2.0], [0.0, 0.0], [0.5, 0.25]])
     assert weight_scale(weight, "tensor").tolist() == pytest.approx([2 / 127] * 3)
     assert weight_scale(torch.zeros(3, 2), "tensor").tolist() == [1.0] * 3
+
+
+@pytest.mark.parametrize("shape", [(7, 5), (4, 3, 2, 2), (0, 5), (256,)])
+def test_mapped_codes_are_those_of_indexing(shape):
+    generator = torch.Generator().manual_seed(0)
+    codes = torch.randint(-128, 128, shape, generator=generator).to(torch.int8)
+    if codes.dim() == 4:
+        codes = codes.contiguous(memory_format=torch.channels_last)
+    weight_map = torch.randperm(256, generator=generator).to(torch.uint8).view(torch.int8)
+    kept = codes.clone()
+    mapped = mapped_codes(codes, weight_map)
+    assert mapped.shape == codes.shape
+    assert torch.equal(mapped, weight_map[codes.view(torch.uint8).long()])
+    assert torch.equal(codes, kept)
 
 
 @pytest.mark.parametrize("method", CALIBRATION_METHODS)

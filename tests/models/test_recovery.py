@@ -15,6 +15,7 @@ from luts.console import Reporter
 from models import FineTuning, Recovery, recover
 from models.training import Reference, recalibrate_
 from models.training.recovery._batchnorm import set_statistics_, statistics, transport_
+from models.training.recovery._state import KeptStates, RecoveredState
 from tests.models.bars import FREE, TRAINING, approximated, bars, trained_networks, tuning
 
 
@@ -235,3 +236,21 @@ def test_a_channel_that_changes_affinely_is_transported_to_the_same_output():
     set_statistics_(network, trained)
     transport_(network, trained, exact, names=recalibrate_(network, images))
     torch.testing.assert_close(network(images), expected, rtol=1e-3, atol=1e-3)
+
+
+def test_the_oldest_states_make_room(trained, data):
+    state = RecoveredState.of(approximated(trained["convolutional"], data))
+    assert state.size == sum(
+        tensor.nbytes
+        for tensor in (
+            *state.corrections,
+            *(b for n in state.batchnorm.values() for b in n.values()),
+        )
+    )
+    kept = KeptStates(2 * state.size)
+    for key in "abca":
+        kept.put(key, state)
+    assert [key for key in "abc" if kept.get(key) is state] == ["a", "c"]
+    too_small = KeptStates(state.size - 1)
+    too_small.put("a", state)
+    assert too_small.get("a") is None

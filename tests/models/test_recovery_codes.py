@@ -20,6 +20,7 @@ from models.emulation import (
     sites_before_batchnorm,
     tune_layer_,
 )
+from models.training import Reference
 
 VALUES = np.arange(256, dtype=np.uint8).view(np.int8).astype(float)
 
@@ -180,3 +181,21 @@ def test_layers_before_batchnorm_are_found():
     x = torch.randn(8, 3, 6, 6)
     emulated = models.emulate(network, luts.EXACT, calibration=[x])
     assert sites_before_batchnorm(emulated, x) == {"0"}
+
+
+@pytest.mark.parametrize("rescale", ["none", "activations", "both"])
+@pytest.mark.parametrize("name", ["mul8s_1KV8", "mul8s_1L1G", "mul8s_1KTY"])
+def test_a_reference_knows_which_layers_get_other_codes(name, rescale):
+    emulated, x, _ = tuned(luts.EXACT)
+    recipe = models.Recovery(rescale=rescale, tune_weights="squared")
+    reference = Reference.of(emulated, x)
+    emulated.assign_(name)
+    for site in emulated.sites:
+        assert not reference.replaces_codes(emulated, site)
+        reference.prepare_(emulated, site, recipe)
+        assert reference.replaces_codes(emulated, site) is emulated.layer(site.name).maps_any_code()
+    few = torch.arange(256).to(torch.uint8).view(torch.int8).clone()
+    unused = next(c for c in range(128) if not (emulated.layer("0").meant_codes()[0] == c).any())
+    few[unused] += 1
+    emulated.layer("0").map_weights_(few)
+    assert not reference.replaces_codes(emulated, emulated.sites[0])

@@ -7,7 +7,6 @@ from luts.console import SILENT, Reporter
 from luts.errors import InputError
 from models.emulation import (
     EmulatedNetwork,
-    EmulatedWeightSite,
     choose_operand_order,
     correct_bias_,
     set_operand_order_,
@@ -20,6 +19,7 @@ from models.training.recovery._fine_tune import fine_tune_
 from models.training.recovery._recipe import Recovery
 from models.training.recovery._record import Recovered, Step
 from models.training.recovery._reference import Reference
+from models.training.recovery._state import RecoveredState
 
 StepReport = tuple[str, bool]
 """A note, and whether the step was skipped."""
@@ -51,7 +51,8 @@ def recover(
         reporter: told what was skipped and how training goes.
         score_steps: score the validation split before and after every step.
         reference: what the exact network looks like, if it is known already; its images are then
-            used in place of the recipe's number of them.
+            used in place of the recipe's number of them. What it knows of this assignment from an
+            earlier recovery by the same recipe is put back, not taken anew.
         metric: scores, and is fine-tuned by its loss, in the place of accuracy and cross-entropy.
 
     Raises:
@@ -60,7 +61,9 @@ def recover(
     """
     if reference is not None:
         _check(reference, recipe)
-    run = _RecoveryRun(emulated, recipe, data, seed, reporter, metric)
+    key = (emulated.assignment.digest, recipe)
+    known = None if reference is None else reference.recovered.get(key)
+    run = _RecoveryRun(emulated, recipe, data, seed, reporter, metric, known)
     score = evaluate(emulated, data.validation, metric=metric) if score_steps else None
     steps: list[Step] = []
 
@@ -90,6 +93,8 @@ def recover(
         if is_wanted:
             take(name, action)
     emulated.eval()
+    if reference is not None and recipe.fine_tuning is None:
+        reference.recovered.put(key, RecoveredState.of(emulated))
     return Recovered(emulated, emulated.assignment, tuple(steps))
 
 
@@ -122,6 +127,7 @@ class _RecoveryRun:
         seed: int,
         reporter: Reporter,
         metric: Metric | None,
+        known: RecoveredState | None,
     ) -> None:
         self.emulated = emulated
         self.recipe = recipe
@@ -129,6 +135,7 @@ class _RecoveryRun:
         self.seed = seed
         self.reporter = reporter
         self.metric = metric
+        self.known = known
 
     def take_reference(self) -> StepReport:
         images = self.data.train.take(self.recipe.images).images
@@ -144,6 +151,9 @@ class _RecoveryRun:
     def recalibrate(self) -> StepReport:
         if not has_batchnorm(self.emulated):
             return "skipped, the network has no BatchNorm", True
+        if self.known is not None:
+            self.known.put_statistics_(self.emulated)
+            return "known", False
         self.reference.recalibrate_(self.emulated)
         return "", False
 
@@ -151,6 +161,9 @@ class _RecoveryRun:
         names = self.reference.corrected(self.recipe)
         if not names:
             return "skipped, BatchNorm follows every layer", True
+        if self.known is not None:
+            self.known.put_corrections_(self.emulated)
+            return "known", False
         correct_bias_(self.emulated, self.reference.images, self.reference.exact_means, names=names)
         return "", False
 
@@ -164,8 +177,9 @@ class _RecoveryRun:
     def tune_weights(self) -> StepReport:
         for site in self.emulated.sites:
             self.reference.tune_(self.emulated, site, self.recipe)
-        layers = [self.emulated.layer(site.name) for site in self.emulated.sites]
-        changed = sum(isinstance(m, EmulatedWeightSite) and m.maps_any_code() for m in layers)
+        changed = sum(
+            self.reference.replaces_codes(self.emulated, site) for site in self.emulated.sites
+        )
         if not changed:
             return "no weight code has a better one", False
         return f"codes replaced in {changed} layers", False

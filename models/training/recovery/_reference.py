@@ -3,6 +3,8 @@
 import dataclasses
 from collections.abc import Mapping
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from models.emulation import (
@@ -34,6 +36,7 @@ from models.training.recovery._batchnorm import (
     transport_,
 )
 from models.training.recovery._recipe import Recovery
+from models.training.recovery._state import KeptStates
 
 HISTOGRAM_IMAGES = 128
 """Images whose codes are counted: even so few give a layer millions of codes."""
@@ -65,6 +68,7 @@ class Reference:
             the histogram alone, not on what the other sites compute.
         rescalings: scales that were found to err least, by site, arithmetic and recipe; likewise.
         weight_codes: how often each occurs, by site.
+        recovered: what recoveries have left, by the assignment's digest and the recipe.
     """
 
     images: torch.Tensor | Inputs
@@ -82,6 +86,10 @@ class Reference:
     )
 
     weight_codes: dict[str, CodeCounts] = dataclasses.field(default_factory=dict, repr=False)
+    recovered: KeptStates = dataclasses.field(default_factory=KeptStates, repr=False)
+    _occurring: dict[str, npt.NDArray[np.bool_]] = dataclasses.field(
+        default_factory=dict, repr=False
+    )
 
     @classmethod
     def of(
@@ -167,6 +175,19 @@ class Reference:
         if isinstance(layer, EmulatedWeightSite):
             shares = self.histograms[site.name][0]
             tune_layer_(layer, shares, criterion=recipe.criterion, known=self.weight_maps)
+
+    def replaces_codes(self, emulated: EmulatedNetwork, site: Site) -> bool:
+        """Whether `tune_` gave a site another code for some weight than the one that is meant."""
+        layer = emulated.layer(site.name)
+        if not isinstance(layer, EmulatedWeightSite) or layer.weight_map is None:
+            return False
+        if site.name not in self.weight_codes or not bool((layer.weight_factor == 1).all()):
+            return layer.maps_any_code()
+        if site.name not in self._occurring:
+            counts, _ = self.weight_codes[site.name]
+            self._occurring[site.name] = np.asarray(counts.any(axis=0))
+        used = layer.weight_map.cpu().numpy().view(np.uint8)
+        return bool((self._occurring[site.name] & (used != np.arange(len(used)))).any())
 
     def corrected(self, recipe: Recovery) -> frozenset[str]:
         """Layers whose bias is corrected, if any is: BatchNorm undoes that in those before it."""
