@@ -1,5 +1,6 @@
 """The machine that measures: its processor, the memory of this process."""
 
+import re
 from pathlib import Path
 
 
@@ -10,7 +11,7 @@ def processor() -> str:
     except OSError:
         lines = []
     names = [line.split(":")[1] for line in lines if line.startswith("model name")]
-    return "-".join((names or ["cpu"])[0].split()).lower()
+    return "-".join(re.findall(r"[a-z0-9.]+", (names or ["cpu"])[0].lower().replace("(r)", "")))
 
 
 def status_mb(field: str, process: int | None = None) -> float:
