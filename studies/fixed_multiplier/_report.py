@@ -27,7 +27,7 @@ def write(results: Results, preset: MatrixPreset) -> str:
             f"python -m studies.fixed_multiplier --preset {preset.name}"
         )
     table, caption = _tables.summary(rows), making(rows, preset)
-    text, said = _page(rows, preset, caption)
+    text, said = page_of(rows, preset, caption)
     folder = results.path
     with together(folder) as new:
         matrix, summary, without, retrained, page = map(new, WRITTEN)
@@ -40,7 +40,7 @@ def write(results: Results, preset: MatrixPreset) -> str:
     return "\n".join([*said, f"{len(rows)} of {len(preset.cells())} cells in {folder}/"])
 
 
-def _page(rows: pd.DataFrame, preset: MatrixPreset, caption: str) -> tuple[str, list[str]]:
+def page_of(rows: pd.DataFrame, preset: MatrixPreset, caption: str) -> tuple[str, list[str]]:
     """``claims.md``, and what is printed of it."""
     if preset.usual:
         usual = _protocols.committed(preset.usual)

@@ -409,7 +409,7 @@ def test_committed_tables_and_claims_are_of_the_committed_cells(folder):
     for name, table in (("matrix.csv", rows), ("summary.csv", _tables.summary(rows))):
         again = io.StringIO(table.to_csv(index=False, float_format="%.6g"))
         pd.testing.assert_frame_equal(pd.read_csv(folder / name), pd.read_csv(again))
-    claims = _report.as_markdown(_claims.judge(rows), preset, _report.making(rows, preset))
+    claims, _ = _report.page_of(rows, preset, _report.making(rows, preset))
     assert (folder / "claims.md").read_text(encoding="utf-8") == claims
 
 
