@@ -10,7 +10,7 @@ import pytest
 from luts import InputError, catalog
 from models.training._files import CACHE_VARIABLE
 from studies.fixed_multiplier import __main__ as study
-from studies.fixed_multiplier import _claims, _report, _tables
+from studies.fixed_multiplier import _report, _tables
 from studies.fixed_multiplier._plan import HERE, FixedCell, read_preset
 from studies.fixed_multiplier._results import Results
 from tests.studies.tiny_matrix import TINY, command, record
