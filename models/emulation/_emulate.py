@@ -58,6 +58,19 @@ class EmulatedNetwork(nn.Module):
         layers = [self.layer(site.name) for site in sites]
         self.weighted = tuple(m for m in layers if isinstance(m, EmulatedWeightSite))
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> "EmulatedNetwork":
+        """With what its layers do for each other, which they do not copy by themselves."""
+        copied = type(self).__new__(type(self))
+        memo[id(self)] = copied
+        nn.Module.__setstate__(copied, copy.deepcopy(self.__dict__, memo))  # type: ignore[no-untyped-call]
+        for layer in self.weighted:
+            fusion = layer.fusion
+            if fusion is not None and fusion.is_planned:
+                readers = tuple(memo[id(reader)] for reader in fusion.readers)
+                switch = copied._folding
+                memo[id(layer)].fusion = dataclasses.replace(fusion, readers=readers, switch=switch)
+        return copied
+
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Same inputs and outputs as the original; `Inputs` alone are taken apart."""
         if len(args) == 1 and not kwargs and isinstance(args[0], Inputs):

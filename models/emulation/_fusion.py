@@ -1,5 +1,6 @@
 """What a site does for those that read its output, and when."""
 
+import copy
 import dataclasses
 import math
 import sys
@@ -75,6 +76,10 @@ class Fusion:
         values = ["float32"] * (self.keeps_values or self.adds)
         after = f" after {', '.join(steps)}" if steps else ""
         return " and ".join(codes + values) + after
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Fusion":
+        """Of a layer alone: without its readers, which are no part of it."""
+        return Fusion(copy.deepcopy(self.switch, memo))
 
     @property
     def is_planned(self) -> bool:

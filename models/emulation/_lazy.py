@@ -60,6 +60,8 @@ def _passed_on(name: str) -> Callable[..., Any]:
 
 for _name in (
     *("numpy", "tolist", "data_ptr", "storage", "untyped_storage", "storage_offset"),
+    # These would read memory that is not there.
+    *("apply_", "map_", "map2_"),
     *("__array__", "__dlpack__", "__dlpack_device__", "__reduce_ex__", "__format__"),
 ):
     setattr(Lazy, _name, _passed_on(_name))

@@ -114,8 +114,7 @@ class MatmulProduct(torch.autograd.Function):
         """Through the circuit."""
         _note(ctx, site, x)
         ctx.save_for_backward(x, y, site.x_scale.clone())
-        output: torch.Tensor = site.selection().batched(x, y, site.scaling())
-        return output
+        return _no_view(site.selection().batched(x, y, site.scaling()))
 
     @staticmethod
     @_unwatched
@@ -202,8 +201,17 @@ def _forward(
     """The scaled ``product``; operands are kept for backward."""
     w_codes, w_scale, operand = site.fresh()
     _note(ctx, site, x)
-    ctx.save_for_backward(x, site.x_scale.clone(), w_codes, w_scale)
-    return product(x, operand, site.scaling(w_scale))
+    # With a frozen weight a float layer keeps nothing, so that its input may be changed in place.
+    kept = x if ctx.needs_input_grad[1] else x.clone()
+    ctx.save_for_backward(kept, site.x_scale.clone(), w_codes, w_scale)
+    return _no_view(product(x, operand, site.scaling(w_scale)))
+
+
+def _no_view(y: torch.Tensor) -> torch.Tensor:
+    """``y`` over the same memory, but no view: such an output may be changed in place."""
+    if not y._is_view():
+        return y
+    return y.new_empty(0).set_(y.untyped_storage(), y.storage_offset(), y.shape, y.stride())
 
 
 def _note(ctx: Any, site: Any, x: torch.Tensor) -> None:

@@ -1,6 +1,6 @@
 """Training on a CPU with the quicker of PyTorch's ways to compute the same."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -33,10 +33,14 @@ class QuickProducts(TorchFunctionMode):
         kwargs = kwargs or {}
         if func is F.conv2d:
             return _conv2d(*args, **kwargs)
-        if func is Tensor.backward:
+        if func is Tensor.backward and _of_all(args[4:], kwargs):
             with self:  # PyTorch leaves the mode while it asks the mode
                 return torch.autograd.backward(*args, **_renamed(kwargs))
-        if func is torch.autograd.backward and all(t.requires_grad for t in args[0]):
+        if (
+            func is torch.autograd.backward
+            and _of_all(args[5:], kwargs)
+            and all(t.requires_grad for t in args[0])
+        ):
             with self:
                 return _backward(*args, **kwargs)
         few = _FEW.get(func)
@@ -44,6 +48,11 @@ class QuickProducts(TorchFunctionMode):
             with sdpa_kernel(SDPBackend.MATH):
                 return func(*args, **kwargs)
         return func(*args, **kwargs)
+
+
+def _of_all(inputs: Sequence[Any], options: Mapping[str, Any]) -> bool:
+    """Whether gradients of all leaves are asked for, and not of some ``inputs``."""
+    return not inputs and options.get("inputs") is None
 
 
 def _few_keys(query: Tensor, key: Tensor, *_: Any, **__: Any) -> bool:

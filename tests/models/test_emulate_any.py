@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional
 from torch.nn.utils import prune
 
 from luts import EXACT
@@ -301,6 +302,72 @@ def test_weights_that_a_hook_makes_are_baked(kind, with_gradient):
     assert all(torch.equal(value, state[key]) for key, value in network.state_dict().items())
     assert len(network[0]._forward_pre_hooks) == 1
     assert torch.equal(network(images), expected)
+
+
+IN_PLACE = {
+    "+=": lambda y: y.add_(1),
+    "relu_": lambda y: y.relu_(),
+    "F.relu": lambda y: functional.relu(y, inplace=True),
+    "dropout": lambda y: functional.dropout(y, 0.5, True, inplace=True),
+}
+
+
+@pytest.mark.parametrize("change", IN_PLACE.values(), ids=IN_PLACE)
+@pytest.mark.parametrize("layer", [nn.Conv2d(3, 4, 3), nn.Linear(8, 4)], ids=["conv", "linear"])
+def test_what_a_site_gives_may_be_changed_in_place_in_training(change, layer):
+    class Network(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = layer
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            y = self.layer(x)
+            change(y)
+            return y
+
+    images = torch.randn(2, 3, 8, 8)
+    emulated = emulate(Network(), EXACT, calibration=[images])
+    emulated(images).square().sum().backward()
+    assert emulated.layer("layer").weight.grad.abs().max() > 0
+
+
+def test_scores_of_attention_may_be_changed_in_place_in_training():
+    class Network(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.query = nn.Linear(8, 8)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            scores = self.query(x) @ x.transpose(-2, -1)
+            scores /= 8
+            return scores.softmax(-1) @ x
+
+    x = torch.randn(2, 5, 8)
+    emulated = emulate(Network(), EXACT, calibration=[x])
+    emulated(x).square().sum().backward()
+    assert emulated.layer("query").weight.grad.abs().max() > 0
+
+
+def test_the_input_of_a_frozen_layer_may_be_changed_in_place_in_training():
+    class Network(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.norm, self.frozen = nn.LayerNorm(8), nn.Linear(8, 4)
+            self.frozen.requires_grad_(False)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            h = self.norm(x)
+            y = self.frozen(h)
+            h += 100
+            return y
+
+    x = torch.randn(2, 5, 8)
+    network = Network()
+    emulated = emulate(network, EXACT, calibration=[x])
+    for each in (network, emulated):
+        each(x).sum().backward()
+    expected, given = network.norm.bias.grad, emulated.network.norm.bias.grad
+    assert torch.allclose(given, expected, atol=0.05 * float(expected.abs().max()))
 
 
 def test_relu_in_place_right_after_a_convolution_trains():

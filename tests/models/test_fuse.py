@@ -674,3 +674,48 @@ def test_random_networks_are_the_same(program, circuit, channels_last):
 def test_convolutions_keep_their_class():
     emulated = emulate(Net(_residual), "mul8s_1KV8", calibration=[images(1)])
     assert isinstance(emulated.layer("a"), EmulatedConv2d)
+
+
+def _chain(length: int) -> nn.Sequential:
+    layers = [nn.Sequential(nn.Conv2d(4, 4, 3, padding=1), nn.ReLU()) for _ in range(length)]
+    return nn.Sequential(*layers).eval()
+
+
+def test_a_deep_network_can_be_copied_and_its_copy_fuses_alike():
+    x = torch.randn(2, 4, 6, 6)
+    emulated = emulate(_chain(150), "mul8s_1L2H", calibration=[x])
+    copied = copy.deepcopy(emulated)
+    assert str(copied.plan()) == str(emulated.plan())
+    switch = emulated.weighted[0].fusion.switch
+    for mine, theirs in zip(emulated.weighted, copied.weighted, strict=True):
+        assert theirs.fusion.switch is copied.weighted[0].fusion.switch is not switch
+        for reader in theirs.fusion.readers:
+            assert reader in copied.weighted and reader not in emulated.weighted
+        assert len(theirs.fusion.readers) == len(mine.fusion.readers)
+    with torch.no_grad():
+        assert torch.equal(copied(x), emulated(x))
+    alone = copy.deepcopy(emulated.weighted[0])
+    assert not alone.fusion.is_planned
+
+
+@pytest.mark.parametrize("name", ["apply_", "map_"])
+def test_functions_of_python_work_on_what_a_site_gives(name):
+    class Network(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 3)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            y = self.first(x)
+            if name == "apply_":
+                y.apply_(lambda value: max(value, 0.0))
+            else:
+                y.map_(torch.zeros(y.shape), max)
+            return self.second(y)
+
+    x = torch.randn(2, 3, 8, 8)
+    emulated = emulate(Network().eval(), "mul8s_1L2H", calibration=[x])
+    with torch.no_grad():
+        given = emulated(x)
+        with emulated.unfused():
+            assert torch.equal(given, emulated(x))

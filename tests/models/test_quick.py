@@ -213,3 +213,15 @@ def test_only_low_attention_among_few_tokens_is_taken_apart(tokens, low, backwar
         y.sum().backward()
     fused = "aten::_scaled_dot_product_flash_attention_for_cpu_backward"
     assert sum(event.key == fused for event in profile.key_averages()) == backward
+
+
+@pytest.mark.parametrize("by_function", [False, True])
+def test_gradients_of_some_inputs_alone_are_pytorchs(by_function: bool) -> None:
+    a, b = torch.randn(3, requires_grad=True), torch.randn(3, requires_grad=True)
+    loss = (a * b).sum()
+    with QuickProducts():
+        if by_function:
+            torch.autograd.backward([loss], inputs=[a])
+        else:
+            loss.backward(inputs=[a])
+    assert b.grad is None and torch.equal(a.grad, b.detach())

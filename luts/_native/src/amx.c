@@ -4,7 +4,7 @@
 #ifdef AXDSE_AMX
 #include <cpuid.h>
 #include <immintrin.h>
-#include <stdlib.h>
+#include <pthread.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -205,11 +205,11 @@ static int is_allowed(void)
     return syscall(SYS_arch_prctl, REQUEST, TILE_DATA) == 0;
 }
 
-const Kernels *kernels_amx(void)
+static Kernels amx;
+static int is_usable;
+
+static void make(void)
 {
-    static Kernels amx;
-    if (!is_allowed())
-        return 0;
     amx = kernels_avx512;
     amx.name = "amx";
     amx.begin = begin;
@@ -220,6 +220,13 @@ const Kernels *kernels_amx(void)
     amx.rows[1] = 2 * SIDE;
     amx.even_rows = SIDE;
     amx.correct = 0; /* more products cost less than counted bits */
-    return &amx;
+    is_usable = is_allowed();
+}
+
+const Kernels *kernels_amx(void)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, make);
+    return is_usable ? &amx : 0;
 }
 #endif

@@ -6,6 +6,7 @@
 #pragma GCC target("arch=armv8.2-a+dotprod")
 #endif
 #include <arm_neon.h>
+#include <pthread.h>
 #if defined(__linux__)
 #include <sys/auxv.h>
 #endif
@@ -98,16 +99,21 @@ static int is_there(void)
 #endif
 }
 
-const Kernels *kernels_neon(void)
+static Kernels neon;
+
+static void make(void)
 {
-    static Kernels neon;
-    if (!is_there())
-        return 0;
     neon = kernels_portable;
     neon.name = "neon";
     neon.quantise = quantise;
     neon.mask = mask_codes;
     neon.tile = tile;
-    return &neon;
+}
+
+const Kernels *kernels_neon(void)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, make);
+    return is_there() ? &neon : 0;
 }
 #endif
