@@ -320,7 +320,7 @@ def keep_freed_memory() -> None:
 
     For commands alone: it holds for the whole process. Left to itself, glibc gives the memory of
     large tensors back to the system, and clearing its pages for the next tensor takes a sixth to a
-    quarter of a forward pass on a CPU. In one pass the most memory that is taken is the same, within
+    quarter of a forward pass on a CPU. In one pass the most memory taken is the same, within
     5 MB; what is free stays with the process until it ends. What the user has set for it in the
     environment stays, and nothing is done with another C library.
     """
