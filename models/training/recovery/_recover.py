@@ -52,7 +52,8 @@ def recover(
         score_steps: score the validation split before and after every step.
         reference: what the exact network looks like, if it is known already; its images are then
             used in place of the recipe's number of them. What it knows of this assignment from an
-            earlier recovery by the same recipe is put back, not taken anew.
+            earlier recovery by the same recipe is put back, not taken anew: where weights have
+            changed since it was taken, take another.
         metric: scores, and is fine-tuned by its loss, in the place of accuracy and cross-entropy.
 
     Raises:

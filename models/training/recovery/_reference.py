@@ -68,7 +68,8 @@ class Reference:
             the histogram alone, not on what the other sites compute.
         rescalings: scales that were found to err least, by site, arithmetic and recipe; likewise.
         weight_codes: how often each occurs, by site.
-        recovered: what recoveries have left, by the assignment's digest and the recipe.
+        recovered: what recoveries have left, by the assignment's digest and the recipe; like the
+            weights' codes, of the weights as they were when this was taken.
     """
 
     images: torch.Tensor | Inputs
