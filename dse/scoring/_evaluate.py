@@ -49,7 +49,7 @@ BATCH_SIZE = 256
 ITEMS_PER_EXPERT = 100
 """Images or tokens that an expert's recovery should rest on."""
 
-CACHE_FORMAT = 3
+CACHE_FORMAT = 4
 """To be raised when scoring changes in a way that `Evaluator._conditions` does not show."""
 
 

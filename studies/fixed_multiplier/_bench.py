@@ -141,7 +141,11 @@ class Bench:
             training = dataclasses.replace(evaluator.tuning.training, epochs=epochs)
             tuning = dataclasses.replace(evaluator.tuning, training=training)
             recovery = dataclasses.replace(recovery, fine_tuning=tuning)
-        return recovery.to_dict() | {"images": self.preset.calibration_images}
+        images = {
+            "images": self.preset.calibration_images,
+            "bias_images": len(evaluator.reference.bias_images),
+        }
+        return recovery.to_dict() | images
 
     def _how(self, cell: FixedCell, evaluator: Evaluator) -> str:
         """The recovery in words; which of the two free steps depends on the network."""

@@ -32,7 +32,6 @@ from models import (
     Site,
     Split,
     build,
-    correct_bias_,
     evaluate,
     upcycle_,
 )
@@ -164,13 +163,11 @@ def _drawn(sites: tuple[Site, ...], choices: list[Choice], rng: np.random.Genera
 def _parts(evaluator: dse.Evaluator, assignment: Assignment) -> dict[str, float]:
     """Milliseconds of each part of what `dse.Evaluator.score` does."""
     emulated, reference, recipe = evaluator.emulated, evaluator.reference, evaluator.recovery
-    exact, images = reference.exact_means, reference.images
-    names = reference.corrected(recipe)
     steps: dict[str, Callable[[], object]] = {
         "scales_and_codes": lambda: _prepare(evaluator, assignment),
         "weights": lambda: [layer.prepared() for layer in emulated.weighted],
         "recalibrate": lambda: _recalibrate(evaluator),
-        "correct_bias": lambda: correct_bias_(emulated, images, exact, names=names),
+        "correct_bias": lambda: reference.correct_bias_(emulated, recipe),
         "score": lambda: evaluate(emulated, evaluator.data.validation),
     }
     took = {}

@@ -72,7 +72,7 @@ def test_the_same_assignment_is_recovered_once(evaluator, data, monkeypatch):
     assignment = fixed(evaluator, "mul8s_1L1G")
     first = evaluator.recovered(assignment)
     evaluator.recovered(fixed(evaluator, "mul8s_1KR3"))
-    monkeypatch.setattr("models.training.recovery._recover.correct_bias_", None)
+    monkeypatch.setattr("models.training.recovery._reference.correct_bias_", None)
     monkeypatch.setattr("models.training.recovery._reference.recalibrate_", None)
     again = evaluator.recovered(assignment)
     kept, put_back = first.state_dict(), again.state_dict()

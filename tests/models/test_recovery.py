@@ -224,6 +224,16 @@ def test_transported_statistics_of_the_exact_network_are_those_it_was_trained_wi
             torch.testing.assert_close(own.running_var, float_.running_var)
 
 
+def test_the_exact_network_keeps_its_biases_however_many_images_there_are():
+    network = batchnorm_network().append(nn.Flatten()).append(nn.Linear(36, 5))
+    images = torch.randn(300, 3, 5, 5)
+    emulated = models.emulate(network, luts.EXACT, calibration=[images])
+    before = emulated(images)
+    reference = Reference.of(emulated, images, with_histograms=False)
+    reference.correct_bias_(emulated, Recovery(recalibrate=True, correct_bias=True))
+    torch.testing.assert_close(emulated(images), before)
+
+
 def test_a_channel_that_changes_affinely_is_transported_to_the_same_output():
     network, images = batchnorm_network(), torch.randn(20, 3, 8, 8)
     trained, expected = statistics(network), network(images)

@@ -8,7 +8,6 @@ from luts.errors import InputError
 from models.emulation import (
     EmulatedNetwork,
     choose_operand_order,
-    correct_bias_,
     set_operand_order_,
 )
 from models.training._data import Data
@@ -159,13 +158,12 @@ class _RecoveryRun:
         return "", False
 
     def correct_bias(self) -> StepReport:
-        names = self.reference.corrected(self.recipe)
-        if not names:
+        if not self.reference.corrected(self.recipe):
             return "skipped, BatchNorm follows every layer", True
         if self.known is not None:
             self.known.put_corrections_(self.emulated)
             return "known", False
-        correct_bias_(self.emulated, self.reference.images, self.reference.exact_means, names=names)
+        self.reference.correct_bias_(self.emulated, self.recipe)
         return "", False
 
     def rescale(self) -> StepReport:

@@ -22,6 +22,7 @@ from models.emulation import (
     channel_means,
     code_counts,
     code_histograms,
+    correct_bias_,
     product_operands,
     sites_before_batchnorm,
     tune_layer_,
@@ -204,6 +205,14 @@ class Reference:
         """BatchNorm's statistics as training would have left them under the arithmetic at hand."""
         reached = recalibrate_(emulated, self.images)
         transport_(emulated, self.batchnorm, self.exact_batchnorm, names=reached)
+
+    def correct_bias_(self, emulated: EmulatedNetwork, recipe: Recovery) -> None:
+        """Give the layers of `corrected` the channel means of the exact network.
+
+        Both means are of the same images, so that the exact network's biases stay what they are.
+        """
+        names = self.corrected(recipe)
+        correct_bias_(emulated, self.bias_images, self.exact_means, names=names)
 
     def restore_(self, emulated: EmulatedNetwork) -> None:
         """Put BatchNorm's statistics back to those of the float network."""
