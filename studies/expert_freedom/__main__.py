@@ -53,6 +53,7 @@ class ExpertNetwork:
     weights: Annotated[str, setting("file, relative to this folder; empty to train")] = ""
     training: Annotated[str, setting("network of trained_weights by whose recipes")] = ""
     image_size: Annotated[int | None, setting("else the data set's", unit="pixels", ge=1)] = None
+    images: Annotated[int | None, setting("to choose on, else the study's", ge=1)] = None
 
     def __post_init__(self) -> None:
         check_settings(self)
@@ -130,6 +131,7 @@ def main() -> None:
     for name in options.networks or study.networks:
         frame = measured(study, name, Images.of(options), reporter)
         about = {key: value for key, value in vars(study).items() if key != "networks"}
+        about["images"] = study.networks[name].images or study.images
         write_table(options.results / f"{name}.csv", frame, about, digits=4)
         print(frame.to_string(index=False))
 
@@ -140,13 +142,14 @@ def measured(study: FreedomStudy, name: str, images: Images, reporter: Reporter)
     Raises:
         InputError: the network or its images are not there, or there are too few of these.
     """
-    network, data = study.networks[name].load(images, seed=study.seed, reporter=reporter)
+    chosen = study.networks[name]
+    network, data = chosen.load(images, seed=study.seed, reporter=reporter)
     evaluator = Evaluator(network, data, calibration_images=study.calibration_images)
     return bound(
         name,
         evaluator,
         multipliers=study.multipliers,
-        images=study.images,
+        images=chosen.images or study.images,
         permutations=study.permutations,
         seed=study.seed,
         reporter=reporter,
