@@ -105,12 +105,6 @@ static void store(const int32_t *sums, int rows, int64_t n, const float *scale, 
     kernels_portable.store(sums, rows, n, scale, bias, outputs, out);
 }
 
-static void emit(const ProductJob *job, const int32_t *sums, int rows, int64_t n, int64_t column,
-                 const int64_t *outputs)
-{
-    emit_by(&kernels_avx2, job, sums, rows, n, column, outputs);
-}
-
 TARGET static void greater(const int8_t *other, int64_t n, int8_t *best)
 {
     int64_t i = 0;
@@ -126,5 +120,5 @@ TARGET static void greater(const int8_t *other, int64_t n, int8_t *best)
 const Kernels kernels_avx2 = {
     .name = "avx2", .quantise = quantise, .mask = mask_codes, .map = map_codes, .tile = tile,
     .panels = 4, .rows = {12, 12, 6, 6}, .store = store, .lookup = lookup,
-    .emit = emit, .greater = greater};
+    .emit = emit_by_steps, .greater = greater};
 #endif

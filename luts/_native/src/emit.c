@@ -11,15 +11,16 @@ static float rectified(float y)
     return y < 0.0f ? 0.0f : y;
 }
 
-void emit_by(const Kernels *kernels, const ProductJob *job, const int32_t *sums, int rows, int64_t n,
-             int64_t column, const int64_t *outputs)
+void emit_by_steps(const ProductJob *job, const int32_t *sums, int rows, int64_t n, int64_t column,
+                   const int64_t *outputs)
 {
+    const Kernels *own = kernels();
     const float *bias = job->bias ? job->bias + column : NULL;
     const int64_t start = 0;
     float y[MAX_PANELS * LANES];
     for (int m = 0; m < rows; m++, sums += MAX_PANELS * LANES) {
         int64_t at = outputs[m] + column;
-        kernels->store(sums, 1, n, job->scale + column, bias, &start, y);
+        own->store(sums, 1, n, job->scale + column, bias, &start, y);
         if (job->added)
             for (int64_t i = 0; i < n; i++)
                 y[i] += job->added_is_rectified ? rectified(job->added[at + i]) : job->added[at + i];
@@ -30,7 +31,7 @@ void emit_by(const Kernels *kernels, const ProductJob *job, const int32_t *sums,
         if (job->codes_are_rectified)
             for (int64_t i = 0; i < n; i++)
                 y[i] = rectified(y[i]);
-        kernels->quantise(y, n, (float)job->codes_scale, job->codes + at);
+        own->quantise(y, n, (float)job->codes_scale, job->codes + at);
     }
 }
 

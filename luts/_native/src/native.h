@@ -190,9 +190,9 @@ int64_t runs_of(const ProductJob *);
 int64_t packed_dwords(const ProductJob *);      /* of the inner dimension, all terms */
 int64_t packed_plane_words(const ProductJob *); /* of one bit plane */
 
-/* emit.c: `Kernels.emit` with what each instruction set has already. */
-void emit_by(const Kernels *, const ProductJob *, const int32_t *sums, int rows, int64_t n,
-             int64_t column, const int64_t *outputs);
+/* emit.c: `Kernels.emit` with what the kernels at work have already. */
+void emit_by_steps(const ProductJob *, const int32_t *sums, int rows, int64_t n, int64_t column,
+                   const int64_t *outputs);
 
 /* pack.c: packs the codes of one batch, whose rows run along k or along n. */
 void pack_second(const ProductJob *, const uint8_t *codes, int along_k, int8_t *w,

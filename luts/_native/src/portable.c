@@ -63,12 +63,6 @@ static void lookup(const Lookup *job, const Columns *columns, const uint8_t *row
     }
 }
 
-static void emit(const ProductJob *job, const int32_t *sums, int rows, int64_t n, int64_t column,
-                 const int64_t *outputs)
-{
-    emit_by(kernels(), job, sums, rows, n, column, outputs);
-}
-
 static void greater(const int8_t *other, int64_t n, int8_t *best)
 {
     for (int64_t i = 0; i < n; i++)
@@ -78,4 +72,4 @@ static void greater(const int8_t *other, int64_t n, int8_t *best)
 const Kernels kernels_portable = {
     .name = "portable", .quantise = quantise, .mask = mask_codes, .map = map_codes, .tile = tile,
     .panels = 4, .rows = {12, 12, 6, 6}, .store = store, .lookup = lookup,
-    .emit = emit, .greater = greater};
+    .emit = emit_by_steps, .greater = greater};

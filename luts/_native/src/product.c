@@ -55,6 +55,30 @@ static int plan_by_image(Plan *plan, int64_t image_bytes, int64_t share)
     return 1;
 }
 
+/* Makes units of whole images that fit the caches. */
+static int plan_whole_images(Plan *plan, int64_t image_bytes, int64_t share)
+{
+    const ProductJob *job = plan->job;
+    int64_t pixels = job->out_h * job->out_w;
+    if (image_bytes > BLOCK_BYTES / 2 || pixels >= BLOCK_PIXELS)
+        return 0;
+    plan->images = min64(ceil_div(4 * BLOCK_PIXELS, pixels), BLOCK_BYTES / (image_bytes + 1));
+    plan->images = min64(plan->images > 0 ? plan->images : 1, share > 0 ? share : 1);
+    int64_t units = round_up(ceil_div(plan->batch, plan->images), job->threads);
+    plan->images = ceil_div(plan->batch, units > 0 ? units : 1);
+    return 1;
+}
+
+/* Makes units of bands of an image's rows. */
+static void plan_bands(Plan *plan, int64_t image_bytes)
+{
+    const ProductJob *job = plan->job;
+    int64_t wanted = ceil_div(image_bytes, BLOCK_BYTES);
+    if (plan->batch < job->threads)
+        wanted = round_up(wanted, job->threads);
+    plan->bands = min64(wanted, job->out_h);
+}
+
 static Plan plan_of(const ProductJob *job)
 {
     Plan plan = {.job = job, .kernels = kernels(), .images = 1, .bands = 1};
@@ -64,21 +88,10 @@ static Plan plan_of(const ProductJob *job)
     plan.n_spatial = runs_of(job);
     int64_t row_bytes = plan.padded_w * job->channels_padded;
     int64_t image_bytes = (job->height + 2 * job->padding_h) * row_bytes;
-    int64_t pixels = job->out_h * job->out_w;
     int64_t share = ceil_div(plan.batch, job->threads > 0 ? job->threads : 1);
-    if (plan_by_image(&plan, image_bytes, share)) {
-        /* done */
-    } else if (image_bytes <= BLOCK_BYTES / 2 && pixels < BLOCK_PIXELS) {
-        plan.images = min64(ceil_div(4 * BLOCK_PIXELS, pixels), BLOCK_BYTES / (image_bytes + 1));
-        plan.images = min64(plan.images > 0 ? plan.images : 1, share > 0 ? share : 1);
-        int64_t units = round_up(ceil_div(plan.batch, plan.images), job->threads);
-        plan.images = ceil_div(plan.batch, units > 0 ? units : 1);
-    } else {
-        int64_t wanted = ceil_div(image_bytes, BLOCK_BYTES);
-        if (plan.batch < job->threads)
-            wanted = round_up(wanted, job->threads);
-        plan.bands = min64(wanted, job->out_h);
-    }
+    if (!plan_by_image(&plan, image_bytes, share) &&
+        !plan_whole_images(&plan, image_bytes, share))
+        plan_bands(&plan, image_bytes);
     plan.rows = ceil_div(job->out_h, plan.bands);
     if (job->out_w == 1) /* whole tiles */
         plan.rows = min64(round_up(plan.rows, plan.kernels->rows[0]), job->out_h);
