@@ -199,7 +199,7 @@ class EmulatedNetwork(nn.Module):
             gives = "float32" if fusion is None else str(fusion)
             backend = selection.backend.name
             rows.append(PlanRow(site.name, site.kind, choice, backend, gives, selection.reason))
-        return Plan(tuple(rows))
+        return Plan(tuple(rows), self._folding.failed)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -225,18 +225,27 @@ class PlanRow:
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """How every site is computed."""
+    """How every site is computed.
+
+    Attributes:
+        rows: one per site.
+        failed: what the network raised when its sites gave codes, so that all give float32.
+    """
 
     rows: tuple[PlanRow, ...]
+    failed: str = ""
 
     def __str__(self) -> str:
         cells = [tuple(f.name for f in dataclasses.fields(PlanRow))]
         cells += [dataclasses.astuple(row) for row in self.rows]
         widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
-        return "\n".join(
+        lines = [
             "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
             for row in cells
-        )
+        ]
+        if self.failed:
+            lines.append(f"all sites give float32, as the network raised {self.failed}")
+        return "\n".join(lines)
 
 
 def emulate(

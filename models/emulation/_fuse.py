@@ -40,8 +40,9 @@ def fuse_(network: nn.Module, inputs: Inputs, switch: Switch) -> None:
         for layer in layers:
             layer.fusion = _planned(layer, seen.get(layer, []), switch)
         _prove_(network, inputs, switch, layers)
-    except Exception:  # a network's own forward may raise anything
+    except Exception as error:  # a network's own forward may raise anything
         # It does with its tensors what those that stand for others do not know.
+        switch.failed = f"{type(error).__name__}: {error}".splitlines()[0]
         for layer in layers:
             layer.fusion = Fusion(switch)
     finally:

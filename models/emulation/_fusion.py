@@ -39,6 +39,7 @@ class Switch:
             read its output.
         fed: while two ways to compute are compared, the codes that sites were fed, call by call,
             and the site whose output they were made of, if that made them.
+        failed: what the network raised on what stands for a site's output, so that nothing fuses.
     """
 
     is_on: bool = False
@@ -46,6 +47,7 @@ class Switch:
     least: int = dataclasses.field(default_factory=least_elements)
     reads: list[tuple[Any, Reads]] | None = None
     fed: list[tuple[torch.Tensor, Any]] | None = None
+    failed: str = ""
 
 
 @dataclasses.dataclass(eq=False)

@@ -580,6 +580,21 @@ def test_the_plan_says_what_sites_give():
     assert "codes after ReLU" in str(emulated.plan())
 
 
+def test_the_plan_says_why_a_network_cannot_run_with_codes():
+    def particular(n, x):
+        y = n.a(x)
+        if type(y) is not torch.Tensor:
+            raise TypeError("tensors only, please\nand nothing like them")
+        return n.narrow(n.relu(n.wide(n.relu(y))))
+
+    emulated = emulate(Net(particular), "mul8s_1KV8", calibration=[images(1)])
+    plan = emulated.plan()
+    assert {row.gives for row in plan.rows} == {"float32"}
+    assert plan.failed == "TypeError: tensors only, please"
+    assert str(plan).endswith(f"all sites give float32, as the network raised {plan.failed}")
+    assert not emulate(Net(_residual_chain), "mul8s_1KV8", calibration=[images(1)]).plan().failed
+
+
 def test_what_differs_is_not_fused(monkeypatch):
     def wrong(codes, *args, **kwargs):
         return right(codes, *args, **kwargs).clamp(max=3)
