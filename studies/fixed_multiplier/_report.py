@@ -6,7 +6,15 @@ import pandas as pd
 
 from luts.errors import InputError
 from studies._files import together
-from studies.fixed_multiplier import _assumed, _claims, _figures, _orders, _protocols, _tables
+from studies.fixed_multiplier import (
+    _accuracy,
+    _assumed,
+    _claims,
+    _figures,
+    _orders,
+    _protocols,
+    _tables,
+)
 from studies.fixed_multiplier._plan import HERE, MatrixPreset, NetworkPlan, read_preset
 from studies.fixed_multiplier._results import WRITTEN, Results
 from studies.fixed_multiplier._verdicts import FAILS, OPEN
@@ -30,13 +38,15 @@ def write(results: Results, preset: MatrixPreset) -> str:
     text, said = page_of(rows, preset, caption)
     folder = results.path
     with together(folder) as new:
-        matrix, summary, without, retrained, page = map(new, WRITTEN)
+        matrix, summary, without, retrained, page, accuracy = map(new, WRITTEN)
         rows.to_csv(matrix, index=False, float_format="%.6g")
         table.to_csv(summary, index=False, float_format="%.6g")
         stands_for = proxies(preset)
         _figures.draw_without(without, table, caption, stands_for)
         _figures.draw_retrained(retrained, table, caption, stands_for)
         page.write_text(text, encoding="utf-8")
+        by_cell = _accuracy.as_markdown(table, preset.name, caption)
+        accuracy.write_text(by_cell, encoding="utf-8")
     return "\n".join([*said, f"{len(rows)} of {len(preset.cells())} cells in {folder}/"])
 
 

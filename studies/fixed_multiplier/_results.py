@@ -40,6 +40,7 @@ WRITTEN = (
     "without-retraining.png",
     "after-retraining.png",
     "claims.md",
+    "accuracy.md",
 )
 """What is made from the cells, beside them."""
 

@@ -9,7 +9,7 @@ import pytest
 from luts import InputError
 from models.training._files import CACHE_VARIABLE
 from studies.fixed_multiplier import __main__ as study
-from studies.fixed_multiplier import _report, _tables
+from studies.fixed_multiplier import _accuracy, _report, _tables
 from studies.fixed_multiplier._plan import HERE, FixedCell, read_preset
 from studies.fixed_multiplier._results import Results
 from tests.studies.tiny_matrix import TINY, command, record
@@ -237,8 +237,11 @@ def test_committed_tables_and_claims_are_of_the_committed_cells(folder):
     for name, table in (("matrix.csv", rows), ("summary.csv", _tables.summary(rows))):
         again = io.StringIO(table.to_csv(index=False, float_format="%.6g"))
         pd.testing.assert_frame_equal(pd.read_csv(folder / name), pd.read_csv(again))
-    claims, _ = _report.page_of(rows, preset, _report.making(rows, preset))
+    caption = _report.making(rows, preset)
+    claims, _ = _report.page_of(rows, preset, caption)
     assert (folder / "claims.md").read_text(encoding="utf-8") == claims
+    accuracy = _accuracy.as_markdown(_tables.summary(rows), preset.name, caption)
+    assert (folder / "accuracy.md").read_text(encoding="utf-8") == accuracy
 
 
 def test_a_cell_is_named_by_all_its_parts():

@@ -3,8 +3,8 @@
 import pytest
 
 from models import TOPOLOGIES
-from studies.fixed_multiplier import _figures, _tables
-from tests.studies._paper_world import table
+from studies.fixed_multiplier import _accuracy, _figures, _tables
+from tests.studies._paper_world import in_both_orders, table
 
 
 def test_figures_draw_gaps_and_one_seed(tmp_path):
@@ -56,3 +56,32 @@ def test_the_enlarged_rows_show_what_is_near(tmp_path, monkeypatch):
         low, high = axis.get_ylim()
         assert (low, high) == pytest.approx((high - 1.25 * near, low + 1.25 * near))
         assert low < rows["test_accuracy_pct"].max() < high
+
+
+def test_the_accuracy_of_every_point_is_in_its_place():
+    rows = table(archs=("resnet20",))
+    is_lacking = (rows["topology"] == "soft") | (rows["topology"] == "hard") & (rows["seed"] > 0)
+    is_lacking &= (rows["recovery"] == "retrained") & (rows["multiplier"] == "mul8s_1L1G")
+    summary = _tables.summary(rows[~is_lacking])
+    page = _accuracy.as_markdown(summary, "tiny", "one line\nand another")
+    assert page.endswith("\n\none line. and another.\n")
+    heading, cells = (
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in page.splitlines()
+        if line.startswith(("| circuit", "| `mul8s_1L1G`"))
+    )
+    assert heading[:4] == ["circuit", "power", "raw: `dense`", "`hard`"]
+    assert heading[6] == "retrained: `dense`" and len(heading) == len(cells) == 10
+    point = summary[(summary["multiplier"] == "mul8s_1L1G") & (summary["topology"] == "dense")]
+    raw = point[point["recovery"] == "none"].iloc[0]
+    assert cells[2] == f"{raw['test_accuracy_pct']:.1f} ± {raw['accuracy_half_width']:.1f}"
+    assert cells[7].endswith(" (n = 1)") and "±" not in cells[7]
+    assert cells[8] == ""
+
+
+def test_both_operand_orders_have_a_row():
+    rows = table(seeds=(0,), archs=("resnet20",))
+    summary = _tables.summary(in_both_orders(rows, rows))
+    page = _accuracy.as_markdown(summary, "tiny", "")
+    assert page.index("| `mul8s_1KR3` |") < page.index("| `mul8s_1KR3`, weight first |")
+    assert page.count("mul8s_1L1G") == 1
