@@ -17,7 +17,7 @@ from studies._options import study_parser
 from studies.fixed_multiplier import _report
 from studies.fixed_multiplier._bench import Bench, check_data
 from studies.fixed_multiplier._estimate import CellSeconds
-from studies.fixed_multiplier._plan import HERE, FixedCell, MatrixPreset, read_preset
+from studies.fixed_multiplier._plan import HERE, RECOVERIES, FixedCell, MatrixPreset, read_preset
 from studies.fixed_multiplier._results import Results
 from studies.fixed_multiplier._shared import SharedResults
 
@@ -35,7 +35,7 @@ def main() -> None:
 
 def _measure(results: Results, options: argparse.Namespace, reporter: Reporter) -> None:
     preset, images = results.preset, Images.of(options)
-    cells, device = _cells(preset, options.part), _device(options.device)
+    cells, device = _cells(preset, options), _device(options.device)
     if options.storage:
         # A database that has its settings accepts no corrected preset.
         check_data(preset, cells, images, reporter)
@@ -72,7 +72,12 @@ def _said(cell: FixedCell, record: Record) -> str:
     )
 
 
-def _cells(preset: MatrixPreset, part: str | None) -> list[FixedCell]:
+def _cells(preset: MatrixPreset, options: argparse.Namespace) -> list[FixedCell]:
+    cells = _of_part(preset, options.part)
+    return [cell for cell in cells if cell.recovery in options.recovery]
+
+
+def _of_part(preset: MatrixPreset, part: str | None) -> list[FixedCell]:
     if part is None:
         return preset.cells()
     try:
@@ -100,6 +105,13 @@ def _parser() -> argparse.ArgumentParser:
     add("--preset", default="smoke", help="table of config.toml (default smoke)")
     add("--config", type=Path, default=HERE / "config.toml", help="file of presets")
     add("--part", metavar="I/N", help="measure only this share of the float networks")
+    add(
+        "--recovery",
+        nargs="+",
+        choices=RECOVERIES,
+        default=RECOVERIES,
+        help="measure only what is recovered so, such as none recalibrated, which take seconds",
+    )
     add("--storage", metavar="URL", help="database server through which machines share the cells")
     add("--device", default="cpu", help="that networks run on (default cpu)")
     add("--draw", action="store_true", help="measure nothing; write tables, figures and claims")

@@ -115,6 +115,17 @@ def test_a_finished_run_measures_nothing_again(finished, monkeypatch):
     assert states(finished / "results/cells") == before
 
 
+def test_what_needs_no_training_can_be_measured_alone(config, tmp_path, capsys):
+    folder = tmp_path / "results"
+    flags = ("--preset", "tiny", "--config", config, "--results", folder, "--part", "1/4")
+    assert command(*flags, "--recovery", "none", "recalibrated") == 0
+    rows = pd.read_csv(folder / "matrix.csv")
+    assert sorted(rows["recovery"]) == ["none", "none", "recalibrated", "recalibrated"]
+    assert "4 of 24 cells" in capsys.readouterr().out
+    assert command(*flags, "--recovery", "retrained") == 0
+    assert len(pd.read_csv(folder / "matrix.csv")) == 6
+
+
 def test_a_stopped_run_goes_on_and_repeats_its_figures(finished, config, tmp_path, monkeypatch):
     measured, measure = [], study.Bench.measure
 
