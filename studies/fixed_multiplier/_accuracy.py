@@ -4,7 +4,6 @@ import math
 
 import pandas as pd
 
-from luts import catalog
 from models import TOPOLOGIES
 from studies.fixed_multiplier._plan import RECOVERIES
 from studies.fixed_multiplier._tables import SUBJECT
@@ -71,12 +70,9 @@ def _of_network(rows: pd.DataFrame) -> str:
 def _by_circuit(rows: pd.DataFrame) -> list[tuple[tuple[str, bool], pd.DataFrame]]:
     """Rows of each circuit and operand order, from most to least power."""
     swapped = rows["swapped"].astype(bool) if "swapped" in rows else pd.Series(False, rows.index)
-    places = {name: place for place, name in enumerate(catalog.names("mul8s"))}
-    keys = sorted(
-        {(str(n), bool(turned)) for n, turned in zip(rows["multiplier"], swapped, strict=True)},
-        key=lambda key: (places.get(key[0], len(places)), key),
-    )
-    return [(key, rows[(rows["multiplier"] == key[0]) & (swapped == key[1])]) for key in keys]
+    ordered = rows.assign(swapped=swapped, saved=-rows["power_rel"])
+    groups = ordered.groupby(["saved", "multiplier", "swapped"])
+    return [((str(name), bool(turned)), own) for (_, name, turned), own in groups]
 
 
 def _cell(rows: pd.DataFrame, column: tuple[str, str], seeds: int) -> str:
