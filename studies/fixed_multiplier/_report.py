@@ -71,7 +71,9 @@ def proxies(preset: MatrixPreset) -> dict[tuple[str, str], str]:
 
 def making(rows: pd.DataFrame, preset: MatrixPreset) -> str:
     """On one or two lines: how far the matrix is, how it was trained, and on what."""
-    epochs = ", ".join(dict.fromkeys(map(_epochs, preset.networks)))
+    there = set(zip(rows["arch"], rows["dataset"], strict=True))
+    networks = [plan for plan in preset.networks if (plan.arch, plan.dataset) in there]
+    epochs = ", ".join(dict.fromkeys(map(_epochs, networks)))
     commits = ", ".join(dict.fromkeys(_short(commit) for commit in rows["commit"]))
     devices = ", ".join(
         f"{device} × {threads} thread{'s' if threads > 1 else ''}"
