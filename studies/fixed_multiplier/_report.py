@@ -85,12 +85,16 @@ def making(rows: pd.DataFrame, preset: MatrixPreset) -> str:
     retrained = rows[rows["recovery"] == "retrained"]
     parts = "".join(f"; {said}" for said in parts_of(rows).values())
     in_vain = int(retrained["note"].str.contains("did not help|before it restored").sum())
+    vain = (
+        f"; in {in_vain} of {len(retrained)} retrained cells the recalibrated state was the better "
+        f"one by validation and was kept"
+        if len(retrained)
+        else ""
+    )
     return (
         f"preset {preset.name}: {len(rows)} of {len(preset.cells())} cells; epochs of retraining "
-        f"after those of training: {epochs}; in {in_vain} of {len(retrained)} retrained cells the "
-        f"recalibrated state was the better one by validation and was kept; recalibrated: "
-        f"{steps or 'none'}{parts}\n{devices}; "
-        f"{hours:.2f} hours without float training; commit {commits}"
+        f"after those of training: {epochs}{vain}; recalibrated: {steps or 'none'}{parts}\n"
+        f"{devices}; {hours:.2f} hours without float training; commit {commits}"
     )
 
 
