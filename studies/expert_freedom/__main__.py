@@ -121,6 +121,10 @@ class FreedomStudy:
         check_settings(self)
         catalog.names(self.multipliers)
 
+    def images_of(self, name: str) -> int:
+        """That choices are made on, for a network."""
+        return self.networks[name].images or self.images
+
 
 def main() -> None:
     """Bound what freedom saves, network by network."""
@@ -131,7 +135,7 @@ def main() -> None:
     for name in options.networks or study.networks:
         frame = measured(study, name, Images.of(options), reporter)
         about = {key: value for key, value in vars(study).items() if key != "networks"}
-        about["images"] = study.networks[name].images or study.images
+        about["images"] = study.images_of(name)
         write_table(options.results / f"{name}.csv", frame, about, digits=4)
         print(frame.to_string(index=False))
 
@@ -142,14 +146,13 @@ def measured(study: FreedomStudy, name: str, images: Images, reporter: Reporter)
     Raises:
         InputError: the network or its images are not there, or there are too few of these.
     """
-    chosen = study.networks[name]
-    network, data = chosen.load(images, seed=study.seed, reporter=reporter)
+    network, data = study.networks[name].load(images, seed=study.seed, reporter=reporter)
     evaluator = Evaluator(network, data, calibration_images=study.calibration_images)
     return bound(
         name,
         evaluator,
         multipliers=study.multipliers,
-        images=chosen.images or study.images,
+        images=study.images_of(name),
         permutations=study.permutations,
         seed=study.seed,
         reporter=reporter,

@@ -6,9 +6,9 @@ import pandas as pd
 
 from models import TOPOLOGIES
 from studies.fixed_multiplier._plan import RECOVERIES
-from studies.fixed_multiplier._tables import SUBJECT
+from studies.fixed_multiplier._tables import SUBJECT, swapped
 
-_RECOVERED = {"none": "raw", "recalibrated": "recalibrated", "retrained": "retrained"}
+_SAID = {"none": "raw"}
 
 
 def as_markdown(table: pd.DataFrame, preset: str, caption: str) -> str:
@@ -48,18 +48,20 @@ def _of_network(rows: pd.DataFrame) -> str:
         for topology in TOPOLOGIES
         if ((rows["recovery"] == recovery) & (rows["topology"] == topology)).any()
     ]
-    before = [None, *(recovery for recovery, _ in columns)]
+    firsts = {recovery: topology for recovery, topology in reversed(columns)}
     titles = [
-        f"`{topology}`" if recovery == last else f"{_RECOVERED[recovery]}: `{topology}`"
-        for (recovery, topology), last in zip(columns, before, strict=False)
+        f"{_SAID.get(recovery, recovery)}: `{topology}`"
+        if topology == firsts[recovery]
+        else f"`{topology}`"
+        for recovery, topology in columns
     ]
     seeds = int(rows["seeds"].max())
     lines = [
         f"| circuit | power | {' | '.join(titles)} |",
         "|---|---" + len(columns) * "|---" + "|",
     ]
-    for (multiplier, swapped), own in _by_circuit(rows):
-        order = ", weight first" if swapped else ""
+    for (multiplier, turned), own in _by_circuit(rows):
+        order = ", weight first" if turned else ""
         cells = [_cell(own, column, seeds) for column in columns]
         power = f"{own['power_rel'].iloc[0]:.2f}"
         lines.append(f"| `{multiplier}`{order} | {power} | {' | '.join(cells)} |")
@@ -69,8 +71,7 @@ def _of_network(rows: pd.DataFrame) -> str:
 
 def _by_circuit(rows: pd.DataFrame) -> list[tuple[tuple[str, bool], pd.DataFrame]]:
     """Rows of each circuit and operand order, from most to least power."""
-    swapped = rows["swapped"].astype(bool) if "swapped" in rows else pd.Series(False, rows.index)
-    ordered = rows.assign(swapped=swapped, saved=-rows["power_rel"])
+    ordered = rows.assign(swapped=swapped(rows), saved=-rows["power_rel"])
     groups = ordered.groupby(["saved", "multiplier", "swapped"])
     return [((str(name), bool(turned)), own) for (_, name, turned), own in groups]
 

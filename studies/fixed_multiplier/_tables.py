@@ -41,9 +41,9 @@ def point_of(rows: pd.DataFrame) -> list[str]:
     return [*POINT, *more]
 
 
-def of_order(rows: pd.DataFrame, swapped: bool) -> pd.DataFrame:
+def of_order(rows: pd.DataFrame, order: bool) -> pd.DataFrame:
     """Rows of one operand order, and of the circuits for which both are the same."""
-    return rows[~rows["multiplier"].isin(_non_commutative(rows)) | (_swapped(rows) == swapped)]
+    return rows[~rows["multiplier"].isin(_non_commutative(rows)) | (swapped(rows) == order)]
 
 
 def of_variant(rows: pd.DataFrame, variant: str) -> pd.DataFrame:
@@ -56,11 +56,11 @@ def of_variant(rows: pd.DataFrame, variant: str) -> pd.DataFrame:
 def orders_of(rows: pd.DataFrame) -> tuple[bool, ...]:
     """The operand orders of which there are rows, as ``swapped``: that of activations first."""
     has_two = rows["multiplier"].isin(_non_commutative(rows))
-    return tuple(sorted({bool(value) for value in _swapped(rows)[has_two]})) or (False,)
+    return tuple(sorted({bool(value) for value in swapped(rows)[has_two]})) or (False,)
 
 
-def _swapped(rows: pd.DataFrame) -> pd.Series:
-    # A summary of one order does not say which it is.
+def swapped(rows: pd.DataFrame) -> pd.Series:
+    """Whether the weight is on the first port, by row; no, where a table has one order alone."""
     return rows["swapped"] if "swapped" in rows else pd.Series(False, index=rows.index)
 
 

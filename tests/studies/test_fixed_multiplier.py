@@ -23,13 +23,6 @@ def one_cache(tmp_path_factory):
         yield
 
 
-@pytest.fixture
-def config(tmp_path):
-    path = tmp_path / "presets.toml"
-    path.write_text(TINY)
-    return path
-
-
 def states(folder):
     return {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 

@@ -12,13 +12,6 @@ NETWORK = TINY[TINY.index("[[") :]
 MULTIPLIERS = '"mul8s_1KV8,mul8s_1L1G"'
 
 
-@pytest.fixture
-def config(tmp_path):
-    path = tmp_path / "presets.toml"
-    path.write_text(TINY)
-    return path
-
-
 def test_the_parts_cover_everything_once_and_share_no_float_network(config):
     preset = read_preset("tiny", config)
     parts = [preset.part(index, 3) for index in (1, 2, 3)]

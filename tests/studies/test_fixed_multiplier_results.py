@@ -9,14 +9,7 @@ from luts import InputError
 from studies.fixed_multiplier import _report, _tables
 from studies.fixed_multiplier._plan import HERE, read_preset
 from studies.fixed_multiplier._results import _SHAPE, WRITTEN, Results
-from tests.studies.tiny_matrix import TINY, command, record
-
-
-@pytest.fixture
-def config(tmp_path_factory):
-    path = tmp_path_factory.mktemp("config") / "presets.toml"
-    path.write_text(TINY)
-    return path
+from tests.studies.tiny_matrix import command, record
 
 
 def keys(shape, *above):

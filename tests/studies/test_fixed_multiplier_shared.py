@@ -28,13 +28,6 @@ def short_patience(monkeypatch):
     monkeypatch.setattr(_shared, "POLL_SECONDS", 0.1)
 
 
-@pytest.fixture
-def config(tmp_path):
-    path = tmp_path / "presets.toml"
-    path.write_text(TINY)
-    return path
-
-
 class Process(SharedResults):
     """A process that measures some of the cells."""
 
@@ -101,7 +94,7 @@ def test_machines_share_cells_through_a_database(config, tmp_path, stand_in, cap
     assert len(Results(tmp_path / "mine", preset).records()) == 24
 
 
-def test_a_refusal_lets_go_of_the_database(join, config, monkeypatch):
+def test_a_refusal_lets_go_of_the_database(join, config, tmp_path, monkeypatch):
     join("a").close()
     config.write_text(TINY.replace("test_images = 50", "test_images = 60"))
     opened, preset = [], read_preset("tiny", config)
@@ -111,9 +104,9 @@ def test_a_refusal_lets_go_of_the_database(join, config, monkeypatch):
         return opened[-1]
 
     monkeypatch.setattr(_shared, "open_storage", remembered)
-    url = f"sqlite:///{config.parent / 'shared.db'}"
+    url = f"sqlite:///{tmp_path / 'shared.db'}"
     with pytest.raises(InputError, match="made with other settings"):
-        SharedResults(url, config.parent / "b", preset)
+        SharedResults(url, tmp_path / "b", preset)
     pool = opened[0].engine.pool
     assert pool.checkedin() + pool.checkedout() == 0
 

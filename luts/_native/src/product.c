@@ -55,7 +55,7 @@ static int plan_by_image(Plan *plan, int64_t image_bytes, int64_t share)
     return 1;
 }
 
-/* Makes units of whole images that fit the caches. */
+/* Makes units of whole images that fit the caches; 0 where one does not fit. */
 static int plan_whole_images(Plan *plan, int64_t image_bytes, int64_t share)
 {
     const ProductJob *job = plan->job;
