@@ -11,7 +11,7 @@ from torch import Tensor, nn
 import models
 from models import Split
 from models.networks import Inputs, called
-from models.training import QuickProducts
+from models.training import quick_products
 
 SLOW_CIRCUIT = "mul8s_1KR6"
 """Of the usual set, one with several exact terms, which are summed."""
@@ -42,7 +42,7 @@ def training_step(
 
     def step() -> None:
         optimizer.zero_grad()
-        with QuickProducts():
+        with quick_products():
             loss = F.cross_entropy(called(network, images), labels)
             loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()

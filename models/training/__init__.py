@@ -21,7 +21,7 @@ from models.training._loop import (
 )
 from models.training._metric import Metric, check_pickles, default_loss, metric_of
 from models.training._own_data import check_classifier, check_metric, data_of
-from models.training._quick import QuickProducts
+from models.training._quick import quick_products
 from models.training._recipe import (
     TrainingRecipe,
     default_recipe,
@@ -73,7 +73,6 @@ __all__ = [
     "Measure",
     "Metric",
     "Normalisation",
-    "QuickProducts",
     "Recovered",
     "Recovery",
     "Reference",
@@ -113,6 +112,7 @@ __all__ = [
     "local_device",
     "metric_of",
     "prepare_out",
+    "quick_products",
     "read_making",
     "read_weights",
     "recalibrate_",

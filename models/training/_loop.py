@@ -16,7 +16,7 @@ from models.training._batches import epoch_batches
 from models.training._data import IGNORED, Data, Split
 from models.training._distributed import process_group_for
 from models.training._metric import Metric, counted_in
-from models.training._quick import QuickProducts
+from models.training._quick import quick_products
 from models.training._recipe import TrainingRecipe
 from models.training._score import Score
 from models.training._state import TrainingState
@@ -118,7 +118,7 @@ def _one_epoch(
     state.forward.train()
     loss_sum, correct, seen = 0.0, 0.0, 0
     for images, labels in epoch_batches(state, data.train):
-        with QuickProducts():
+        with quick_products():
             loss, logits = _step(state, images, labels)
         seen += len(labels)
         loss_sum += loss * len(labels)

@@ -5,7 +5,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 import models.training._quick as quick
-from models.training import QuickProducts
+from models.training._quick import QuickProducts
 
 
 @pytest.fixture

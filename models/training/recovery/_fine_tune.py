@@ -19,7 +19,7 @@ from models.training._data import Data
 from models.training._distributed import process_group_for
 from models.training._loop import cross_entropy, evaluate
 from models.training._metric import Metric
-from models.training._quick import QuickProducts
+from models.training._quick import quick_products
 from models.training._score import FEW_IMAGES, Score
 from models.training._state import TrainingState
 from models.training.recovery._recipe import FineTuning
@@ -174,7 +174,7 @@ def _one_epoch(
     """One pass, or what is left of the last; what went wrong, or None."""
     state.forward.train()
     for images, labels in epoch_batches(state, data.train):
-        with QuickProducts():
+        with quick_products():
             loss = objective(state, images, labels)
             value = float(loss.detach())
             if not math.isfinite(value):
