@@ -15,32 +15,7 @@ from dse.study import SearchConfig
 from energy import report
 from luts import InputError, catalog
 from models import TOPOLOGIES, Assignment
-from models.training._files import CACHE_VARIABLE
 from tests.dse._searching import FAST, call, only_line, state_of
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """Two runs with experts, one of them searched under another energy model, and a dense one."""
-    folder = tmp_path_factory.mktemp("runs")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(CACHE_VARIABLE, str(folder / "cache"))
-        words = {
-            "routed": ("--topology", "hard", "--trials", 8),
-            "traffic": ("--topology", "hard", "--trials", 6, "--energy-model", "memory"),
-            "plain": ("--topology", "dense", "--trials", 6),
-        }
-        for name, given in words.items():
-            assert call(search, *FAST, *given, "--out", folder / name) == 0
-        yield folder
-
-
-@pytest.fixture
-def untouched(folder):
-    """Nothing in the runs changes in the test."""
-    before = state_of(folder)
-    yield
-    assert state_of(folder) == before
 
 
 def staircase(points, reference):
@@ -61,14 +36,14 @@ def trials_of(path):
 # --- as they are -------------------------------------------------------------------------------
 
 
-def test_hypervolumes_share_one_reference_point(folder, untouched):
-    runs = read_runs([folder / "routed", folder / "plain"])
+def test_hypervolumes_share_one_reference_point(runs_folder, untouched):
+    runs = read_runs([runs_folder / "routed", runs_folder / "plain"])
     table = summary(runs)
     reference = shared_reference(runs)
     assert reference[0] == pytest.approx(1.0)
     assert table["run"].tolist() == ["routed", "plain"]
     for row, name in zip(table.itertuples(), ("routed", "plain"), strict=True):
-        trials = trials_of(folder / name)
+        trials = trials_of(runs_folder / name)
         points = trials[["energy_rel", "validation_cross_entropy"]].to_numpy()
         fixed = points[(trials["origin"] == "uniform").to_numpy()]
         assert row.trials == len(trials)
@@ -78,12 +53,12 @@ def test_hypervolumes_share_one_reference_point(folder, untouched):
         assert row.best_fixed.split(" at ")[0] in catalog
 
 
-def test_sites_are_ordered_by_what_they_tolerate(folder, untouched):
-    found = read_runs([folder / "routed"])
+def test_sites_are_ordered_by_what_they_tolerate(runs_folder, untouched):
+    found = read_runs([runs_folder / "routed"])
     table = tolerance(found)
     assert table["mean_power_rel"].is_monotonic_increasing
     power = {name: catalog[name].power_mw / catalog["mul8s_1KV8"].power_mw for name in catalog}
-    files = sorted((folder / "routed/assignments").iterdir())
+    files = sorted((runs_folder / "routed/assignments").iterdir())
     chosen = [Assignment.read(file).choices for file in files]
     for row in table.itertuples():
         names = [choices[row.site].multiplier for choices in chosen]
@@ -94,8 +69,8 @@ def test_sites_are_ordered_by_what_they_tolerate(folder, untouched):
     assert any(site.endswith("router") for site in chosen[0])
 
 
-def test_sites_that_were_held_exact_tolerate_nothing_measured(folder):
-    (found,) = read_runs([folder / "routed"])
+def test_sites_that_were_held_exact_tolerate_nothing_measured(runs_folder):
+    (found,) = read_runs([runs_folder / "routed"])
     held = next(iter(next(iter(found.front.values())).choices))
     config = dataclasses.replace(found.folder.config, exact=(f"{held[:-1]}?",))
     other = dataclasses.replace(found, folder=Run(found.folder.path, config))
@@ -103,8 +78,8 @@ def test_sites_that_were_held_exact_tolerate_nothing_measured(folder):
     assert held not in tolerance([other])["site"].tolist()
 
 
-def test_the_best_fixed_multiplier_is_the_one_that_the_search_named(folder):
-    (found,) = read_runs([folder / "routed"])
+def test_the_best_fixed_multiplier_is_the_one_that_the_search_named(runs_folder):
+    (found,) = read_runs([runs_folder / "routed"])
     trials = found.trials.iloc[:4].assign(
         origin="uniform",
         multipliers=["mul8s_1KV8×9", "mul8s_1L2H×9", "mul8s_1L1G×9", "mul8s_1KR3×9"],
@@ -123,8 +98,8 @@ def test_the_best_fixed_multiplier_is_the_one_that_the_search_named(folder):
     assert row.best_array == row.best_narrow == "mul8s_1L2H at 0.700"
 
 
-def test_the_best_of_each_kind_is_told_apart(folder):
-    (found,) = read_runs([folder / "routed"])
+def test_the_best_of_each_kind_is_told_apart(runs_folder):
+    (found,) = read_runs([runs_folder / "routed"])
     names = ["mul8s_1KV8", "mul8s_1KVL", "array:a3b4d8", "array:a3b4d0", "a table of mine"]
     trials = found.trials.iloc[:5].assign(
         origin="uniform",
@@ -148,9 +123,9 @@ def test_the_best_of_each_kind_is_told_apart(folder):
     assert best([0, 4], origin="guided") == ("", "", "")
 
 
-def test_prints_and_draws(folder, tmp_path, capsys, untouched):
+def test_prints_and_draws(runs_folder, tmp_path, capsys, untouched):
     picture, table = tmp_path / "new/front.png", tmp_path / "trials.csv"
-    runs = (folder / "routed", folder / "plain")
+    runs = (runs_folder / "routed", runs_folder / "plain")
     assert call(front, *runs, "--out", picture, "--csv", table) == 0
     printed = capsys.readouterr().out
     assert "Below energy 1.000" in printed and "Sites that tolerate most" in printed
@@ -167,12 +142,12 @@ def test_prints_and_draws(folder, tmp_path, capsys, untouched):
         assert not better.any()
 
 
-def test_the_folder_of_all_topologies_stands_for_its_parts(folder, tmp_path):
-    config = SearchConfig.from_toml((folder / "routed/config.toml").read_text())
+def test_the_folder_of_all_topologies_stands_for_its_parts(runs_folder, tmp_path):
+    config = SearchConfig.from_toml((runs_folder / "routed/config.toml").read_text())
     together = Run.create(SearchConfig(arch=config.arch, topology="all"), tmp_path / "all")
     for topology in TOPOLOGIES:
         part = together.path / topology
-        shutil.copytree(folder / ("plain" if topology == "dense" else "routed"), part)
+        shutil.copytree(runs_folder / ("plain" if topology == "dense" else "routed"), part)
         text = (part / "config.toml").read_text()
         text = text.replace('topology = "hard"', f'topology = "{topology}"')
         (part / "config.toml").write_text(text)
@@ -185,8 +160,8 @@ def test_the_folder_of_all_topologies_stands_for_its_parts(folder, tmp_path):
 # --- costed anew -------------------------------------------------------------------------------
 
 
-def test_runs_of_different_energy_models_need_one(folder, tmp_path, capsys, untouched):
-    runs = (folder / "routed", folder / "traffic")
+def test_runs_of_different_energy_models_need_one(runs_folder, tmp_path, capsys, untouched):
+    runs = (runs_folder / "routed", runs_folder / "traffic")
     assert call(front, *runs) == 2
     assert "--energy-model NAME" in only_line(capsys.readouterr().err)
     assert call(front, *runs, "--convention", "power-delay") == 2
@@ -198,15 +173,15 @@ def test_runs_of_different_energy_models_need_one(folder, tmp_path, capsys, unto
     same = table[table["run"] == "traffic"]
     assert same["energy_rel"].tolist() == pytest.approx(same["energy_rel_as_searched"].tolist())
     other = table[table["run"] == "routed"]
-    old = trials_of(folder / "routed")["energy_rel"].tolist()
+    old = trials_of(runs_folder / "routed")["energy_rel"].tolist()
     assert other["energy_rel_as_searched"].tolist() == pytest.approx(old)
     assert (other["energy_rel"] != other["energy_rel_as_searched"]).all()
 
 
 @pytest.mark.parametrize("name", ["routed", "plain"])
 @pytest.mark.parametrize("model", ["multipliers", "datapath", "memory", "activity"])
-def test_every_trial_costs_what_the_model_says(folder, name, model, untouched):
-    (found,) = read_runs([folder / name])
+def test_every_trial_costs_what_the_model_says(runs_folder, name, model, untouched):
+    (found,) = read_runs([runs_folder / name])
     workload = energy.Workload.of(energy.network_of_run(found.folder.path))
     workload = workload.fed(energy.read_operands(found.folder.path))
     figures = energy.published_figures(convention="power-delay")
@@ -228,7 +203,7 @@ def test_every_trial_costs_what_the_model_says(folder, name, model, untouched):
         assert assignment.digest == trials.loc[number, "assignment_sha256"]
 
 
-def test_a_search_by_activity_is_charged_as_its_recosting_says(folder, tmp_path, capsys):
+def test_a_search_by_activity_is_charged_as_its_recosting_says(runs_folder, tmp_path, capsys):
     """Its energies are those of the operands that it kept, also when it goes on."""
     path = tmp_path / "active"
     words = ("--topology", "hard", "--trials", 6, "--energy-model", "activity", "--out", path)
@@ -255,25 +230,25 @@ def test_a_search_by_activity_is_charged_as_its_recosting_says(folder, tmp_path,
     assert f"--resume {path} samples them" in only_line(capsys.readouterr().err)
 
 
-def test_figures_of_ones_own_count(folder, tmp_path, capsys, untouched):
+def test_figures_of_ones_own_count(runs_folder, tmp_path, capsys, untouched):
     file = tmp_path / "mine.csv"
     file.write_text(
         "multiplier,power_mw,area_um2,delay_ns,source\nmul8s_1L1G,0.425,1,1,as dear as exact\n"
     )
     table = tmp_path / "a.csv"
-    assert call(front, folder / "plain", "--figures", file, "--csv", table) == 0
+    assert call(front, runs_folder / "plain", "--figures", file, "--csv", table) == 0
     found = pd.read_csv(table).set_index("multipliers")
     (row,) = [name for name in found.index if name.startswith("mul8s_1L1G×") and " " not in name]
     assert found.loc[row, "energy_rel"] == pytest.approx(1)
     file.write_text("multiplier,power_mw,area_um2,delay_ns,source\nmul8s_1L1G,-1,1,1,wrong\n")
     capsys.readouterr()
-    assert call(front, folder / "plain", "--figures", file) == 2
+    assert call(front, runs_folder / "plain", "--figures", file) == 2
     assert "line 2: power_mw is a positive number" in only_line(capsys.readouterr().err)
 
 
-def test_a_study_of_another_run_is_noticed(folder, tmp_path, capsys):
+def test_a_study_of_another_run_is_noticed(runs_folder, tmp_path, capsys):
     run = tmp_path / "run"
-    shutil.copytree(folder / "routed", run)
+    shutil.copytree(runs_folder / "routed", run)
     trials = trials_of(run)
     trials.loc[2, "assignment_sha256"] = "0" * 64
     trials.to_csv(run / "trials.csv", index=False)
@@ -287,12 +262,12 @@ def test_a_study_of_another_run_is_noticed(folder, tmp_path, capsys):
     assert "is not the database of a search" in only_line(capsys.readouterr().err)
 
 
-def test_what_lies_beside_the_database_is_read_too(folder, tmp_path):
+def test_what_lies_beside_the_database_is_read_too(runs_folder, tmp_path):
     """A search that was killed leaves part of its study in the write-ahead log."""
     import sqlite3
 
     run = tmp_path / "run"
-    shutil.copytree(folder / "routed", run)
+    shutil.copytree(runs_folder / "routed", run)
     expected = study_of(Run.open(run)).trials
     with sqlite3.connect(run / "study.db") as writer:
         writer.execute("PRAGMA journal_mode=WAL")
@@ -306,91 +281,29 @@ def test_what_lies_beside_the_database_is_read_too(folder, tmp_path):
     writer.close()
 
 
-# --- own routing -------------------------------------------------------------------------------
-
-
-def test_front_members_have_their_own_routing(folder, untouched):
-    run = Run.open(folder / "traffic")
-    trials = trials_of(run.path).set_index("trial")
-    column = trials["energy_rel_own_routing"]
-    measured = trials[column.notna()]
-    assert measured["reported"].sum() == trials["reported"].sum() > 0
-    assert set(measured.index) == set(trials[trials["test_accuracy_pct"].notna()].index)
-    files = {int(p.stem) for p in (run.path / "routing").iterdir()}
-    assert files == set(measured[measured["on_front"]].index)
-    workload = energy.Workload.of(energy.network_of_run(run.path))
-    for number in files:
-        own = energy.read_routing(run.own_routing_path(number))
-        assert f"trial {number}" in own.source
-        assert all(sum(rates) == pytest.approx(1) for rates in own.rates.values())
-        assignment = Assignment.read(run.path / f"assignments/{number:03d}.json")
-        cost = energy.cost(workload.under(own), assignment, model="memory")
-        assert column[number] == pytest.approx(cost.energy_rel)
-    assert "energy_rel_own_routing" in pd.read_csv(run.path / "front.csv")
-
-
-def test_dense_networks_have_none(folder, untouched):
-    assert not (folder / "plain/routing").exists()
-    assert not (folder / "plain/routing_inputs.json").exists()
-    assert "energy_rel_own_routing" not in trials_of(folder / "plain")
-
-
-def test_a_close_that_is_resumed_measures_nothing_again(folder, tmp_path, monkeypatch, capsys):
-    run = tmp_path / "run"
-    shutil.copytree(folder / "routed", run)
-    expected = {p.name: p.read_text() for p in (run / "routing").iterdir()}
-    shutil.rmtree(run / "routing")
-    monkeypatch.setattr("dse.results._closing.measure_own", lambda *words: 1 / 0)
-    assert call(search, "--resume", run) == 0
-    assert "own routing" in capsys.readouterr().out
-    assert {p.name: p.read_text() for p in (run / "routing").iterdir()} == expected
-    pd.testing.assert_frame_equal(trials_of(run), trials_of(folder / "routed"))
-
-
-def test_single_inputs_have_the_mean_of_their_batch(folder, untouched):
-    per_input = energy.read_per_input(folder / "routed/routing_inputs.json")
-    assert len(per_input) == 64
-    for layer, rates in Run.open(folder / "routed").routing().rates.items():
-        mean = np.mean([one.rates[layer] for one in per_input], axis=0)
-        assert mean == pytest.approx(np.array(rates), abs=0.1)  # a quarter of the images
-
-
-def test_the_energy_report_reads_all_of_a_run(folder, tmp_path, capsys, untouched):
-    run = folder / "routed"
-    own = min((run / "routing").iterdir())
-    words = ("--run", run, "--assignment", run / "assignments" / own.name, "--routing", own)
-    assert call(report, *words, "--spread", "--csv", tmp_path / "a.csv") == 0
-    printed = capsys.readouterr().out
-    assert "spread over 64 inputs" in printed
-    assert f"routing: network of trial {int(own.stem)}" in printed
-    column = trials_of(run).set_index("trial")["energy_rel_own_routing"]
-    total = pd.read_csv(tmp_path / "a.csv")["energy_rel"].sum()
-    assert total == pytest.approx(column[int(own.stem)])
-    assert call(report, "--run", folder / "plain", "--spread") == 2
-    assert "is dense" in only_line(capsys.readouterr().err)
-    assert call(report, "--compare-runs", run, folder / "plain", "--min-accuracy", 5) == 0
-
-
 # --- bad input ---------------------------------------------------------------------------------
 
 
-def test_what_is_no_finished_run_is_refused(folder, tmp_path, capsys, untouched):
+def test_what_is_no_finished_run_is_refused(runs_folder, tmp_path, capsys, untouched):
     assert call(front, tmp_path) == 2
     assert "is not a run" in only_line(capsys.readouterr().err)
     begun = Run.create(SearchConfig(topology="dense"), tmp_path / "begun")
     assert call(front, begun.path) == 2
     assert "is not finished" in only_line(capsys.readouterr().err)
-    assert call(front, folder / "routed", "--energy-model", "joules") == 2
+    assert call(front, runs_folder / "routed", "--energy-model", "joules") == 2
     assert "invalid choice" in only_line(capsys.readouterr().err)
-    assert call(front, folder / "routed", "--energy-model", "memory", "--weight-memory", "drm") == 2
+    assert (
+        call(front, runs_folder / "routed", "--energy-model", "memory", "--weight-memory", "drm")
+        == 2
+    )
     assert "did you mean dram" in only_line(capsys.readouterr().err)
 
 
 @pytest.mark.parametrize("option", ["--out", "--csv"])
-def test_existing_files_stay(folder, tmp_path, capsys, option, untouched):
+def test_existing_files_stay(runs_folder, tmp_path, capsys, option, untouched):
     file = tmp_path / "kept"
     file.write_text("mine")
-    assert call(front, folder / "routed", option, file) == 2
+    assert call(front, runs_folder / "routed", option, file) == 2
     assert "not overwritten" in only_line(capsys.readouterr().err)
     assert file.read_text() == "mine"
 
@@ -402,23 +315,23 @@ def test_existing_files_stay(folder, tmp_path, capsys, option, untouched):
         ("image_size", 64, "runs of different image size (32, 64)"),
     ],
 )
-def test_runs_that_measure_different_things_are_refused(folder, tmp_path, key, value, message):
+def test_runs_that_measure_different_things_are_refused(runs_folder, tmp_path, key, value, message):
     run = tmp_path / "other"
-    shutil.copytree(folder / "routed", run)
+    shutil.copytree(runs_folder / "routed", run)
     text = (run / "config.toml").read_text()
     old = "digits" if key == "dataset" else 32
     changed = text.replace(f"{key} = {json.dumps(old)}", f"{key} = {json.dumps(value)}")
     assert changed != text
     (run / "config.toml").write_text(changed)
     with pytest.raises(InputError) as refused:
-        read_runs([folder / "routed", run])
+        read_runs([runs_folder / "routed", run])
     assert message in str(refused.value)
 
 
-def test_trials_of_different_fidelity_are_refused(folder, tmp_path):
+def test_trials_of_different_fidelity_are_refused(runs_folder, tmp_path):
     run = tmp_path / "other"
-    shutil.copytree(folder / "routed", run)
+    shutil.copytree(runs_folder / "routed", run)
     trials = trials_of(run)
     trials.assign(fidelity="fine-tuned").to_csv(run / "trials.csv", index=False)
     with pytest.raises(InputError, match="different fidelity"):
-        read_runs([folder / "routed", run])
+        read_runs([runs_folder / "routed", run])
