@@ -61,6 +61,8 @@ COLUMNS likewise.
 _REFERENCE = """\
 - `{name}`: the int8 network with the exact multiplier everywhere, from which this one was made, as
   ONNX with QuantizeLinear and DequantizeLinear. Its scales and weights are those before recovery.
+  On x86 processors without VNNI, onnxruntime sums exactly only with the session's entry
+  `session.x64quantprecision` at `"1"`.
 """
 
 

@@ -2,7 +2,9 @@
 
 Activations are clipped to codes −127…127 first, as ONNX's own run to −128. Everything between sites
 is in float32, as it is here. Experts that are chosen item by item all work on all items, and what
-was not chosen is left out of the sum: ONNX has no rows that depend on data.
+was not chosen is left out of the sum: ONNX has no rows that depend on data. On x86 processors
+without VNNI, onnxruntime saturates sums of two products at 16 bits, unless the session's entry
+``session.x64quantprecision`` is "1".
 """
 
 import contextlib

@@ -21,6 +21,7 @@ import torch
 from luts import MAX_CODE, Dequantised, quantise
 from models.emulation._conv_gradients import Convolution, conv2d_gradients
 from models.emulation._slopes import Slopes, SlopeTerms
+from models.emulation._widened import widened_products
 
 # (grad, x values, w values, which of x, w and offset are wanted) → their gradients
 Differentiate = Callable[..., tuple[torch.Tensor | None, ...]]
@@ -129,12 +130,12 @@ class MatmulProduct(torch.autograd.Function):
         if needs_x:
             grad_x = _gradient(
                 *(ctx.slopes.along_x, first, second),
-                lambda y: (lowered @ y.to(low).transpose(-2, -1)).float(),
+                lambda y: _product(lowered, y.to(low).transpose(-2, -1)),
             )
         if needs_y:
             grad_y = _gradient(
                 *(_turned(ctx.slopes.along_w), second, first),
-                lambda x: (x.to(low).transpose(-2, -1) @ lowered).float(),
+                lambda x: _product(x.to(low).transpose(-2, -1), lowered),
             )
         if ctx.learns_scale:
             assert grad_x is not None and grad_y is not None
@@ -224,6 +225,11 @@ def _note(ctx: Any, site: Any, x: torch.Tensor) -> None:
     ctx.learns_scale = site.log_scale is not None
 
 
+def _product(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    with widened_products():
+        return (x @ y).float()
+
+
 def _in_precision(differentiate: Differentiate, dtype: torch.dtype) -> Differentiate:
     """The same derivatives from operands rounded to ``dtype``, as autocast rounds them."""
     if dtype == torch.float32:
@@ -232,7 +238,8 @@ def _in_precision(differentiate: Differentiate, dtype: torch.dtype) -> Different
     def lowered(
         grad: torch.Tensor, x: torch.Tensor, w: torch.Tensor, wanted: tuple[bool, ...]
     ) -> tuple[torch.Tensor | None, ...]:
-        gradients = differentiate(grad.to(dtype), x.to(dtype), w.to(dtype), wanted)
+        with widened_products():
+            gradients = differentiate(grad.to(dtype), x.to(dtype), w.to(dtype), wanted)
         return tuple(None if part is None else part.float() for part in gradients)
 
     return lowered

@@ -12,7 +12,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 
 from models.emulation._conv_gradients import Convolution, ProductConv2d, products_are_quicker
-from models.training._widened import WidenedProducts, has_bfloat16
+from models.emulation._widened import widened_products
 
 # The fused kernel's backward is slow in bfloat16 for few tokens, up to four times; forward and
 # backward together take equally long at about 160. In float32 there is no difference for few.
@@ -26,10 +26,7 @@ def quick_products() -> Iterator[None]:
     `QuickProducts`, and where the processor has no bfloat16 `WidenedProducts` too. Results differ
     in rounding, or the order of sums, only. Backward belongs inside as well.
     """
-    with contextlib.ExitStack() as modes:
-        if not has_bfloat16():
-            modes.enter_context(WidenedProducts())  # type: ignore[no-untyped-call]
-        modes.enter_context(QuickProducts())
+    with widened_products(), QuickProducts():
         yield
 
 

@@ -6,8 +6,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-import models.training._quick as quick
-from models.training._widened import _PRODUCTS, WidenedProducts, has_bfloat16
+import luts
+import models.emulation._widened as widened
+from models.emulation import Arithmetic, EmulatedConv2d, EmulatedLinear, EmulatedMatmul
+from models.emulation._widened import _PRODUCTS, WidenedProducts, has_bfloat16
+from models.training import quick_products
 
 ROUNDING = 2.0**-8  # of a number of bfloat16: half the distance to the next is at most this share
 
@@ -114,9 +117,9 @@ def test_other_types_are_left_to_pytorch():
 
 @pytest.mark.parametrize("has_it", [False, True])
 def test_training_widens_where_the_processor_has_no_bfloat16(has_it, monkeypatch):
-    monkeypatch.setattr(quick, "has_bfloat16", lambda: has_it)
+    monkeypatch.setattr(widened, "has_bfloat16", lambda: has_it)
     x, y = low(3, 5), low(5, 4)
-    with Watching() as watching, quick.quick_products():
+    with Watching() as watching, quick_products():
         assert (x @ y).dtype == torch.bfloat16
     assert set(watching.types) == {torch.bfloat16 if has_it else torch.float32}
 
@@ -124,3 +127,26 @@ def test_training_widens_where_the_processor_has_no_bfloat16(has_it, monkeypatch
 def test_a_build_without_onednn_has_no_bfloat16(monkeypatch):
     monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
     assert not has_bfloat16()
+
+
+SITES = {
+    "linear": (lambda: EmulatedLinear(nn.Linear(12, 5)), [(6, 12)]),
+    "convolution": (lambda: EmulatedConv2d(nn.Conv2d(4, 6, 3, groups=2)), [(2, 4, 6, 6)]),
+    "activations": (EmulatedMatmul, [(3, 4, 5), (3, 5, 2)]),
+}
+
+
+@pytest.mark.parametrize("name", SITES)
+def test_gradients_of_a_site_need_no_mode_of_training(name, monkeypatch):
+    """A loop of the user's own knows nothing of it."""
+    monkeypatch.setattr(widened, "has_bfloat16", lambda: False)
+    make, shapes = SITES[name]
+    site, operands = make(), [torch.randn(*shape, requires_grad=True) for shape in shapes]
+    site.x_scale.fill_(0.02)
+    site.assign_(Arithmetic(luts.catalog["mul8s_1L1G"]))
+    with torch.autocast("cpu", torch.bfloat16):
+        y = site(*operands)
+    with Watching() as watching:
+        y.sum().backward()
+    assert watching.types
+    assert set(watching.types) == {torch.float32}

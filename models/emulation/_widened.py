@@ -1,5 +1,6 @@
 """Products of bfloat16 on a processor that has none: exactly what they mean, by float32."""
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -30,7 +31,8 @@ class WidenedProducts(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     A product of two bfloat16 numbers is exact in float32, and sums of them are kept in float32 by
     every processor that has bfloat16; so results differ from such a processor's by the order of
-    sums only. Without it PyTorch takes 10 to 70 times as long. Backward belongs inside as well.
+    sums only. Left alone there, PyTorch takes 10 to 70 times as long, and adds up some gradients in
+    bfloat16. Backward belongs inside as well.
     """
 
     def __torch_dispatch__(
@@ -48,6 +50,13 @@ class WidenedProducts(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if func is _ATTENTION:  # the logarithms of its sums are float32 anyway
             return result[0].to(torch.bfloat16), *result[1:]
         return tree_map_only(Tensor, lambda part: part.to(torch.bfloat16), result)
+
+
+def widened_products() -> contextlib.AbstractContextManager[Any]:
+    """Inside, products are `WidenedProducts` where the processor has no bfloat16."""
+    if has_bfloat16():
+        return contextlib.nullcontext()
+    return WidenedProducts()  # type: ignore[no-untyped-call]
 
 
 def has_bfloat16() -> bool:
