@@ -226,6 +226,7 @@ def _note(ctx: Any, site: Any, x: torch.Tensor) -> None:
 
 
 def _product(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """Of matrices that are rounded already, in float32."""
     with widened_products():
         return (x @ y).float()
 

@@ -60,7 +60,7 @@ def widened_products() -> contextlib.AbstractContextManager[Any]:
 
 
 def has_bfloat16() -> bool:
-    """Whether PyTorch multiplies bfloat16 on this processor other than one by one."""
+    """Whether PyTorch has quick products of bfloat16 on this processor."""
     if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return False
     return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())

@@ -3,6 +3,7 @@
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from luts.console import run
@@ -39,6 +40,11 @@ def state_of(folder):
         path: (path.stat().st_mtime_ns, path.read_bytes() if path.is_file() else b"")
         for path in [folder, *folder.rglob("*")]
     }
+
+
+def trials_of(run):
+    """A run's table of trials."""
+    return pd.read_csv(run / "trials.csv")
 
 
 def only_line(text):

@@ -17,6 +17,7 @@ from luts import InputError
 from models import Assignment
 from models.training._files import CACHE_VARIABLE
 from tests.dse._searching import FAST, call, only_line, state_of
+from tests.models._onnxruntime import outputs
 
 needs_iverilog = pytest.mark.skipif(
     not shutil.which("iverilog"), reason="no iverilog on the PATH: test benches are not run here"
@@ -174,13 +175,8 @@ def test_the_reference_is_the_exact_network(run, exported):
     result = dse.read_run(run)
     result.emulated(TRIAL)
     evaluator = result._evaluator
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    options.add_session_config_entry("session.x64quantprecision", "1")  # no saturating sums
-    file = str(exported / record["file"])
-    session = onnxruntime.InferenceSession(file, options, ["CPUExecutionProvider"])
     images = evaluator.data.validation.take(128).images
-    found = session.run(None, {"images": images.numpy()})[0]
+    found = outputs(onnxruntime, exported / record["file"], images)
     with torch.no_grad():
         expected = evaluator.emulated(images).numpy()
     assert (found.argmax(1) == expected.argmax(1)).mean() > 0.98

@@ -15,7 +15,7 @@ from dse.study import SearchConfig
 from energy import report
 from luts import InputError, catalog
 from models import TOPOLOGIES, Assignment
-from tests.dse._searching import FAST, call, only_line, state_of
+from tests.dse._searching import FAST, call, only_line, state_of, trials_of
 
 
 def staircase(points, reference):
@@ -27,10 +27,6 @@ def staircase(points, reference):
             area += (reference[0] - x) * (height - y)
             height = y
     return area
-
-
-def trials_of(path):
-    return pd.read_csv(path / "trials.csv")
 
 
 # --- as they are -------------------------------------------------------------------------------
@@ -292,10 +288,8 @@ def test_what_is_no_finished_run_is_refused(runs_folder, tmp_path, capsys, untou
     assert "is not finished" in only_line(capsys.readouterr().err)
     assert call(front, runs_folder / "routed", "--energy-model", "joules") == 2
     assert "invalid choice" in only_line(capsys.readouterr().err)
-    assert (
-        call(front, runs_folder / "routed", "--energy-model", "memory", "--weight-memory", "drm")
-        == 2
-    )
+    words = ("--energy-model", "memory", "--weight-memory", "drm")
+    assert call(front, runs_folder / "routed", *words) == 2
     assert "did you mean dram" in only_line(capsys.readouterr().err)
 
 

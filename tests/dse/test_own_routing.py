@@ -11,11 +11,7 @@ from dse import search
 from dse.results import Run
 from energy import report
 from models import Assignment
-from tests.dse._searching import call, only_line
-
-
-def trials_of(path):
-    return pd.read_csv(path / "trials.csv")
+from tests.dse._searching import call, only_line, trials_of
 
 
 def test_front_members_have_their_own_routing(runs_folder, untouched):

@@ -10,6 +10,7 @@ from torch import nn
 from luts import InputError
 from models import emulate
 from models.emulation import write_onnx
+from tests.models._onnxruntime import outputs
 from tests.models.test_golden import convolutions, transformer
 
 LEFT_OUT = "pip install axdse[onnx] onnxruntime"
@@ -23,15 +24,6 @@ def onnxruntime():
     return pytest.importorskip("onnxruntime", reason=f"no onnxruntime: {LEFT_OUT}")
 
 
-def run(onnxruntime, path, x):
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    # Without VNNI its sums of pairs saturate at 16 bits unless told to be exact.
-    options.add_session_config_entry("session.x64quantprecision", "1")
-    session = onnxruntime.InferenceSession(str(path), options, ["CPUExecutionProvider"])
-    return session.run(None, {"images": x.numpy()})[0]
-
-
 @pytest.mark.parametrize("network", [convolutions, transformer])
 def test_onnxruntime_computes_the_exact_network(onnxruntime, tmp_path, network):
     net, x = network()
@@ -39,11 +31,11 @@ def test_onnxruntime_computes_the_exact_network(onnxruntime, tmp_path, network):
     assert write_onnx(emulated, x, tmp_path / "net.onnx")
     with emulated.exactly(), torch.no_grad():
         expected = emulated(x).numpy()
-    found = run(onnxruntime, tmp_path / "net.onnx", x)
+    found = outputs(onnxruntime, tmp_path / "net.onnx", x)
     # Floats are summed in another order, so that a code may round to its neighbour.
     assert np.abs(found - expected).max() < 0.02 * np.abs(expected).max()
     assert np.median(np.abs(found - expected)) < 1e-4 * np.abs(expected).max()
-    assert run(onnxruntime, tmp_path / "net.onnx", x[:1]).shape == (1, expected.shape[1])
+    assert outputs(onnxruntime, tmp_path / "net.onnx", x[:1]).shape == (1, expected.shape[1])
 
 
 def test_it_quantises_before_every_product_and_keeps_codes(onnxruntime, tmp_path):

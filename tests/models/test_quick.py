@@ -6,6 +6,8 @@ from torch.utils.checkpoint import checkpoint
 
 import models.training._quick as quick
 from models.training._quick import QuickProducts
+from tests.models._gradients import difference as change
+from tests.models._gradients import gradients, seeded  # noqa: F401
 
 
 @pytest.fixture
@@ -19,38 +21,14 @@ def taken(monkeypatch):
     return calls
 
 
-def gradients(network, x, *, is_quick, low=False, format=torch.contiguous_format):
-    network, x = network.to(memory_format=format), x.detach().to(memory_format=format)
-    x.requires_grad_()
-    mode = QuickProducts() if is_quick else torch.enable_grad()
-    with mode:
-        with torch.autocast("cpu", torch.bfloat16, enabled=low):
-            y = network(x)
-        y.float().square().mean().backward()
-    found = [y.detach(), x.grad, *(p.grad for p in network.parameters())]
-    network.zero_grad(set_to_none=True)
-    return found
-
-
 def difference(network, x, **options):
     """The largest relative change of any gradient, or of the output."""
-    quickly, slowly = (gradients(network, x, is_quick=q, **options) for q in (True, False))
-    assert [t.dtype for t in quickly] == [t.dtype for t in slowly]
-    return max(
-        float((a - b).float().norm() / b.float().norm())
-        for a, b in zip(quickly, slowly, strict=True)
-    )
+    quickly = gradients(network, x, QuickProducts(), **options)
+    return change(quickly, gradients(network, x, torch.enable_grad(), **options))
 
 
 def images(channels, size, batch=2):
     return torch.randn(batch, channels, size, size, generator=torch.Generator().manual_seed(3))
-
-
-@pytest.fixture(autouse=True)
-def _seeded():
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        yield
 
 
 CONVOLUTIONS = {

@@ -1,5 +1,3 @@
-import contextlib
-
 import pytest
 import torch
 import torch.nn.functional as F
@@ -11,6 +9,7 @@ import models.emulation._widened as widened
 from models.emulation import Arithmetic, EmulatedConv2d, EmulatedLinear, EmulatedMatmul
 from models.emulation._widened import _PRODUCTS, WidenedProducts, has_bfloat16
 from models.training import quick_products
+from tests.models._gradients import difference, gradients, seeded  # noqa: F401
 
 ROUNDING = 2.0**-8  # of a number of bfloat16: half the distance to the next is at most this share
 
@@ -30,13 +29,6 @@ class Watching(TorchDispatchMode):
 
 def low(*shape):
     return torch.randn(*shape).bfloat16()
-
-
-@pytest.fixture(autouse=True)
-def _seeded():
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        yield
 
 
 PRODUCTS = {
@@ -66,17 +58,6 @@ def test_products_are_the_exact_ones_rounded(name):
     torch.testing.assert_close(found.double(), exact, rtol=ROUNDING, atol=1e-5)
 
 
-def gradients(network, x, mode=None):
-    x = x.detach().requires_grad_()
-    with mode or contextlib.nullcontext():
-        with torch.autocast("cpu", torch.bfloat16):
-            y = network(x)
-        y.float().square().mean().backward()
-    found = [y.detach(), x.grad, *(p.grad for p in network.parameters())]
-    network.zero_grad(set_to_none=True)
-    return found
-
-
 class Attention(nn.Module):
     def __init__(self):
         super().__init__()
@@ -99,12 +80,9 @@ def test_gradients_are_those_of_pytorch_but_for_rounding(name):
     network, shape = NETWORKS[name]
     x = torch.randn(*shape)
     with Watching() as watching:
-        ours = gradients(network, x, WidenedProducts())
+        ours = gradients(network, x, WidenedProducts(), low=True)
     assert set(watching.types) == {torch.float32}
-    theirs = gradients(network, x)
-    assert [part.dtype for part in ours] == [part.dtype for part in theirs]
-    for a, b in zip(ours, theirs, strict=True):
-        assert float((a - b).float().norm() / b.float().norm()) < 2e-2
+    assert difference(ours, gradients(network, x, torch.enable_grad(), low=True)) < 2e-2
 
 
 def test_other_types_are_left_to_pytorch():
